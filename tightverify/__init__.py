@@ -1,0 +1,1 @@
+"""Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""

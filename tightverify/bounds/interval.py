@@ -1,0 +1,45 @@
+"""Interval propagation: every node's values enclosed from its operands' enclosures, forward.
+
+An affine node's interval is taken in the centre and radius of its operands; the rounding of the sums involved is within
+`gamma` of the sum of the absolute values of all their terms, so that much is added on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tightverify.graph import Affine, Apply, Graph, Input
+from tightverify.region import Region
+from tightverify.values import TINY, Interval, above, below
+
+
+def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region) -> Interval:
+    """The interval of one node, given those of the nodes before it."""
+    match graph.nodes[number]:
+        case Input() as node:
+            return region.box[node.block]
+        case Apply() as node:
+            return node.op.interval(*(known[operand.source][operand.index] for operand in node.operands))
+        case Affine() as node:
+            centre: Tensor = node.bias.expand(len(region), -1)
+            radius = torch.zeros_like(centre)
+            size = node.bias_size.expand(len(region), -1)
+            for term in node.terms:
+                box = known[term.operand.source][term.operand.index]
+                middle = box.centre
+                centre = centre + term.push(middle)
+                radius = radius + term.magnitude.push(torch.maximum(box.upper - middle, middle - box.lower))
+                size = size + term.magnitude.push(box.magnitude)
+            allowance = graph.rounding * size + TINY
+            return Interval(below(centre - radius, allowance), above(centre + radius, allowance))
+
+
+def interval_bounds(graph: Graph, region: Region) -> list[Interval]:
+    """An interval for every node."""
+    known: list[Interval] = []
+    for number in range(len(graph.nodes)):
+        known.append(enclose(graph, number, known, region))
+    return known

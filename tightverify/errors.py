@@ -1,0 +1,33 @@
+"""Every error that `tightverify` raises on purpose.
+
+Each message is a sentence that says what was given, what was wanted and what to do.
+`UsageError` and its children are the user's to mend (exit code 2); `SoundnessFault` is ours (exit code 3).
+"""
+
+
+class TightVerifyError(Exception):
+    """The root of the tree: catch it to catch everything that `tightverify` raises."""
+
+
+class UsageError(TightVerifyError):
+    """Something that the user gave cannot be used as it is."""
+
+
+class InputError(UsageError):
+    """Inputs or labels that do not fit: shapes, types, NaN, labels out of range."""
+
+
+class RegionError(UsageError):
+    """A region that makes no sense: a negative radius, crossed bounds, an input outside its range."""
+
+
+class ModelError(UsageError):
+    """A model that cannot be read, or does not compute what its import computes."""
+
+
+class UnsupportedError(ModelError):
+    """A model with a part that is not supported; says which, where, and what to do."""
+
+
+class SoundnessFault(TightVerifyError):
+    """Two bounds contradict each other, or an import disagrees with its model: a bug of ours, never ignored."""

@@ -1,0 +1,210 @@
+"""A network as frozen nodes in topological order, time unrolled.
+
+Three kinds of node, each a vector of neurons:
+
+* `Input`: some consecutive coordinates of the flat input;
+* `Affine`: a sum of terms `matrix @ source[index]` plus a bias;
+* `Apply`: an operation of `ops`, neuron by neuron, on slices of earlier nodes.
+
+Everything that only moves numbers about (reshape, transpose, slice, concat, ...) has been resolved into indices when the
+graph was made. Matrices may be shared between nodes (the same weights at every time step). `Graph` keeps what is worked
+out once per network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from tightverify.ops.base import Operation
+from tightverify.values import Index, gamma
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """Some neurons of an earlier node, in order."""
+
+    source: int
+    index: Index = field(default_factory=lambda: slice(None))
+
+    def read(self, values: list[Tensor]) -> Tensor:
+        return values[self.source][..., self.index]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """`matrix @ operand`, `matrix * operand` for a vector, or the operand itself for None."""
+
+    operand: Operand
+    matrix: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        """The term's value (..., n) from its operand's (..., m)."""
+        if self.matrix is None:
+            return x
+        return x * self.matrix if self.matrix.dim() == 1 else x @ self.matrix.T
+
+    def pull(self, rows: Tensor) -> Tensor:
+        """Rows (..., n) over the term's value as rows (..., m) over its operand."""
+        if self.matrix is None:
+            return rows
+        return rows * self.matrix if self.matrix.dim() == 1 else rows @ self.matrix
+
+    @property
+    def magnitude(self) -> Term:
+        return replace(self, matrix=None if self.matrix is None else self.matrix.abs())
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """The flat input's coordinates from `start` on."""
+
+    start: int
+    size: int
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return ()
+
+    @property
+    def block(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """`sum of terms + bias`. `bias_size` is at least the sum of |numbers| that were added up to make the bias.
+
+    Weights that an importer had to compute (batch norm's scale, a mean's 1/T) may be off by a few units in the last
+    place of their size: the rounding allowance of every bound covers that.
+    """
+
+    terms: tuple[Term, ...]
+    bias: Tensor
+    bias_size: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.bias)
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return tuple(term.operand for term in self.terms)
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether each neuron is one neuron of the source, scaled and shifted."""
+        return len(self.terms) == 1 and (self.terms[0].matrix is None or self.terms[0].matrix.dim() == 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Apply:
+    """An operation on operands of equal size."""
+
+    op: Operation
+    operands: tuple[Operand, ...]
+    size: int
+
+
+Node = Input | Affine | Apply
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The nodes; the network's output is the whole of node `output`."""
+
+    nodes: tuple[Node, ...]
+    output: int
+    input_shape: tuple[int, ...]
+
+    @property
+    def input_size(self) -> int:
+        return math.prod(self.input_shape)
+
+    @property
+    def output_size(self) -> int:
+        return self.nodes[self.output].size
+
+    @cached_property
+    def rounding(self) -> float:
+        """The relative error of a coefficient or a sum anywhere in a back-substitution: see `bounds.linear`."""
+        widest = max(node.size for node in self.nodes)
+        readers = [0] * len(self.nodes)
+        for node in self.nodes:
+            for operand in node.operands:
+                readers[operand.source] += 1
+        return gamma(self.input_size + 2 * widest + max(readers) + len(self.nodes) + 16)
+
+    @cached_property
+    def bounded(self) -> tuple[int, ...]:
+        """The nodes whose bounds planes are made over: those that an operation reads."""
+        read: set[int] = set()
+        for node in self.nodes:
+            if isinstance(node, Apply):
+                read.update(self._origin(operand.source) for operand in node.operands)
+        return tuple(number for number in sorted(read) if not isinstance(self.nodes[number], Input))
+
+    def _origin(self, number: int) -> int:
+        """The node itself, or the one whose neurons it only scales and shifts: then its interval is exact already."""
+        node = self.nodes[number]
+        while isinstance(node, Affine) and node.moves_only:
+            number = node.terms[0].operand.source
+            node = self.nodes[number]
+        return number
+
+    def evaluate(self, x: Tensor) -> list[Tensor]:
+        """Every node's value at flat inputs (..., n), in x's dtype on x's device; differentiable."""
+        values: list[Tensor] = []
+        for node in self.nodes:
+            match node:
+                case Input():
+                    values.append(x[..., node.block])
+                case Affine():
+                    total = node.bias.to(x.dtype).expand(*x.shape[:-1], -1)
+                    for term in node.terms:
+                        total = total + term.push(term.operand.read(values))
+                    values.append(total)
+                case Apply():
+                    values.append(node.op.forward(*(operand.read(values) for operand in node.operands)))
+        return values
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs (..., K) at flat inputs (..., n)."""
+        return self.evaluate(x)[self.output]
+
+    def to(self, device: str) -> Graph:
+        """The same graph on another device; shared matrices stay shared."""
+        moved: dict[int, Tensor] = {}
+
+        def move(tensor: Tensor) -> Tensor:
+            if id(tensor) not in moved:
+                moved[id(tensor)] = tensor.to(device)
+            return moved[id(tensor)]
+
+        return replace(self, nodes=tuple(_move(node, move) for node in self.nodes))
+
+    def matrices(self) -> Iterator[Tensor]:
+        """Every constant of the network, shared ones as often as they are used."""
+        for node in self.nodes:
+            if isinstance(node, Affine):
+                yield node.bias
+                yield from (term.matrix for term in node.terms if term.matrix is not None)
+
+
+def _move(node: Node, move: Callable[[Tensor], Tensor]) -> Node:
+    def operand(old: Operand) -> Operand:
+        return replace(old, index=move(old.index)) if isinstance(old.index, Tensor) else old
+
+    match node:
+        case Affine():
+            terms = tuple(Term(operand(t.operand), None if t.matrix is None else move(t.matrix)) for t in node.terms)
+            return Affine(terms, move(node.bias), move(node.bias_size))
+        case Apply():
+            return replace(node, operands=tuple(operand(o) for o in node.operands))
+        case _:
+            return node

@@ -1,0 +1,1 @@
+"""From what the user brings (torch modules, ONNX files) to a graph."""

@@ -1,0 +1,205 @@
+"""Builds a graph from tensor operations: a symbolic tensor is a numpy array of neuron numbers.
+
+Whatever only moves numbers about (reshape, transpose, slice, concat, stack, unfold, flip, ...) is numpy's own indexing of that
+array and leaves no trace in the graph. `ZERO` in place of a number stands for the constant 0 (padding, initial
+states). What computes makes nodes: one node for each group of neurons that read the same sources, so that the time steps
+of a sequence stay apart.
+
+The builder works on single inputs: a batch axis, where a model has one, has length 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
+from tightverify.models.rewrite import finish
+from tightverify.ops import MULTIPLY, Maximum, Operation, Square
+from tightverify.values import Index
+
+Symbols = NDArray[np.int64]
+ZERO = -1
+
+
+class Builder:
+    """Collects nodes; each method takes and returns arrays of neuron numbers."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._starts: list[int] = [0]
+        self._input_shape: tuple[int, ...] = ()
+
+    def input(self, shape: tuple[int, ...]) -> Symbols:
+        """The network's input; with two axes or more, a node for each position of the first (a frame)."""
+        self._input_shape = shape
+        total = int(np.prod(shape))
+        block = total // shape[0] if len(shape) > 1 else total
+        numbers = [self._add(Input(start, block)) for start in range(0, total, block)]
+        return np.concatenate(numbers).reshape(shape)
+
+    def constant(self, values: Tensor) -> Symbols:
+        """Fixed numbers as neurons; zeros need none."""
+        flat = values.detach().to(torch.float64).flatten()
+        result = np.full(len(flat), ZERO, dtype=np.int64)
+        nonzero = torch.nonzero(flat).flatten()
+        if len(nonzero):
+            result[nonzero.numpy()] = self._add(Affine((), flat[nonzero], flat[nonzero].abs()))
+        return result.reshape(tuple(values.shape))
+
+    def value(self, x: Symbols) -> Tensor | None:
+        """The numbers that a tensor holds if it is constant, else None."""
+        found = torch.zeros(x.shape, dtype=torch.float64)
+        for source in self._sources(x):
+            node = self._nodes[source]
+            if not isinstance(node, Affine) or node.terms:
+                return None
+            there = (x >= self._starts[source]) & (x < self._starts[source + 1])
+            found[torch.from_numpy(there)] = node.bias[torch.from_numpy(x[there] - self._starts[source])]
+        return found
+
+    def matmul(self, x: Symbols, weight: Tensor, bias: Tensor | None = None) -> Symbols:
+        """`weight @ x + bias` along the last axis, at every position of the others; weight is (O, F)."""
+        weight = weight.detach().to(torch.float64)
+        outputs = len(weight)
+        shift = torch.zeros(outputs, dtype=torch.float64) if bias is None else bias.detach().to(torch.float64)
+        result = np.empty((*x.shape[:-1], outputs), dtype=np.int64)
+        for position in np.ndindex(*x.shape[:-1]):
+            terms = []
+            for source in self._sources(x[position]):
+                columns, operand = self._operand(x[position], source)
+                whole = len(columns) == weight.shape[1]
+                terms.append(Term(operand, weight if whole else weight[:, torch.from_numpy(columns)]))
+            result[position] = self._add(Affine(tuple(terms), shift, shift.abs()))
+        return result
+
+    def combine(
+        self, summands: Iterable[tuple[Symbols, Tensor | float]], shift: Tensor | float = 0.0, size: Tensor | None = None
+    ) -> Symbols:
+        """`sum of coefficient * x, + shift`, elementwise, all broadcast together.
+
+        `size` is at least the sum of the |numbers| that were added up to make the shift, if it was computed.
+        """
+        parts = [(x, torch.as_tensor(c, dtype=torch.float64).detach().numpy()) for x, c in summands]
+        base = torch.as_tensor(shift, dtype=torch.float64).detach().numpy()
+        weight = np.abs(base) if size is None else size.detach().to(torch.float64).numpy()
+        shape = np.broadcast_shapes(*(x.shape for x, _ in parts), *(c.shape for _, c in parts), base.shape)
+        xs = [np.broadcast_to(x, shape).ravel() for x, _ in parts]
+        coefficients = [np.broadcast_to(c, shape).ravel() for _, c in parts]
+        flat_base, flat_weight = np.broadcast_to(base, shape).ravel(), np.broadcast_to(weight, shape).ravel()
+        result = np.full(int(np.prod(shape)), ZERO, dtype=np.int64)
+        for group, sources in self._groups(xs):
+            if all(source == ZERO for source in sources) and not flat_base[group].any():
+                continue
+            terms = []
+            for x, coefficient, source in zip(xs, coefficients, sources, strict=True):
+                if source != ZERO:
+                    factor = coefficient[group]
+                    matrix = None if (factor == 1).all() else torch.from_numpy(factor.copy())
+                    terms.append(Term(self._operand(x[group], source)[1], matrix))
+            bias, bias_size = torch.from_numpy(flat_base[group].copy()), torch.from_numpy(flat_weight[group].copy())
+            result[group] = self._add(Affine(tuple(terms), bias, bias_size))
+        return result.reshape(shape)
+
+    def total(self, x: Symbols, axes: tuple[int, ...], factor: float = 1.0) -> Symbols:
+        """`factor * sum of x` over some axes, which disappear."""
+        axes = tuple(axis % x.ndim for axis in axes)
+        kept = [axis for axis in range(x.ndim) if axis not in axes]
+        shape = tuple(x.shape[axis] for axis in kept)
+        slices = x.transpose([*axes, *kept]).reshape(-1, *shape)
+        return self.combine([(part, factor) for part in slices])
+
+    def apply(self, op: Operation, *xs: Symbols) -> Symbols:
+        """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once."""
+        shape = np.broadcast_shapes(*(x.shape for x in xs))
+        flat = [np.broadcast_to(x, shape).ravel() for x in xs]
+        values = [self.value(x) for x in flat]
+        if all(value is not None for value in values):
+            return self.constant(op.forward(*(v for v in values if v is not None))).reshape(shape)
+        flat = [self._solid(x) for x in flat]
+        result = np.empty(len(flat[0]), dtype=np.int64)
+        for group, sources in self._groups(flat):
+            operands = tuple(self._operand(x[group], source)[1] for x, source in zip(flat, sources, strict=True))
+            result[group] = self._add(Apply(op, operands, len(group)))
+        return result.reshape(shape)
+
+    def multiply(self, x: Symbols, y: Symbols) -> Symbols:
+        """The product, elementwise: a scaling where one side is constant, a square where both sides are one."""
+        for factor, other in ((x, y), (y, x)):
+            value = self.value(factor)
+            if value is not None:
+                return self.combine([(other, value)])
+        x, y = np.broadcast_arrays(x, y)
+        if (x == y).all():
+            return self.apply(Square(), x)
+        result = np.full(x.shape, ZERO, dtype=np.int64)
+        live = (x != ZERO) & (y != ZERO)
+        result[live] = self.apply(MULTIPLY, x[live], y[live])
+        return result
+
+    def largest(self, x: Symbols, axis: int) -> Symbols:
+        """The maximum over an axis, which disappears: pairs, then pairs of pairs."""
+        parts = list(np.moveaxis(x, axis, 0))
+        while len(parts) > 1:
+            paired = [self.apply(Maximum(), a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+            parts = paired + parts[len(paired) * 2 :]
+        return parts[0]
+
+    def graph(self, output: Symbols) -> Graph:
+        """The finished graph: gates recognised, sums merged, what nobody reads dropped."""
+        flat = self._solid(output.ravel())
+        sources = self._sources(flat)
+        if len(sources) != 1 or self._nodes[sources[0]].size != len(flat) or (np.diff(flat) != 1).any():
+            terms, matrix = [], torch.eye(len(flat), dtype=torch.float64)
+            for source in sources:
+                rows, operand = self._operand(flat, source)
+                terms.append(Term(operand, matrix[:, torch.from_numpy(rows)]))
+            zero = torch.zeros(len(flat), dtype=torch.float64)
+            sources = [self._sources(self._add(Affine(tuple(terms), zero, zero)))[0]]
+        return finish(self._nodes, sources[0], self._input_shape)
+
+    def _add(self, node: Node) -> Symbols:
+        self._nodes.append(node)
+        self._starts.append(self._starts[-1] + node.size)
+        return np.arange(self._starts[-2], self._starts[-1], dtype=np.int64)
+
+    def _solid(self, x: Symbols) -> Symbols:
+        """The same neurons, with one of value 0 in place of `ZERO`."""
+        if (x == ZERO).any():
+            zero = torch.zeros(1, dtype=torch.float64)
+            x = np.where(x == ZERO, self._add(Affine((), zero, zero))[0], x)
+        return x
+
+    def _source_of(self, x: Symbols) -> Symbols:
+        """Each neuron's node; `ZERO` for zeros."""
+        return np.where(x == ZERO, ZERO, np.searchsorted(np.asarray(self._starts), x, side="right") - 1)
+
+    def _sources(self, x: Symbols) -> list[int]:
+        return [int(source) for source in np.unique(self._source_of(x)) if source != ZERO]
+
+    def _operand(self, x: Symbols, source: int) -> tuple[Symbols, Operand]:
+        """Where in x (one axis) neurons of a node stand, and those neurons."""
+        there = np.flatnonzero(self._source_of(x) == source)
+        positions = x[there] - self._starts[source]
+        return there, Operand(source, tidy(torch.from_numpy(positions)))
+
+    def _groups(self, xs: list[Symbols]) -> list[tuple[Symbols, tuple[int, ...]]]:
+        """The positions of flat arrays that read the same node in each, group by group."""
+        if len(xs[0]) == 0:
+            return []
+        keys = np.stack([self._source_of(x) for x in xs])
+        found, inverse = np.unique(keys, axis=1, return_inverse=True)
+        inverse = inverse.ravel()
+        return [(np.flatnonzero(inverse == k), tuple(int(s) for s in found[:, k])) for k in range(found.shape[1])]
+
+
+def tidy(positions: Tensor) -> Index:
+    """A slice where positions follow one another, else the positions."""
+    start = int(positions[0])
+    if bool((positions == torch.arange(start, start + len(positions))).all()):
+        return slice(start, start + len(positions))
+    return positions

@@ -1,0 +1,30 @@
+"""One file per operation, and the list of them all that the contract tests run over."""
+
+from tightverify.ops.base import Operation
+from tightverify.ops.blend import Blend
+from tightverify.ops.clamp import Clamp
+from tightverify.ops.log import Log
+from tightverify.ops.maximum import Maximum
+from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
+from tightverify.ops.relu import LeakyRelu
+from tightverify.ops.sigmoid import Sigmoid
+from tightverify.ops.square import Square
+from tightverify.ops.tanh import Tanh
+
+OPS: tuple[Operation, ...] = (
+    Sigmoid(),
+    Tanh(),
+    LeakyRelu(),
+    LeakyRelu(0.1),
+    LeakyRelu(1.5),
+    Clamp(-1.0, 1.0),
+    Clamp(0.25, 0.5),
+    Square(),
+    Log(),
+    MULTIPLY,
+    SIGMOID_TANH,
+    SIGMOID_TIMES,
+    TANH_TIMES,
+    Maximum(),
+    Blend(),
+)

@@ -1,0 +1,33 @@
+"""What an operation is: a function of one, two or three operands, applied neuron by neuron.
+
+An operation has no state. It answers for itself: its value, its interval over boxes, and the planes that hold it over
+boxes; everything in the project that treats nonlinear functions reads these answers and nothing else. All tensors are
+(B, n), float64 wherever a bound is made.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from tightverify.relax.planes import Planes
+from tightverify.values import Interval
+
+
+class Operation(ABC):
+    """A function of `arity` operands, called by its name."""
+
+    name: str
+    arity: int
+
+    @abstractmethod
+    def forward(self, *operands: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def interval(self, *boxes: Interval) -> Interval:
+        """An interval that surely holds the function's values over the boxes, rounding included."""
+
+    @abstractmethod
+    def relax(self, *boxes: Interval) -> Planes:
+        """Planes that surely hold the function over the boxes, rounding included."""

@@ -1,0 +1,29 @@
+"""The natural logarithm. Where the operand may be 0 or less nothing finite is claimed, so the verdict stays open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.ops.base import Operation
+from tightverify.relax.curves import Logarithm
+from tightverify.relax.lines import curve_range, tightest_lines
+from tightverify.relax.planes import Planes
+from tightverify.values import Interval
+
+
+@dataclass(frozen=True)
+class Log(Operation):
+    name = "log"
+    arity = 1
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return torch.log(operands[0])
+
+    def interval(self, *boxes: Interval) -> Interval:
+        return curve_range(Logarithm(), boxes[0])
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return tightest_lines(Logarithm(), boxes[0])

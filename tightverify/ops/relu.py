@@ -1,0 +1,31 @@
+"""ReLU and leaky ReLU: `slope * x` below 0, x above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tightverify.ops.base import Operation
+from tightverify.relax.curves import Kink
+from tightverify.relax.lines import curve_range, tightest_lines
+from tightverify.relax.planes import Planes
+from tightverify.values import Interval
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Operation):
+    """ReLU for slope 0. Slopes above 1 make it concave, which changes nothing here; negative ones are refused on import."""
+
+    slope: float = 0.0
+    name = "leaky_relu"
+    arity = 1
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return Kink(self.slope, 1.0).value(operands[0])
+
+    def interval(self, *boxes: Interval) -> Interval:
+        return curve_range(Kink(self.slope, 1.0), boxes[0])
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return tightest_lines(Kink(self.slope, 1.0), boxes[0])

@@ -1,0 +1,31 @@
+"""The square: a tangent below, the chord above; never below 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.ops.base import Operation
+from tightverify.relax.curves import Parabola
+from tightverify.relax.lines import tightest_lines
+from tightverify.relax.planes import Planes
+from tightverify.values import TINY, Interval, above, below
+
+
+@dataclass(frozen=True)
+class Square(Operation):
+    name = "square"
+    arity = 1
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return operands[0] * operands[0]
+
+    def interval(self, *boxes: Interval) -> Interval:
+        box = boxes[0]
+        nearest = torch.maximum(box.lower, -box.upper).clamp(min=0)
+        return Interval(below(nearest**2, TINY).clamp(min=0), above(box.magnitude**2, TINY))
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return tightest_lines(Parabola(), boxes[0])

@@ -1,0 +1,29 @@
+"""The hyperbolic tangent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.ops.base import Operation
+from tightverify.relax import curves
+from tightverify.relax.lines import curve_range, tightest_lines
+from tightverify.relax.planes import Planes
+from tightverify.values import Interval
+
+
+@dataclass(frozen=True)
+class Tanh(Operation):
+    name = "tanh"
+    arity = 1
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return torch.tanh(operands[0])
+
+    def interval(self, *boxes: Interval) -> Interval:
+        return curve_range(curves.Tanh(), boxes[0])
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return tightest_lines(curves.Tanh(), boxes[0])

@@ -1,0 +1,274 @@
+"""Regions of inputs: what may happen to an input, and the exact minimum of a linear function over it.
+
+A `Perturbation` is what the user states (an Lp ball of some radius, a box, on some frames); `around(x)` makes of it a
+batch of `Region`s, one per input, over flat inputs (B, n). A region is a ball intersected with a box,
+`{x : |x - centre|_p <= radius, lower <= x <= upper}`; coordinates that may not change have lower = upper = centre.
+
+Minimum of a @ x. Over the box alone it is taken coordinate by coordinate. With the ball as well, Lagrange duality gives
+for every multiplier a lower bound that the best multiplier makes exact (Slater's condition holds: the centre is inside):
+
+* L1: for tau >= 0,   a @ centre - radius tau - sum_i capacity_i max(|a_i| - tau, 0);
+* L2: for lam > 0,    a @ centre + sum_i min over the box of (a_i d_i + lam d_i^2) - lam radius^2.
+
+So any tau or lam gives a sound bound; sorting (L1) or bisection (L2) finds nearly the best. `rounding_scale` bounds the
+absolute values that enter these sums, for the caller's rounding allowance.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.errors import RegionError
+from tightverify.values import Interval, above, below
+
+BISECTIONS = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A batch of balls intersected with boxes; all tensors are (B, n), `radius` is (B,). `norm` is 1, 2 or inf."""
+
+    centre: Tensor
+    box: Interval
+    radius: Tensor
+    norm: float
+
+    @property
+    def separable(self) -> bool:
+        """Whether the minimum of a linear function is a sum over coordinates."""
+        return self.norm == torch.inf
+
+    def __len__(self) -> int:
+        return len(self.centre)
+
+    def __getitem__(self, inputs: slice | Tensor) -> Region:
+        """The regions of some of the inputs."""
+        box = Interval(self.box.lower[inputs], self.box.upper[inputs])
+        return Region(self.centre[inputs], box, self.radius[inputs], self.norm)
+
+    def to(self, device: str) -> Region:
+        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm)
+
+    @property
+    def rounding_scale(self) -> Tensor:
+        """(B, n): what one unit of a coordinate's coefficient may add to the sums in `minimise`, in absolute value."""
+        scale = 4 * self.box.magnitude + 4 * self.centre.abs()
+        return scale if self.separable else scale + 4 * self.radius[:, None]
+
+    def minimise(self, rows: Tensor, block: slice = slice(None)) -> Tensor:
+        """(B, R): the least `rows @ x`, for rows (B or 1, R, m) over the m coordinates of a block.
+
+        For one block of several the region must be separable. Rounding is the caller's to allow for.
+        """
+        box = self.box[block]
+        if self.separable:
+            middle = box.centre
+            radius = torch.maximum(box.upper - middle, middle - box.lower)
+            return _dot(rows, middle) - _dot(rows.abs(), radius)
+        down, up = self.centre[:, block] - box.lower, box.upper - self.centre[:, block]
+        capacity = torch.where(rows > 0, down[:, None], up[:, None]).clamp(min=0)
+        weight = rows.abs() * (capacity > 0)
+        gain = (_lasso_gain if self.norm == 1 else _ridge_gain)(weight, capacity, self.radius)
+        return _dot(rows, self.centre[:, block]) - gain
+
+    def contains(self, x: Tensor) -> Tensor:
+        """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
+        inside = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
+        length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
+        return inside & (length * (1 + 1e-12) <= self.radius)
+
+    def project(self, x: Tensor) -> Tensor:
+        """A point inside, near x (B, ..., n): for search, not for proof."""
+        shape = (len(self),) + (1,) * (x.dim() - 2) + (-1,)
+        lower, upper = self.box.lower.view(shape), self.box.upper.view(shape)
+        x = torch.minimum(torch.maximum(x, lower), upper)
+        centre, radius = self.centre.view(shape), self.radius.view(shape[:-1] + (1,)) * (1 - 1e-6)
+        step = x - centre
+        if self.norm == 1:
+            step = _shrink_to_l1(step, radius)
+        elif self.norm == 2:
+            length = torch.linalg.vector_norm(step, dim=-1, keepdim=True)
+            step = step * (radius / length.clamp(min=1e-300)).clamp(max=1)
+        else:
+            step = torch.minimum(torch.maximum(step, -radius), radius)
+        return centre + step
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """(B, count, n): points of the region, many of them on its border and at its corners."""
+        shape = (len(self), count, self.centre.shape[1])
+        draw = torch.rand(shape, generator=generator, dtype=torch.float64).to(self.centre.device)
+        draw[:, ::2] = draw[:, ::2].round()
+        lower, upper = self.box.lower[:, None], self.box.upper[:, None]
+        return self.project(lower + draw * (upper - lower))
+
+
+def _dot(rows: Tensor, x: Tensor) -> Tensor:
+    """(B or 1, R, n) times (B, n) -> (B, R)."""
+    if len(rows) == 1:
+        return x @ rows[0].T
+    return torch.matmul(rows, x[:, :, None])[:, :, 0]
+
+
+def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
+    """max of weight @ d over 0 <= d <= capacity, sum d <= radius, by its dual at the best threshold."""
+    ordered, order = torch.sort(weight.expand_as(capacity), dim=-1, descending=True)
+    used = torch.cumsum(torch.gather(capacity, -1, order), dim=-1)
+    # The threshold is the weight at which the budget is used up, 0 where it never is.
+    full = (used >= radius[:, None, None]).long()
+    first = torch.argmax(full, dim=-1, keepdim=True)
+    threshold = torch.gather(ordered, -1, first) * torch.gather(full, -1, first)
+    excess = (weight - threshold).clamp(min=0)
+    return radius[:, None] * threshold[..., 0] + (capacity * excess).sum(-1)
+
+
+def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
+    """max of weight @ d over 0 <= d <= capacity, |d|_2 <= radius, by its dual at a nearly best multiplier.
+
+    The dual at m = 2 lam is sum_i (w_i d_i - m d_i^2 / 2) + m radius^2 / 2 with d_i = min(w_i / m, capacity_i).
+    """
+    budget = radius[:, None]
+    length = torch.linalg.vector_norm(weight, dim=-1)
+    plain = budget * length
+    everything = (weight * capacity).sum(-1)
+    # Where the box never binds, the ball's own maximum is exact.
+    multiplier = length / budget.clamp(min=1e-300)
+    binding = (weight > multiplier[..., None] * capacity).any(-1)
+    if not bool(binding.any()):
+        return torch.minimum(plain, everything)
+    low, high = multiplier * 1e-9, multiplier
+    for _ in range(BISECTIONS):
+        middle = torch.sqrt(low) * torch.sqrt(high)
+        step = torch.minimum(weight / middle.clamp(min=1e-300)[..., None], capacity)
+        too_long = torch.linalg.vector_norm(step, dim=-1) > budget
+        low, high = torch.where(too_long, middle, low), torch.where(too_long, high, middle)
+    step = torch.minimum(weight / high.clamp(min=1e-300)[..., None], capacity)
+    dual = (weight * step - high[..., None] * step**2 / 2).sum(-1) + high * budget**2 / 2
+    return torch.minimum(torch.minimum(plain, everything), dual)
+
+
+def _shrink_to_l1(step: Tensor, radius: Tensor) -> Tensor:
+    """The point of the L1 ball nearest to `step` (soft thresholding at the level that meets the radius)."""
+    size = step.abs()
+    ordered = torch.sort(size, dim=-1, descending=True).values
+    level = (torch.cumsum(ordered, dim=-1) - radius) / torch.arange(1, size.shape[-1] + 1, device=size.device, dtype=size.dtype)
+    count = (ordered > level).sum(-1, keepdim=True).clamp(min=1)
+    threshold = torch.gather(level, -1, count - 1).clamp(min=0)
+    return step.sign() * (size - threshold).clamp(min=0)
+
+
+class Perturbation(ABC):
+    """What may happen to an input, whatever the input: `around(x)` states it for a batch."""
+
+    @abstractmethod
+    def around(self, x: Tensor) -> Region:
+        """The regions of a batch x (B, time, features) or (B, features), over the flattened inputs."""
+
+
+Frames = Sequence[int] | Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class LpBall(Perturbation):
+    """All inputs within `eps` in the given norm, inside `clip` if given, changed only on some frames or features.
+
+    `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
+    """
+
+    eps: float
+    norm: float
+    clip: tuple[float, float] | None = None
+    frames: Frames = None
+    features: Frames = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps < torch.inf:
+            raise RegionError(f"eps is {self.eps}; a radius must be a finite number, 0 or more")
+        if self.norm not in (1, 2, torch.inf):
+            raise RegionError(f"the norm is {self.norm}; balls of the norms 1, 2 and inf are supported")
+        if self.clip is not None and not self.clip[0] <= self.clip[1]:
+            raise RegionError(f"clip is {tuple(self.clip)}; give the least value first, then the greatest")
+
+    def around(self, x: Tensor) -> Region:
+        centre = x.detach().to(torch.float64)
+        free = _mask(centre, self.frames, self.features)
+        box = Interval(below(centre, self.eps), above(centre, self.eps))
+        if self.eps == 0:
+            box = Interval(centre, centre)
+        if self.clip is not None:
+            low, high = self.clip
+            if bool(((centre < low) | (centre > high)).any()):
+                worst = float(centre.min()) if bool((centre < low).any()) else float(centre.max())
+                raise RegionError(
+                    f"an input has the value {worst:g}, outside the range ({low:g}, {high:g}) of clip; "
+                    "scale the inputs to that range or give another"
+                )
+            box = Interval(box.lower.clamp(min=low), box.upper.clamp(max=high))
+        box = Interval(torch.where(free, box.lower, centre), torch.where(free, box.upper, centre))
+        radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
+        return Region(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, float(self.norm))
+
+
+def LinfBall(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
+    """Every value may change by at most eps."""
+    return LpBall(eps, torch.inf, clip, frames, features)
+
+
+def L2Ball(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
+    """The Euclidean length of the change is at most eps."""
+    return LpBall(eps, 2, clip, frames, features)
+
+
+def L1Ball(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
+    """The sum of all changes is at most eps."""
+    return LpBall(eps, 1, clip, frames, features)
+
+
+@dataclass(frozen=True, eq=False)
+class Box(Perturbation):
+    """All inputs between `lower` and `upper`, tensors that broadcast to the inputs; the inputs must lie inside."""
+
+    lower: Tensor
+    upper: Tensor
+
+    def around(self, x: Tensor) -> Region:
+        centre = x.detach().to(torch.float64)
+        try:
+            lower = torch.as_tensor(self.lower, dtype=torch.float64, device=x.device).expand_as(centre)
+            upper = torch.as_tensor(self.upper, dtype=torch.float64, device=x.device).expand_as(centre)
+        except RuntimeError as error:
+            raise RegionError(
+                f"the box's bounds have shapes {tuple(self.lower.shape)} and {tuple(self.upper.shape)}, "
+                f"the inputs {tuple(x.shape)}: give bounds of the inputs' shape, or one that broadcasts to it"
+            ) from error
+        if not bool((torch.isfinite(lower) & torch.isfinite(upper)).all()):
+            raise RegionError("a bound of the box is NaN or infinite; every bound must be a finite number")
+        if bool((lower > upper).any()):
+            raise RegionError("a lower bound of the box is above its upper bound; swap them")
+        if bool(((centre < lower) | (centre > upper)).any()):
+            raise RegionError("an input lies outside its own box; give boxes that hold the inputs")
+        box = Interval(lower.flatten(1), upper.flatten(1))
+        radius = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
+        return Region(centre.flatten(1), box, radius, torch.inf)
+
+
+def _mask(x: Tensor, frames: Frames, features: Frames) -> Tensor:
+    """(time, features) or (features,), broadcast to x: where the input may change."""
+    free = torch.ones_like(x, dtype=torch.bool)
+    for axis, chosen, name in ((1, frames, "frame"), (x.dim() - 1, features, "feature")):
+        if chosen is None:
+            continue
+        if axis == 1 and name == "frame" and x.dim() < 3:
+            raise RegionError("frames were chosen, but the inputs have no time axis: they are (N, features)")
+        positions = torch.as_tensor(chosen, dtype=torch.long).flatten()
+        size = x.shape[axis]
+        if len(positions) == 0 or bool(((positions < 0) | (positions >= size)).any()):
+            raise RegionError(f"{name}s {positions.tolist()} were chosen; give some of 0 to {size - 1}")
+        picked = torch.zeros(size, dtype=torch.bool, device=x.device)
+        picked[positions.to(x.device)] = True
+        free = free & picked.view([-1 if other == axis else 1 for other in range(x.dim())])
+    return free

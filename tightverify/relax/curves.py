@@ -1,0 +1,205 @@
+"""Curves: increasing or not, every one-input function here is convex up to a point and concave from there on.
+
+A `Curve` knows its own shape; `relax.lines` needs nothing else to bound it by lines. A function that is convex
+everywhere has its inflection at +inf, one that is concave everywhere at -inf. The mirror of f is x -> -f(-x), of the
+same kind; lower lines of f are upper lines of its mirror, so that nothing is written twice.
+
+`supergradient(x, slope)`: the slope of a line that touches the *concave* part at x and lies nowhere below it there; at
+a kink the one nearest to `slope`. `touching(slope)`: a point of the concave part where a line of that slope touches; it
+may be approximate, +-inf or NaN: it steers tightness, never soundness.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Curve(ABC):
+    """A function of one real variable, convex on (-inf, inflection] and concave on [inflection, inf)."""
+
+    @property
+    @abstractmethod
+    def inflection(self) -> float: ...
+
+    @property
+    @abstractmethod
+    def mirror(self) -> Curve:
+        """x -> -f(-x)."""
+
+    @abstractmethod
+    def value(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def touching(self, slope: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sigmoid(Curve):
+    """1 / (1 + exp(-x)); minus `shift`, for its mirror is sigmoid - 1."""
+
+    shift: float = 0.0
+    inflection = 0.0
+
+    @property
+    def mirror(self) -> Curve:
+        return Sigmoid(1.0 - self.shift)
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x) - self.shift
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return torch.sigmoid(x) * torch.sigmoid(-x)
+
+    def touching(self, slope: Tensor) -> Tensor:
+        # s (1 - s) = k with s >= 1/2; 1 - s = 2k / (1 + sqrt(1 - 4k)) loses no digits for small k.
+        root = torch.sqrt((1 - 4 * slope).clamp(min=0))
+        return torch.log((1 + root) ** 2 / (4 * slope))
+
+
+@dataclass(frozen=True)
+class Tanh(Curve):
+    """The hyperbolic tangent, its own mirror."""
+
+    inflection = 0.0
+
+    @property
+    def mirror(self) -> Curve:
+        return self
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)
+
+    def touching(self, slope: Tensor) -> Tensor:
+        root = torch.sqrt((1 - slope).clamp(min=0))
+        return torch.log((1 + root) ** 2 / slope) / 2
+
+
+@dataclass(frozen=True)
+class Identity(Curve):
+    """x itself, convex and concave: lets a bare operand stand where a curve is wanted."""
+
+    inflection = 0.0
+
+    @property
+    def mirror(self) -> Curve:
+        return self
+
+    def value(self, x: Tensor) -> Tensor:
+        return x
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return torch.zeros_like(slope)
+
+
+@dataclass(frozen=True)
+class Kink(Curve):
+    """`left * x` below 0, `right * x` above: ReLU and leaky ReLU; convex where left <= right, else concave."""
+
+    left: float
+    right: float
+
+    @property
+    def inflection(self) -> float:
+        return math.inf if self.left <= self.right else -math.inf
+
+    @property
+    def mirror(self) -> Curve:
+        return Kink(self.right, self.left)
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.where(x < 0, self.left * x, self.right * x)
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        at_kink = slope.clamp(min=min(self.left, self.right), max=max(self.left, self.right))
+        return torch.where(x < 0, self.left, torch.where(x > 0, self.right, at_kink))
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return torch.zeros_like(slope)
+
+
+@dataclass(frozen=True)
+class Clip(Curve):
+    """x kept between `low` and `high` (either may be infinite)."""
+
+    low: float
+    high: float
+
+    @property
+    def inflection(self) -> float:
+        return self.low if self.high < math.inf else math.inf
+
+    @property
+    def mirror(self) -> Curve:
+        return Clip(-self.high, -self.low)
+
+    def value(self, x: Tensor) -> Tensor:
+        return x.clamp(min=self.low, max=self.high)
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        # Called right of the inflection only, so never left of `low` unless `high` is infinite and it is not called.
+        return torch.where(x < self.high, 1.0, torch.where(x > self.high, 0.0, slope.clamp(min=0, max=1)))
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return torch.full_like(slope, self.high)
+
+
+@dataclass(frozen=True)
+class Parabola(Curve):
+    """`sign * x^2`."""
+
+    sign: int = 1
+
+    @property
+    def inflection(self) -> float:
+        return math.inf * self.sign
+
+    @property
+    def mirror(self) -> Curve:
+        return Parabola(-self.sign)
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.sign * x * x
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self.sign * 2 * x
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return self.sign * slope / 2
+
+
+@dataclass(frozen=True)
+class Logarithm(Curve):
+    """`log x` for sign 1, concave on (0, inf); `-log(-x)` for sign -1, convex on (-inf, 0)."""
+
+    sign: int = 1
+
+    @property
+    def inflection(self) -> float:
+        return -math.inf * self.sign
+
+    @property
+    def mirror(self) -> Curve:
+        return Logarithm(-self.sign)
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.sign * torch.log(self.sign * x)
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self.sign / x
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return 1 / slope

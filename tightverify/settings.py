@@ -1,0 +1,32 @@
+"""Everything that a run can be told, as one frozen record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tightverify.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: nothing here changes what a verdict means, only how long one looks for it.
+
+    `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
+    """
+
+    method: str = "linear"
+    time_limit: float = math.inf
+    device: str = "cpu"
+    seed: int = 0
+    restarts: int = 4
+    attack_steps: int = 40
+    memory: int = 2**21
+
+    def __post_init__(self) -> None:
+        if not self.time_limit > 0:
+            raise UsageError(f"the time limit is {self.time_limit} seconds; it must be above 0")
+        if self.restarts < 0 or self.attack_steps < 0:
+            raise UsageError("restarts and attack_steps count something: they cannot be negative")
+        if self.memory < 1:
+            raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")

@@ -1,0 +1,88 @@
+"""Values that travel between the layers: intervals of batched tensors, and the arithmetic of rounding.
+
+Shapes: B inputs, n neurons. Everything is float64.
+
+Rounding. Each basic operation on float64 returns the exact result times (1 + d), |d| <= u = 2^-53, or, where it
+underflows, within 2^-1074. A sum of products of n terms, in any order, with or without fused multiply-add, is within
+gamma(n) * sum |terms| of the exact one (Higham, Accuracy and Stability, section 3.1). The allowances below are twice
+what that theory asks, which pays for their own rounding, and add `TINY`, which pays for underflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.errors import SoundnessFault
+
+UNIT_ROUNDOFF = 2.0**-53
+TINY = 1e-290
+"""More than any sum of underflows in a computation of ours, less than anything that matters."""
+FUNCTION_ERROR = 32 * UNIT_ROUNDOFF
+"""Relative error allowed to torch's exp, tanh, sigmoid, log and what is built of a few of them (they keep to 4 ulps)."""
+
+Index = slice | Tensor
+"""Some neurons of a node: a slice, or a tensor of positions."""
+
+
+def gamma(operations: int) -> float:
+    """Twice the relative error of a sum of `operations` products."""
+    return 2 * operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
+
+
+def below(value: Tensor, allowance: Tensor | float) -> Tensor:
+    """A float that is surely at most `value - allowance`; NaN and overflow become -inf, which claims nothing."""
+    lowered = value - allowance
+    lowered = torch.nextafter(lowered, torch.full_like(lowered, -torch.inf))
+    return torch.nan_to_num(lowered, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+
+
+def above(value: Tensor, allowance: Tensor | float) -> Tensor:
+    """A float that is surely at least `value + allowance`; NaN becomes +inf."""
+    return -below(-value, allowance)
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A closed box: `lower <= value <= upper`, neuron by neuron, each (B, n)."""
+
+    lower: Tensor
+    upper: Tensor
+
+    def intersect(self, other: Interval) -> Interval:
+        """What both say. Sound bounds of one value cannot contradict each other, so an empty result is a fault."""
+        lower = torch.maximum(self.lower, other.lower)
+        upper = torch.minimum(self.upper, other.upper)
+        if bool((lower > upper).any()):
+            gap = float((lower - upper).max())
+            raise SoundnessFault(
+                f"two bounds of one neuron contradict each other by {gap:.3g}: this is a bug in tightverify, please report it"
+            )
+        return Interval(lower, upper)
+
+    def __getitem__(self, index: Index) -> Interval:
+        return self.map(lambda bound: bound[..., index])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Interval:
+        """The same change of shape, device or order applied to both ends."""
+        return Interval(change(self.lower), change(self.upper))
+
+    def mirror(self) -> Interval:
+        """The interval of the negated value."""
+        return Interval(-self.upper, -self.lower)
+
+    @property
+    def centre(self) -> Tensor:
+        return self.lower + (self.upper - self.lower) / 2
+
+    @property
+    def width(self) -> Tensor:
+        return self.upper - self.lower
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The largest absolute value inside."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
