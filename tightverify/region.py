@@ -78,7 +78,7 @@ class Region:
 
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
-        inside = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
+        inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
         length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
         return inside & (length * (1 + 1e-12) <= self.radius)
 
@@ -87,7 +87,7 @@ class Region:
         shape = (len(self),) + (1,) * (x.dim() - 2) + (-1,)
         lower, upper = self.box.lower.view(shape), self.box.upper.view(shape)
         x = torch.minimum(torch.maximum(x, lower), upper)
-        centre, radius = self.centre.view(shape), self.radius.view(shape[:-1] + (1,)) * (1 - 1e-6)
+        centre, radius = self.centre.view(shape), self.radius.view((*shape[:-1], 1)) * (1 - 1e-6)
         step = x - centre
         if self.norm == 1:
             step = _shrink_to_l1(step, radius)

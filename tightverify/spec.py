@@ -74,14 +74,16 @@ def linear_property(rows: Tensor, offsets: Tensor | None, inputs: int, classes: 
         rows = rows.expand(inputs, -1, -1)
     if rows.dim() != 3 or len(rows) != inputs or rows.shape[2] != classes or rows.shape[1] == 0:
         raise InputError(
-            f"the property's rows have shape {tuple(rows.shape)}; wanted (R, {classes}) or ({inputs}, R, {classes}) with R at least 1"
+            f"the property's rows have shape {tuple(rows.shape)}; "
+            f"wanted (R, {classes}) or ({inputs}, R, {classes}) with R at least 1"
         )
     offsets = (
         torch.zeros(rows.shape[1], dtype=torch.float64) if offsets is None else torch.as_tensor(offsets, dtype=torch.float64)
     )
     if offsets.shape not in (rows.shape[1:2], rows.shape[:2]):
         raise InputError(
-            f"the property's offsets have shape {tuple(offsets.shape)}; wanted {tuple(rows.shape[1:2])} or {tuple(rows.shape[:2])}"
+            f"the property's offsets have shape {tuple(offsets.shape)}; "
+            f"wanted {tuple(rows.shape[1:2])} or {tuple(rows.shape[:2])}"
         )
     if not bool(torch.isfinite(rows).all() and torch.isfinite(offsets).all()):
         raise InputError("the property has a NaN or infinite coefficient; every coefficient must be a finite number")

@@ -15,8 +15,8 @@ contributions are added up, and every node's contribution to the constant. As th
 magnitudes M, the function of the sources that was computed is off by at most g |c| (|A| M + |b|) there. Through a chain
 of affine nodes these errors obey s = |A| (M + s) + |b|: the `scale` of a node, g |c| s being the error of all affine steps
 below it until the next operations or the input. An operation passes |c| times its slopes on, so its planes are
-made with their offsets moved apart by g (|offset| + |slope| (M + s)), summed over operands: from then on they pay for everything
-below them. The rows that a walk starts from pay g |row| (M + s) at the end. g is twice what is needed and the scale covers the
+made with their offsets moved apart by g (|offset| + |slope| (M + s)), summed over operands: from then on they pay for
+everything below them. The rows that a walk starts from pay g |row| (M + s) at the end. g is twice what is needed and the scale covers the
 rounding of the region's own minimum (`Region.rounding_scale`).
 """
 

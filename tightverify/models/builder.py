@@ -176,7 +176,8 @@ class Builder:
 
     def _source_of(self, x: Symbols) -> Symbols:
         """Each neuron's node; `ZERO` for zeros."""
-        return np.where(x == ZERO, ZERO, np.searchsorted(np.asarray(self._starts), x, side="right") - 1)
+        found = np.searchsorted(np.asarray(self._starts), x, side="right") - 1
+        return np.where(x == ZERO, ZERO, found)
 
     def _sources(self, x: Symbols) -> list[int]:
         return [int(source) for source in np.unique(self._source_of(x)) if source != ZERO]

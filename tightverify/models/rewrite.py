@@ -1,7 +1,7 @@
 """From the nodes as they were written to the graph that is bounded: gates recognised, sums merged, the rest put in order.
 
-Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes one operation on a and b, and so does GRU's update,
-written as `(1 - z) * n + z * h`, `n + z * (h - n)` or `h + (1 - z) * (n - h)` with z = sigmoid(a): however a cell is spelt, it
+Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes one operation on a and b, and so does GRU's
+update, written as `(1 - z) * n + z * h`, `n + z * (h - n)` or `h + (1 - z) * (n - h)` with z = sigmoid(a): however a cell is spelt, it
 is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
 These are identities of real numbers, so the network's function stays what it was.
@@ -61,10 +61,10 @@ class Rewriting:
         if plain is not None:
             return plain, 1
         node = self.nodes[operand.source]
-        if isinstance(node, Affine) and len(node.terms) == 1 and is_minus_one(node.terms[0].matrix):
-            if bool((node.bias == 1).all()):
-                negated = self.inside(self.select(node.terms[0].operand, operand.index), Sigmoid)
-                return None if negated is None else (negated, -1)
+        complement = isinstance(node, Affine) and len(node.terms) == 1 and bool((node.bias == 1).all())
+        if isinstance(node, Affine) and complement and is_minus_one(node.terms[0].matrix):
+            negated = self.inside(self.select(node.terms[0].operand, operand.index), Sigmoid)
+            return None if negated is None else (negated, -1)
         return None
 
     def signed(self, operand: Operand, sign: int) -> Operand:
@@ -133,9 +133,9 @@ class Rewriting:
             if not isinstance(node, Affine) or len(node.terms) != 2 or bool(node.bias.any()):
                 continue
             for plus, minus in (node.terms, node.terms[::-1]):
-                if plus.matrix is None and is_minus_one(minus.matrix):
-                    if self.same(self.select(minus.operand, difference.index), new):
-                        return gate, new, self.select(plus.operand, difference.index)
+                signs = plus.matrix is None and is_minus_one(minus.matrix)
+                if signs and self.same(self.select(minus.operand, difference.index), new):
+                    return gate, new, self.select(plus.operand, difference.index)
         return None
 
     def merge(self, output: int) -> None:

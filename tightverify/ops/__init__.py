@@ -11,6 +11,23 @@ from tightverify.ops.sigmoid import Sigmoid
 from tightverify.ops.square import Square
 from tightverify.ops.tanh import Tanh
 
+__all__ = [
+    "MULTIPLY",
+    "OPS",
+    "SIGMOID_TANH",
+    "SIGMOID_TIMES",
+    "TANH_TIMES",
+    "Blend",
+    "Clamp",
+    "LeakyRelu",
+    "Log",
+    "Maximum",
+    "Operation",
+    "Sigmoid",
+    "Square",
+    "Tanh",
+]
+
 OPS: tuple[Operation, ...] = (
     Sigmoid(),
     Tanh(),

@@ -1,7 +1,7 @@
 """The larger of two operands.
 
-Lower planes: either operand, the one with the larger centre, is below the maximum. Upper plane: max(x, y) = y + relu(x - y), and
-relu lies below its chord over the difference's interval. Where one operand is surely the larger, it is the maximum.
+Lower planes: either operand, the one with the larger centre, is below the maximum. Upper plane: max(x, y) = y + relu(x - y),
+and relu lies below its chord over the difference's interval. Where one operand is surely the larger, it is the maximum.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Upper plane of slope a in x. Write t = G(y), which lies in [t1, t2]. For each t, F(x) t <= a x + M(t) with
 M(t) = sup_x t F(x) - a x, which `upper_offset` gives exactly. M is convex in t (a supremum of linear functions), hence
-on [t1, t2] below its chord, M(t) <= beta t + c, and F(x) t <= a x + beta t + c. At last beta t = beta G(y) is bounded by an upper
-line of G where beta >= 0, by a lower line elsewhere. Any a is valid. Several are tried and, neuron by neuron, the
+on [t1, t2] below its chord, M(t) <= beta t + c, and F(x) t <= a x + beta t + c. At last beta t = beta G(y) is bounded by
+an upper line of G where beta >= 0, by a lower line elsewhere. Any a is valid. Several are tried and, neuron by neuron, the
 plane that is lowest at the box's centre is kept: of planes over one box that is the one of least volume.
 
 Lower planes are upper planes of the negation: -F(x) G(y) = F*(-x) G(y), with F* the mirror of F.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.relax.curves import Curve
-from tightverify.relax.lines import chord_slope, curve_range, parallel_lines, tangent_slope, tightest_lines, upper_offset
+from tightverify.relax.lines import chord_slope, curve_range, parallel_lines, tightest_lines, upper_offset
 from tightverify.relax.planes import Plane, Planes, lowest
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
 
