@@ -1,1 +1,27 @@
 """Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""
+
+from tightverify.api import bounds, certify, load, stream
+from tightverify.errors import TightVerifyError
+from tightverify.models.model import Model
+from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall
+from tightverify.settings import Settings
+from tightverify.values import Interval
+from tightverify.verify import Result, Verdict
+
+__all__ = [
+    "Box",
+    "Interval",
+    "L1Ball",
+    "L2Ball",
+    "LinfBall",
+    "LpBall",
+    "Model",
+    "Result",
+    "Settings",
+    "TightVerifyError",
+    "Verdict",
+    "bounds",
+    "certify",
+    "load",
+    "stream",
+]

@@ -31,3 +31,7 @@ class UnsupportedError(ModelError):
 
 class SoundnessFault(TightVerifyError):
     """Two bounds contradict each other, or an import disagrees with its model: a bug of ours, never ignored."""
+
+
+class OutOfTimeError(TightVerifyError):
+    """The time given to an input ran out; caught where the verdict is made."""

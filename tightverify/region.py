@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from tightverify.errors import RegionError
-from tightverify.values import Interval, above, below
+from tightverify.values import Interval, above, below, times
 
 BISECTIONS = 48
 
@@ -69,12 +69,12 @@ class Region:
         if self.separable:
             middle = box.centre
             radius = torch.maximum(box.upper - middle, middle - box.lower)
-            return _dot(rows, middle) - _dot(rows.abs(), radius)
+            return times(rows, middle) - times(rows.abs(), radius)
         down, up = self.centre[:, block] - box.lower, box.upper - self.centre[:, block]
         capacity = torch.where(rows > 0, down[:, None], up[:, None]).clamp(min=0)
         weight = rows.abs() * (capacity > 0)
         gain = (_lasso_gain if self.norm == 1 else _ridge_gain)(weight, capacity, self.radius)
-        return _dot(rows, self.centre[:, block]) - gain
+        return times(rows, self.centre[:, block]) - gain
 
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
@@ -105,13 +105,6 @@ class Region:
         draw[:, ::2] = draw[:, ::2].round()
         lower, upper = self.box.lower[:, None], self.box.upper[:, None]
         return self.project(lower + draw * (upper - lower))
-
-
-def _dot(rows: Tensor, x: Tensor) -> Tensor:
-    """(B or 1, R, n) times (B, n) -> (B, R)."""
-    if len(rows) == 1:
-        return x @ rows[0].T
-    return torch.matmul(rows, x[:, :, None])[:, :, 0]
 
 
 def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Settings:
     seed: int = 0
     restarts: int = 4
     attack_steps: int = 40
-    memory: int = 2**21
+    memory: int = 2**24
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:

@@ -86,3 +86,10 @@ class Interval:
     def magnitude(self) -> Tensor:
         """The largest absolute value inside."""
         return torch.maximum(self.lower.abs(), self.upper.abs())
+
+
+def times(rows: Tensor, values: Tensor) -> Tensor:
+    """(B or 1, R, n) times (B, n): (B, R)."""
+    if len(rows) == 1:
+        return values @ rows[0].T
+    return torch.matmul(rows, values[:, :, None])[..., 0]

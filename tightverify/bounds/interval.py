@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
-from tightverify.values import TINY, Interval, above, below
+from tightverify.values import TINY, Interval, above, below, gamma
 
 
 def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region) -> Interval:
@@ -43,3 +43,10 @@ def interval_bounds(graph: Graph, region: Region) -> list[Interval]:
     for number in range(len(graph.nodes)):
         known.append(enclose(graph, number, known, region))
     return known
+
+
+def rows_over(rows: Tensor, box: Interval) -> Tensor:
+    """(B, R): sound lower bounds of `rows @ y` for y in the box, rows (B, R, n) or (1, R, n)."""
+    ends = torch.where(rows > 0, box.lower[:, None, :], box.upper[:, None, :])
+    terms = torch.where(rows == 0, 0.0, rows * ends)
+    return below(terms.sum(-1), gamma(rows.shape[-1] + 2) * terms.abs().sum(-1) + TINY)

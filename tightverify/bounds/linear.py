@@ -11,13 +11,14 @@ operations that read it. A frame's bounds thus use the best that is known of all
 Rounding. Let c be the computed coefficients of some node in a walk. One step forms the source's coefficients as sums
 of products of c and the node's matrix or slopes. The computed sums differ from the exact ones by at most g |c| |A| in
 absolute value, g = `graph.rounding`, which counts every product and sum of the longest column, every reader whose
-contributions are added up, and every node's contribution to the constant. As the sources' values are within their known
-magnitudes M, the function of the sources that was computed is off by at most g |c| (|A| M + |b|) there. Through a chain
-of affine nodes these errors obey s = |A| (M + s) + |b|: the `scale` of a node, g |c| s being the error of all affine steps
-below it until the next operations or the input. An operation passes |c| times its slopes on, so its planes are
-made with their offsets moved apart by g (|offset| + |slope| (M + s)), summed over operands: from then on they pay for
-everything below them. The rows that a walk starts from pay g |row| (M + s) at the end. g is twice what is needed and the scale covers the
-rounding of the region's own minimum (`Region.rounding_scale`).
+contributions are added up, and every node's contribution to the constant. As the sources' values are within their
+known magnitudes M, the function of the sources that was computed is off by at most g |c| (|A| M + |b|) there. Through a
+chain of affine nodes these errors obey s = |A| (M + s) + |b|: the `scale` of a node, g |c| s being the error of all
+affine steps below it until the next operations or the input. An operation passes |c| times its slopes on (formed from both
+planes' slopes, hence counted for both), so its planes are made with their offsets moved apart by
+g (|offset| + |slope| (M + s)), summed over both planes and all operands: from then on they pay for everything below
+them. The rows that a walk starts from pay g |row| (M + s) at the end. g is twice what is needed, and the scale of an input
+covers the rounding of the region's own minimum (`Region.rounding_scale`).
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import enclose
-from tightverify.graph import Affine, Apply, Graph, Input, Operand
+from tightverify.bounds.walk import back_substitute
+from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
-from tightverify.values import TINY, Index, Interval, below
+from tightverify.values import TINY, Interval, below, times
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class LinearBounds:
         for number, row in rows.items():
             size = self.intervals[number].magnitude + self.scales[number]
             allowance = allowance + self.graph.rounding * times(row.abs(), size)
-        return below(self._back_substitute(rows), allowance)
+        return below(back_substitute(self.graph, self.region, self.planes, rows), allowance)
 
     def tighten(self, number: int) -> Interval:
         """One node's interval by back-substitution of all its neurons, both signs at once."""
@@ -62,78 +64,6 @@ class LinearBounds:
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
         bounds = self.lower({number: torch.cat([identity, -identity])[None]})
         return Interval(bounds[:, :size], -bounds[:, size:])
-
-    def _back_substitute(self, rows: dict[int, Tensor]) -> Tensor:
-        pending = dict(rows)
-        total: Tensor | float = 0.0
-        inputs: list[tuple[int, Tensor]] = []
-        for number in range(max(rows), -1, -1):
-            row = pending.pop(number, None)
-            if row is None:
-                continue
-            match self.graph.nodes[number]:
-                case Input() as node:
-                    if self.region.separable:
-                        total = total + self.region.minimise(row, node.block)
-                    else:
-                        inputs.append((node.start, row))
-                case Affine() as node:
-                    total = total + row @ node.bias
-                    for term in node.terms:
-                        self._add(pending, term.operand, term.pull(row))
-                case Apply() as node:
-                    planes = self.planes[number]
-                    positive = row > 0
-                    total = total + (choose(positive, planes.lower.offset, planes.upper.offset) * row).sum(-1)
-                    sides = zip(node.operands, planes.lower.slopes, planes.upper.slopes, strict=True)
-                    for operand, lower, upper in sides:
-                        self._add(pending, operand, choose(positive, lower, upper).mul_(row))
-        if inputs:
-            total = total + self.region.minimise(self._join(inputs))
-        assert isinstance(total, Tensor)
-        return total
-
-    def _add(self, pending: dict[int, Tensor], operand: Operand, rows: Tensor) -> None:
-        """Add rows over an operand to what its node has gathered so far."""
-        source = operand.source
-        size = self.graph.nodes[source].size
-        whole = isinstance(operand.index, slice) and rows.shape[-1] == size
-        if whole and source not in pending:
-            pending[source] = rows
-            return
-        gathered = pending.get(source)
-        if gathered is None:
-            gathered = rows.new_zeros((*rows.shape[:-1], size))
-        elif len(gathered) < len(rows):
-            gathered = gathered.expand(len(rows), -1, -1)
-        pending[source] = add_at(gathered, operand.index, rows)
-
-    def _join(self, inputs: list[tuple[int, Tensor]]) -> Tensor:
-        """The coefficients of all input blocks side by side, zero where a block was not reached."""
-        batch = max(len(row) for _, row in inputs)
-        joined = inputs[0][1].new_zeros((batch, inputs[0][1].shape[1], self.graph.input_size))
-        for start, row in inputs:
-            joined[..., start : start + row.shape[-1]] = row
-        return joined
-
-
-def choose(positive: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """(B, R, n): of two (B, n), the lower one where the coefficient is positive, else the upper one."""
-    return torch.where(positive, lower[:, None, :], upper[:, None, :])
-
-
-def times(rows: Tensor, values: Tensor) -> Tensor:
-    """(B or 1, R, n) times (B, n): (B, R)."""
-    return torch.matmul(rows, values[:, :, None])[..., 0]
-
-
-def add_at(gathered: Tensor, index: Index, rows: Tensor) -> Tensor:
-    """`gathered` plus rows at an index of its last axis; positions that occur twice gather both."""
-    if isinstance(index, slice):
-        gathered = gathered.clone()
-        gathered[..., index] += rows
-        return gathered
-    return gathered.index_add(-1, index, rows.expand(*gathered.shape[:-1], -1))
 
 
 def node_scale(bounds: LinearBounds, number: int) -> Tensor:
@@ -155,7 +85,7 @@ def padded_planes(bounds: LinearBounds, node: Apply) -> Planes:
     boxes = [bounds.intervals[operand.source][operand.index] for operand in node.operands]
     sizes = [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
     planes = node.op.relax(*boxes)
-    size = torch.maximum(planes.lower.map(torch.abs).at(*sizes), planes.upper.map(torch.abs).at(*sizes))
+    size = planes.lower.map(torch.abs).at(*sizes) + planes.upper.map(torch.abs).at(*sizes)
     return planes.widen(bounds.graph.rounding * size + TINY)
 
 

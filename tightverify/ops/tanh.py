@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax import curves
-from tightverify.relax.lines import curve_range, tightest_lines
+from tightverify.relax.lines import curve_range, parallel_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
 
@@ -26,4 +26,4 @@ class Tanh(Operation):
         return curve_range(curves.Tanh(), boxes[0])
 
     def relax(self, *boxes: Interval) -> Planes:
-        return tightest_lines(curves.Tanh(), boxes[0])
+        return parallel_lines(curves.Tanh(), boxes[0])

@@ -61,7 +61,7 @@ class Sigmoid(Curve):
     def touching(self, slope: Tensor) -> Tensor:
         # s (1 - s) = k with s >= 1/2; 1 - s = 2k / (1 + sqrt(1 - 4k)) loses no digits for small k.
         root = torch.sqrt((1 - 4 * slope).clamp(min=0))
-        return torch.log((1 + root) ** 2 / (4 * slope))
+        return torch.log((1 + root) ** 2 / (4 * slope.clamp(min=0)))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Tanh(Curve):
 
     def touching(self, slope: Tensor) -> Tensor:
         root = torch.sqrt((1 - slope).clamp(min=0))
-        return torch.log((1 + root) ** 2 / slope) / 2
+        return torch.log((1 + root) ** 2 / slope.clamp(min=0)) / 2
 
 
 @dataclass(frozen=True)
@@ -202,4 +202,4 @@ class Logarithm(Curve):
         return self.sign / x
 
     def touching(self, slope: Tensor) -> Tensor:
-        return 1 / slope
+        return 1 / slope.clamp(min=0)

@@ -23,10 +23,6 @@ class Plane:
             value = value + slope * operand
         return value
 
-    def mirror(self) -> Plane:
-        """The plane of the negated function: an upper plane becomes a lower one."""
-        return Plane(tuple(-slope for slope in self.slopes), -self.offset)
-
     def map(self, change: Callable[[Tensor], Tensor]) -> Plane:
         return Plane(tuple(change(slope) for slope in self.slopes), change(self.offset))
 
@@ -43,10 +39,6 @@ class Planes:
     lower: Plane
     upper: Plane
 
-    def mirror(self) -> Planes:
-        """The planes of the negated function."""
-        return Planes(self.upper.mirror(), self.lower.mirror())
-
     def widen(self, amount: Tensor) -> Planes:
         """Both planes moved apart, each by `amount`, (B, n)."""
         lower = Plane(self.lower.slopes, self.lower.offset - amount)
@@ -54,21 +46,3 @@ class Planes:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Planes:
         return Planes(self.lower.map(change), self.upper.map(change))
-
-
-def lowest(planes: list[Plane], centre: tuple[Tensor, ...]) -> Plane:
-    """Of several upper planes, neuron by neuron the one that is lowest at the box's centre: the least volume."""
-    best = planes[0]
-    height = best.at(*centre)
-    for plane in planes[1:]:
-        other = plane.at(*centre)
-        better = other < height  # a NaN never wins
-        best = plane.where(better, best)
-        height = torch.where(better, other, height)
-    return best
-
-
-def closest(candidates: list[Planes], centre: tuple[Tensor, ...]) -> Planes:
-    """On either side, neuron by neuron, the candidate of least volume."""
-    lower = lowest([planes.lower.mirror() for planes in candidates], centre).mirror()
-    return Planes(lower, lowest([planes.upper for planes in candidates], centre))

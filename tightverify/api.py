@@ -1,0 +1,263 @@
+"""The Python interface: `load`, `certify`, `stream`, `bounds`.
+
+Everything that a user hands over is checked here, once, before any work starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightverify.bounds.interval import interval_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.errors import InputError, UsageError
+from tightverify.models.model import Model
+from tightverify.region import Perturbation
+from tightverify.settings import Settings
+from tightverify.spec import Property, classify_as, linear_property
+from tightverify.values import Interval
+from tightverify.verify import Problem, Result, Verdict, decide, stages_of
+
+AnyModel = torch.nn.Module | str | Path | Model
+Rows = tuple[Any, Any] | None
+
+
+def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None) -> Model:
+    """Import a torch module or an ONNX file once, to use it in many calls.
+
+    `shape` is the shape of one input, without the batch axis; an ONNX file may state it itself. `batch_axis` is the axis
+    of the model's input along which a batch goes: 0 if not given, or what an ONNX file says.
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, torch.nn.Module):
+        if shape is None:
+            raise UsageError("a torch module does not say what inputs it takes; give shape=(time, features) of one input")
+        from tightverify.models.torch_module import from_torch  # only what is used: onnxruntime and export start slowly
+
+        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis)
+    if isinstance(model, (str, Path)):
+        from tightverify.models.onnx_file import from_onnx
+
+        return from_onnx(model, None if shape is None else tuple(shape), batch_axis)
+    raise UsageError(f"a model of type {type(model).__name__} was given; wanted a torch module, or the path of an ONNX file")
+
+
+def certify(
+    model: AnyModel,
+    x: Any,
+    labels: Any,
+    region: Perturbation,
+    *,
+    method: str = "linear",
+    rows: Rows = None,
+    top: int = 1,
+    time_limit: float = float("inf"),
+    batch: int = 100,
+    batch_axis: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    restarts: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Result]:
+    """Decide for every input whether the model keeps its answer on the region around it.
+
+    `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
+    `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
+    input. `progress(done, total)` is called after every batch.
+    """
+    results: list[Result] = []
+    settings = Settings(method=method, time_limit=time_limit, device=device, seed=seed, restarts=restarts)
+    x = as_inputs(x)
+    for result in stream(load(model, tuple(x.shape[1:]), batch_axis), x, labels, region, settings, rows, top, batch):
+        results.append(result)
+        if progress is not None and (len(results) % batch == 0 or len(results) == len(x)):
+            progress(len(results), len(x))
+    return results
+
+
+def stream(
+    model: Model,
+    x: Any,
+    labels: Any,
+    region: Perturbation,
+    settings: Settings,
+    rows: Rows = None,
+    top: int = 1,
+    batch: int = 100,
+) -> Iterator[Result]:
+    """The results one after the other, as batches are finished; everything is checked before the first."""
+    stages_of(settings.method)
+    x = fitting(model, as_inputs(x))
+    if batch < 1:
+        raise UsageError(f"the batch is {batch} inputs; it must be at least 1")
+    device = usable(settings.device)
+    classes = model.graph.output_size
+    if rows is not None:
+        wanted = linear_property(rows[0], rows[1], len(x), classes)
+        chosen = None
+    else:
+        chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
+        wanted = classify_as(chosen, classes, top)
+    regions = region.around(x)
+    graph = model.graph.to(device)
+    return _batches(Problem(model, graph, regions, wanted, settings), x, chosen, batch)
+
+
+def _batches(problem: Problem, x: Tensor, labels: Tensor | None, batch: int) -> Iterator[Result]:
+    for start in range(0, len(x), batch):
+        part = slice(start, min(start + batch, len(x)))
+        numbers = torch.arange(part.start, part.stop)
+        misread = torch.zeros(len(numbers), dtype=torch.bool)
+        if labels is not None:
+            outputs = run_original(problem.model, x[part])
+            misread = problem.wanted[part].broken(problem.wanted[part].margins(outputs))
+        kept = numbers[~misread]
+        some = problem[kept]
+        device = problem.settings.device
+        on_device = Problem(some.model, some.graph, some.region.to(device), some.wanted.to(device), some.settings)
+        ledger = decide(on_device) if len(kept) else None
+        place = {int(number): k for k, number in enumerate(kept)}
+        for number in numbers.tolist():
+            label = None if labels is None else int(labels[number])
+            k = place.get(number)
+            if ledger is None or k is None:
+                nothing = torch.full((problem.wanted.rows.shape[1],), -torch.inf, dtype=torch.float64)
+                yield Result(number, label, Verdict.MISCLASSIFIED, nothing, -float("inf"), "", 0.0, None)
+                continue
+            margins = ledger.known.margins[k]
+            verdict = Verdict.UNKNOWN
+            if bool(some.wanted[k : k + 1].proved(margins[None])[0]):
+                verdict = Verdict.ROBUST
+            elif bool(ledger.known.refuted[k]):
+                verdict = Verdict.COUNTEREXAMPLE
+            elif bool(ledger.stopped[k]):
+                verdict = Verdict.TIMED_OUT
+            point = ledger.known.points[k].view(problem.graph.input_shape) if verdict is Verdict.COUNTEREXAMPLE else None
+            worst = float(some.wanted.worst(margins))
+            yield Result(number, label, verdict, margins, worst, ledger.stage[k], float(ledger.seconds[k]), point)
+
+
+@overload
+def bounds(
+    model: AnyModel,
+    x: Any,
+    region: Perturbation,
+    method: str = ...,
+    *,
+    every_node: Literal[False] = ...,
+    batch: int = ...,
+    batch_axis: int | None = ...,
+    device: str = ...,
+) -> Interval: ...
+@overload
+def bounds(
+    model: AnyModel,
+    x: Any,
+    region: Perturbation,
+    method: str = ...,
+    *,
+    every_node: Literal[True],
+    batch: int = ...,
+    batch_axis: int | None = ...,
+    device: str = ...,
+) -> list[Interval]: ...
+def bounds(
+    model: AnyModel,
+    x: Any,
+    region: Perturbation,
+    method: str = "linear",
+    *,
+    every_node: bool = False,
+    batch: int = 100,
+    batch_axis: int | None = None,
+    device: str = "cpu",
+) -> Interval | list[Interval]:
+    """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph."""
+    x = as_inputs(x)
+    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    x = fitting(loaded, x)
+    if method not in ("interval", "linear"):
+        raise UsageError(f"the method {method!r} does not exist for bounds; choose interval or linear")
+    graph, regions = loaded.graph.to(usable(device)), region.around(x).to(device)
+    found: list[list[Interval]] = []
+    for start in range(0, len(x), batch):
+        some = regions[start : start + batch]
+        if method == "interval":
+            found.append(interval_bounds(graph, some))
+            continue
+        swept = linear_bounds(graph, some)
+        output = swept.intervals[graph.output].intersect(swept.tighten(graph.output))
+        found.append([output if k == graph.output else interval for k, interval in enumerate(swept.intervals)])
+    joined = [
+        Interval(torch.cat([part[k].lower for part in found]), torch.cat([part[k].upper for part in found]))
+        for k in range(len(graph.nodes))
+    ]
+    return joined if every_node else joined[graph.output]
+
+
+def as_inputs(x: Any) -> Tensor:
+    """The inputs as a floating tensor, finite and not empty."""
+    try:
+        tensor = torch.as_tensor(x) if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the inputs cannot be made a tensor ({error}); give numbers of shape (N, time, features)") from error
+    if tensor.dim() < 2:
+        raise InputError(f"the inputs have shape {tuple(tensor.shape)}; wanted (N, time, features) or (N, features)")
+    if len(tensor) == 0:
+        raise InputError("there are no inputs: the first axis has length 0; give at least one")
+    if tensor.is_complex():
+        raise InputError("the inputs are complex numbers; wanted real ones")
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.float64)
+    if not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"input {bad} holds a NaN or an infinite value; every value must be a finite number")
+    return tensor.detach()
+
+
+def fitting(model: Model, x: Tensor) -> Tensor:
+    """The inputs in the model's own dtype, of the shape that it takes."""
+    if tuple(x.shape[1:]) != model.graph.input_shape:
+        raise InputError(
+            f"the inputs have shape {tuple(x.shape)}; {model.source} takes (N, {', '.join(map(str, model.graph.input_shape))})"
+        )
+    return x.to(model.dtype)
+
+
+def as_labels(labels: Any, count: int) -> Tensor:
+    """The labels as integers, one per input."""
+    try:
+        tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the labels cannot be made a tensor ({error}); give class numbers, one per input") from error
+    if tuple(tensor.shape) != (count,):
+        raise InputError(f"the labels have shape {tuple(tensor.shape)}; wanted one per input, ({count},)")
+    if tensor.is_floating_point() and bool((tensor != tensor.round()).any()):
+        raise InputError("the labels are not whole numbers; wanted class numbers from 0 on")
+    return tensor.to(torch.long)
+
+
+def run_original(model: Model, x: Tensor) -> Tensor:
+    """The user's model's own outputs, as float64."""
+    with torch.no_grad():
+        return model.original(x).to(torch.float64)
+
+
+def answers(model: Model, x: Tensor) -> Tensor:
+    """The classes that the model itself gives."""
+    return run_original(model, x).argmax(1)
+
+
+def usable(device: str) -> str:
+    """The device, if there is one."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {device!r} cannot be used here; choose cpu, or cuda where there is a GPU") from error
+    return device

@@ -1,0 +1,106 @@
+"""The search for counterexamples: projected gradient descent on the margin that decides, from several starts.
+
+The search runs on the graph in float64. What it finds is only a suspicion: each point is moved into the user's own dtype,
+checked to lie inside the region surely, and replayed through the user's own model; only then is it a counterexample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.graph import Graph
+from tightverify.models.model import Model
+from tightverify.region import Region
+from tightverify.spec import Property
+
+SHRINKS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+"""How far towards the centre a point is moved, at most, to stay inside the region after rounding to the user's dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How hard to look: starts per input, gradient steps, and the seed of the random starts."""
+
+    restarts: int
+    steps: int
+    seed: int
+
+
+def attack(
+    model: Model, graph: Graph, region: Region, wanted: Property, search: Search, check: Callable[[], None]
+) -> tuple[Tensor, Tensor]:
+    """(B,) whether a counterexample was found, and (B, n) the points, in the model's dtype (as float64 values)."""
+    found = torch.zeros(len(region), dtype=torch.bool)
+    points = region.centre.clone()
+    for candidate in descend(graph, region, wanted, search, check):
+        moved, inside = into_dtype(region, candidate, model.dtype)
+        broken = inside & breaks(model, wanted, moved)
+        fresh = broken.cpu() & ~found
+        points[fresh] = moved[fresh]
+        found |= fresh
+        if bool(found.all()):
+            break
+    return found, points
+
+
+def descend(graph: Graph, region: Region, wanted: Property, search: Search, check: Callable[[], None]) -> list[Tensor]:
+    """For every start the worst point (B, n) on its way, all starts at once.
+
+    The first half of the starts go down the margin that decides; the others one row of the property each, in turn.
+    """
+    count = max(1, search.restarts)
+    generator = torch.Generator().manual_seed(search.seed)
+    starts = region.sample(count, generator)
+    starts[:, 0] = region.centre
+    x = starts
+    best, lowest = x.clone(), torch.full(x.shape[:2], torch.inf, dtype=torch.float64, device=x.device)
+    rows = torch.arange(count, device=x.device) % wanted.rows.shape[1]
+    single = torch.arange(count, device=x.device) >= (count + 1) // 2
+    reach = torch.minimum(region.box.upper - region.box.lower, 2 * region.radius[:, None])[:, None] / 2
+    for step in range(search.steps + 1):
+        check()
+        x = x.detach().requires_grad_(True)
+        margins = wanted.margins(graph.forward(x))
+        decides = wanted.worst(margins)
+        chosen = torch.gather(margins, -1, rows.expand(len(x), -1)[..., None])[..., 0]
+        better = decides.detach() < lowest
+        lowest = torch.where(better, decides.detach(), lowest)
+        best = torch.where(better[..., None], x.detach(), best)
+        if step == search.steps:
+            break
+        (gradient,) = torch.autograd.grad(torch.where(single, chosen, decides).sum(), x)
+        length = 0.5 * (1 - step / max(1, search.steps)) + 0.02
+        x = region.project(x.detach() - length * _direction(gradient.nan_to_num(), region, reach))
+    return list(best.unbind(1))
+
+
+def _direction(gradient: Tensor, region: Region, reach: Tensor) -> Tensor:
+    """The steepest step: every coordinate by its own reach, or along the gradient by the ball's radius."""
+    if region.separable:
+        return gradient.sign() * reach
+    gradient = gradient * (reach > 0)
+    length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp(min=1e-300)
+    return gradient / length * region.radius[:, None, None]
+
+
+def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Points (B, n) whose values the dtype holds, as close to x as it takes to be surely inside; and whether they are."""
+    result, inside = x, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for shrink in SHRINKS:
+        moved = (region.centre + (x - region.centre) * (1 - shrink)).to(dtype).to(torch.float64)
+        fits = region.contains(moved) & ~inside
+        result = torch.where(fits[:, None], moved, result)
+        inside = inside | fits
+    return result, inside
+
+
+def breaks(model: Model, wanted: Property, x: Tensor) -> Tensor:
+    """(B,): whether the user's own model breaks the property at flat points (B, n)."""
+    with torch.no_grad():
+        outputs = model.original(x.to(model.dtype).cpu().view(len(x), *model.graph.input_shape))
+    outputs = outputs.to(torch.float64).to(x.device)
+    return wanted.broken(wanted.margins(outputs)) & torch.isfinite(outputs).all(-1)

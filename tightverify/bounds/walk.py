@@ -1,0 +1,99 @@
+"""The walk of back-substitution: rows over nodes become the least value of a linear function of the input.
+
+From the last node to the first: an affine node's rows are replaced by rows over its operands; an operation's by its lower
+planes where a coefficient is positive and by its upper planes where it is negative; rows over the input are minimised over
+the region. By the order of the nodes, all contributions to a node have arrived when its turn comes, so that its rows can
+be let go. Rounding is paid for in `bounds.linear`, whose docstring has the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tightverify.graph import Affine, Apply, Graph, Input, Operand
+from tightverify.region import Region
+from tightverify.relax.planes import Planes
+from tightverify.values import times
+
+
+def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], rows: dict[int, Tensor]) -> Tensor:
+    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for."""
+    pending = Pending(graph, rows)
+    total = torch.zeros(1, dtype=torch.float64, device=region.centre.device)
+    inputs: list[tuple[Input, Tensor]] = []
+    for number in range(max(rows), -1, -1):
+        row = pending.take(number)
+        if row is None:
+            continue
+        match graph.nodes[number]:
+            case Input() as node:
+                if region.separable:
+                    total = total + region.minimise(row, node.block)
+                else:
+                    inputs.append((node, row))
+            case Affine() as node:
+                total = total + row @ node.bias
+                for term in node.terms:
+                    pending.add(term.operand, term.pull(row))
+            case Apply() as node:
+                total = total + through_planes(node, planes[number], row, pending)
+    if inputs:
+        total = total + region.minimise(side_by_side(graph, inputs))
+    return total
+
+
+def through_planes(node: Apply, planes: Planes, row: Tensor, pending: Pending) -> Tensor:
+    """Hand rows over an operation on to its operands; what is left is the planes' offsets.
+
+    The plane of a coefficient c is c upper + max(c, 0) (lower - upper).
+    """
+    positive = row.clamp(min=0)
+    lower, upper = planes.lower, planes.upper
+    for operand, low, high in zip(node.operands, lower.slopes, upper.slopes, strict=True):
+        passed = row * high[:, None]
+        if not torch.equal(low, high):
+            passed = passed.addcmul_(positive, (low - high)[:, None])
+        pending.add(operand, passed)
+    return times(row, upper.offset) + times(positive, lower.offset - upper.offset)
+
+
+class Pending:
+    """The rows that each node has gathered so far; a tensor is added to in place only if it was made here."""
+
+    def __init__(self, graph: Graph, rows: dict[int, Tensor]) -> None:
+        self._graph = graph
+        self._rows = dict(rows)
+        self._own: set[int] = set()
+
+    def take(self, number: int) -> Tensor | None:
+        return self._rows.pop(number, None)
+
+    def add(self, operand: Operand, rows: Tensor) -> None:
+        source, index = operand.source, operand.index
+        size = self._graph.nodes[source].size
+        gathered = self._rows.get(source)
+        if gathered is None and isinstance(index, slice) and rows.shape[-1] == size:
+            self._rows[source] = rows
+            return
+        batch = max(len(rows), 0 if gathered is None else len(gathered))
+        if source not in self._own or gathered is None or len(gathered) < batch:
+            shape = (batch, rows.shape[1], size)
+            gathered = rows.new_zeros(shape) if gathered is None else gathered.expand(shape).clone()
+            self._own.add(source)
+            self._rows[source] = gathered
+        if isinstance(index, slice):
+            gathered[..., index] += rows
+        else:
+            gathered.index_add_(-1, index, rows.expand(batch, -1, -1))
+
+
+def side_by_side(graph: Graph, inputs: list[tuple[Input, Tensor]]) -> Tensor:
+    """The coefficients of all input blocks next to one another, zero where a block was not reached."""
+    batch = max(len(row) for _, row in inputs)
+    joined = inputs[0][1].new_zeros((batch, inputs[0][1].shape[1], graph.input_size))
+    for node, row in inputs:
+        joined[..., node.block] = row
+    return joined

@@ -1,0 +1,205 @@
+"""From a network, inputs and a region to verdicts: the list of stages, and the loop that runs them.
+
+A stage is a function from (problem, what is known) to more that is known. Cheap ones come first; each sees only the
+inputs that the ones before left open. To add a stage, write it and name it in `METHODS`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from tightverify.attack import Search, attack
+from tightverify.bounds.interval import interval_bounds, rows_over
+from tightverify.bounds.linear import linear_bounds
+from tightverify.errors import OutOfTimeError, UsageError
+from tightverify.graph import Graph
+from tightverify.models.model import Model
+from tightverify.region import Region
+from tightverify.settings import Settings
+from tightverify.spec import Property
+from tightverify.values import below
+
+
+class Verdict(Enum):
+    """What a run says of one input; the value is the sentence that a user reads."""
+
+    ROBUST = "proved: no point of the region changes the answer"
+    COUNTEREXAMPLE = "a point of the region changes the answer; it was replayed through the original model"
+    UNKNOWN = "neither proved nor refuted by this method"
+    TIMED_OUT = "the time limit ran out before a proof or a counterexample was found"
+    MISCLASSIFIED = "the model's answer at the input itself is not the label: nothing to verify"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The verdict on one input, with the best bounds reached.
+
+    `margins` are proved lower bounds of the property's rows (for a label: of its output minus each other one, in the
+    order of the classes), -inf where nothing was proved; `margin` is the one that decides. `stage` is the stage that
+    decided, or the last that tried. `seconds` is the input's share of the time of its batch.
+    """
+
+    index: int
+    label: int | None
+    verdict: Verdict
+    margins: Tensor
+    margin: float
+    stage: str
+    seconds: float
+    counterexample: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is asked of a batch of inputs: every stage reads it, none changes it."""
+
+    model: Model
+    graph: Graph
+    region: Region
+    wanted: Property
+    settings: Settings
+    check: Callable[[], None] = lambda: None
+
+    def __getitem__(self, inputs: slice | Tensor) -> Problem:
+        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs])
+
+    def parts(self) -> Iterator[tuple[slice, Problem]]:
+        """The inputs cut into parts whose largest temporary keeps to the memory allowed."""
+        widest = max(self.graph.nodes[number].size for number in (*self.graph.bounded, self.graph.output))
+        size = max(1, self.settings.memory // (2 * widest * widest * 8))
+        for start in range(0, len(self.region), size):
+            part = slice(start, start + size)
+            yield part, self[part]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples."""
+
+    margins: Tensor
+    refuted: Tensor
+    points: Tensor
+    stopped: bool = False
+
+    def __getitem__(self, inputs: Tensor) -> Known:
+        return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped)
+
+    def with_margins(self, part: slice, margins: Tensor) -> Known:
+        """The better of the old and the new bounds, for some of the inputs."""
+        together = self.margins.clone()
+        together[part] = torch.maximum(together[part], torch.nan_to_num(margins, nan=-math.inf))
+        return replace(self, margins=together)
+
+
+Stage = Callable[[Problem, Known], Known]
+
+
+def interval_stage(problem: Problem, known: Known) -> Known:
+    """Interval arithmetic, forward."""
+    output = interval_bounds(problem.graph, problem.region)[problem.graph.output]
+    lower = rows_over(problem.wanted.rows, output)
+    return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
+
+
+def linear_stage(problem: Problem, known: Known) -> Known:
+    """Linear bounds by back-substitution, every intermediate bound included."""
+    for part, some in problem.parts():
+        try:
+            bounds = linear_bounds(some.graph, some.region, some.check)
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+        lower = bounds.lower({some.graph.output: some.wanted.rows})
+        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+    return known
+
+
+def attack_stage(problem: Problem, known: Known) -> Known:
+    """Gradient search for a counterexample, replayed through the original model."""
+    search = Search(problem.settings.restarts, problem.settings.attack_steps, problem.settings.seed)
+    if search.restarts == 0:
+        return known
+    try:
+        found, points = attack(problem.model, problem.graph, problem.region, problem.wanted, search, problem.check)
+    except OutOfTimeError:
+        return replace(known, stopped=True)
+    return replace(known, refuted=found, points=points)
+
+
+METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
+    "interval": (("interval", interval_stage), ("attack", attack_stage)),
+    "linear": (("interval", interval_stage), ("linear", linear_stage), ("attack", attack_stage)),
+}
+
+
+def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
+    """The stages of a method, by its name."""
+    if method not in METHODS:
+        raise UsageError(f"the method {method!r} does not exist; choose one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+@dataclass
+class Ledger:
+    """The books of one batch: what is known, which stage said so, and what time each input has used."""
+
+    known: Known
+    stage: list[str]
+    seconds: Tensor
+    stopped: Tensor
+
+    @classmethod
+    def empty(cls, region: Region, rows: int) -> Ledger:
+        count = len(region)
+        margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
+        known = Known(margins, torch.zeros(count, dtype=torch.bool), region.centre.cpu().clone())
+        return cls(known, [""] * count, torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool))
+
+
+def decide(problem: Problem) -> Ledger:
+    """Run a method's stages over a batch; inputs leave it when they are decided or their time is up."""
+    limit = problem.settings.time_limit
+    ledger = Ledger.empty(problem.region, problem.wanted.rows.shape[1])
+    wanted = problem.wanted.to("cpu")
+    for name, stage in stages_of(problem.settings.method):
+        settled = wanted.proved(ledger.known.margins) | ledger.known.refuted | ledger.stopped
+        open_inputs = torch.nonzero(~settled).flatten()
+        if not len(open_inputs):
+            break
+        began = time.monotonic()
+        allowed = (limit - float(ledger.seconds[open_inputs].max())) * len(open_inputs)
+        some = replace(problem[open_inputs.to(problem.region.centre.device)], check=stopwatch(began + allowed))
+        found = stage(some, _on(ledger.known[open_inputs], problem.settings.device))
+        found = _on(found, "cpu")
+        ledger.known.margins[open_inputs] = found.margins
+        ledger.known.refuted[open_inputs] = found.refuted
+        ledger.known.points[open_inputs] = found.points
+        ledger.seconds[open_inputs] += (time.monotonic() - began) / len(open_inputs)
+        done = wanted[open_inputs].proved(found.margins) | found.refuted
+        late = (ledger.seconds[open_inputs] >= limit) | found.stopped
+        ledger.stopped[open_inputs] = late & ~done
+        for number in open_inputs.tolist():
+            ledger.stage[number] = name
+    return ledger
+
+
+def stopwatch(deadline: float) -> Callable[[], None]:
+    """A check that raises once the deadline has passed."""
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise OutOfTimeError("the time limit ran out")
+
+    return check
+
+
+def _on(known: Known, device: str) -> Known:
+    return replace(
+        known, margins=known.margins.to(device), refuted=known.refuted.to(device), points=known.points.to(device)
+    )
