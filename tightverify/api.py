@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify.bounds.interval import interval_bounds
+from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.errors import InputError, UsageError
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.settings import Settings
-from tightverify.spec import Property, classify_as, linear_property
+from tightverify.spec import classify_as, linear_property
 from tightverify.values import Interval
 from tightverify.verify import Problem, Result, Verdict, decide, stages_of
 
@@ -192,8 +192,9 @@ def bounds(
             found.append(interval_bounds(graph, some))
             continue
         swept = linear_bounds(graph, some)
-        output = swept.intervals[graph.output].intersect(swept.tighten(graph.output))
-        found.append([output if k == graph.output else interval for k, interval in enumerate(swept.intervals)])
+        intervals = claim(graph, swept.intervals)
+        output = intervals[graph.output].intersect(swept.tighten(graph.output))
+        found.append([output if k == graph.output else interval for k, interval in enumerate(intervals)])
     joined = [
         Interval(torch.cat([part[k].lower for part in found]), torch.cat([part[k].upper for part in found]))
         for k in range(len(graph.nodes))

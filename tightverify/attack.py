@@ -84,7 +84,8 @@ def _direction(gradient: Tensor, region: Region, reach: Tensor) -> Tensor:
         return gradient.sign() * reach
     gradient = gradient * (reach > 0)
     length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp(min=1e-300)
-    return gradient / length * region.radius[:, None, None]
+    step: Tensor = gradient / length * region.radius[:, None, None]
+    return step
 
 
 def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

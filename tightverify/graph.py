@@ -18,10 +18,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.values import Index, gamma
+
+OTHER_ROUNDINGS = 16
+"""How many roundings of its own size every number of a graph may have gone through, beside those that are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +46,16 @@ class Term:
     operand: Operand
     matrix: Tensor | None = None
 
+    @property
+    def dense(self) -> bool:
+        return self.matrix is not None and self.matrix.dim() == 2
+
     def push(self, x: Tensor) -> Tensor:
         """The term's value (..., n) from its operand's (..., m)."""
         if self.matrix is None:
             return x
-        return x * self.matrix if self.matrix.dim() == 1 else x @ self.matrix.T
+        matrix = self.matrix.to(x.dtype)
+        return x * matrix if matrix.dim() == 1 else x @ matrix.T
 
     def pull(self, rows: Tensor) -> Tensor:
         """Rows (..., n) over the term's value as rows (..., m) over its operand."""
@@ -77,7 +86,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """`sum of terms + bias`. `bias_size` is at least the sum of |numbers| that were added up to make the bias.
+    """`sum of terms + bias`. `bias_size` is at least |bias|, and gamma(OTHER_ROUNDINGS) of it covers the bias's own error.
 
     Weights that an importer had to compute (batch norm's scale, a mean's 1/T) may be off by a few units in the last
     place of their size: the rounding allowance of every bound covers that.
@@ -131,13 +140,51 @@ class Graph:
 
     @cached_property
     def rounding(self) -> float:
-        """The relative error of a coefficient or a sum anywhere in a back-substitution: see `bounds.linear`."""
-        widest = max(node.size for node in self.nodes)
-        readers = [0] * len(self.nodes)
+        """The relative error of any sum in forward or backward propagation: see `bounds.linear`.
+
+        Counted are the summands of an affine node's neuron, those of a coefficient in a walk (every reader of a neuron
+        adds to it, as many times as it reads it, each time a sum over the reader's neurons), those of a walk's constant,
+        and those of the region's minimum.
+        """
+        forward = max(sum(2 + self._length(operand) for operand in node.operands) for node in self.nodes)
+        backward = [0] * len(self.nodes)
         for node in self.nodes:
             for operand in node.operands:
-                readers[operand.source] += 1
-        return gamma(self.input_size + 2 * widest + max(readers) + len(self.nodes) + 16)
+                backward[operand.source] += 2 * self._repeats(operand)
+            for term in node.terms if isinstance(node, Affine) else ():
+                if term.dense:
+                    backward[term.operand.source] += node.size * self._repeats(term.operand)
+        constant = len(self.nodes) + max(node.size for node in self.nodes)
+        return gamma(forward + max(backward) + constant + self.input_size + OTHER_ROUNDINGS)
+
+    def _length(self, operand: Operand) -> int:
+        return (
+            len(range(self.nodes[operand.source].size)[operand.index])
+            if isinstance(operand.index, slice)
+            else len(operand.index)
+        )
+
+    def _repeats(self, operand: Operand) -> int:
+        """How many times the operand reads one neuron, at most."""
+        return 1 if isinstance(operand.index, slice) else int(torch.bincount(operand.index).max())
+
+    @cached_property
+    def stacked(self) -> dict[int, tuple[tuple[Term, ...], Tensor]]:
+        """For affine nodes with several dense terms: these, and their matrices side by side.
+
+        One product with all of them is faster than one with each; nodes that share matrices share what is made of them.
+        """
+        made: dict[tuple[int, ...], Tensor] = {}
+        found: dict[int, tuple[tuple[Term, ...], Tensor]] = {}
+        for number, node in enumerate(self.nodes):
+            dense = tuple(term for term in node.terms if term.dense) if isinstance(node, Affine) else ()
+            matrices = [term.matrix for term in dense if term.matrix is not None]
+            if len(matrices) > 1:
+                key = tuple(id(matrix) for matrix in matrices)
+                if key not in made:
+                    made[key] = torch.cat(matrices, dim=1)
+                found[number] = dense, made[key]
+        return found
 
     @cached_property
     def bounded(self) -> tuple[int, ...]:

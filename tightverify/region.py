@@ -10,8 +10,8 @@ for every multiplier a lower bound that the best multiplier makes exact (Slater'
 * L1: for tau >= 0,   a @ centre - radius tau - sum_i capacity_i max(|a_i| - tau, 0);
 * L2: for lam > 0,    a @ centre + sum_i min over the box of (a_i d_i + lam d_i^2) - lam radius^2.
 
-So any tau or lam gives a sound bound; sorting (L1) or bisection (L2) finds nearly the best. `rounding_scale` bounds the
-absolute values that enter these sums, for the caller's rounding allowance.
+So any tau or lam gives a sound bound; sorting (L1) or a few steps of clamping (L2) find nearly the best.
+`rounding_scale` bounds the absolute values that enter these sums, for the caller's rounding allowance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 from tightverify.errors import RegionError
 from tightverify.values import Interval, above, below, times
 
-BISECTIONS = 48
+CLAMPINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,8 @@ class Region:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
         length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
-        return inside & (length * (1 + 1e-12) <= self.radius)
+        near: Tensor = length * (1 + 1e-12) <= self.radius
+        return inside & near
 
     def project(self, x: Tensor) -> Tensor:
         """A point inside, near x (B, ..., n): for search, not for proof."""
@@ -96,7 +97,7 @@ class Region:
             step = step * (radius / length.clamp(min=1e-300)).clamp(max=1)
         else:
             step = torch.minimum(torch.maximum(step, -radius), radius)
-        return centre + step
+        return torch.minimum(torch.maximum(centre + step, lower), upper)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """(B, count, n): points of the region, many of them on its border and at its corners."""
@@ -122,26 +123,28 @@ def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
 def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
     """max of weight @ d over 0 <= d <= capacity, |d|_2 <= radius, by its dual at a nearly best multiplier.
 
-    The dual at m = 2 lam is sum_i (w_i d_i - m d_i^2 / 2) + m radius^2 / 2 with d_i = min(w_i / m, capacity_i).
+    The dual at m = 2 lam is sum_i (w_i d_i - m d_i^2 / 2) + m radius^2 / 2 with d_i = min(w_i / m, capacity_i). From the
+    m that would be best without the box, each step clamps the coordinates that the last one pushed out of the box and
+    takes the m that is best for the others: m falls to the best one in a few steps. Weights are scaled by a power of two,
+    for their squares could vanish.
     """
+    power = torch.frexp(weight.amax(-1, keepdim=True)).exponent
+    weight = torch.ldexp(weight, -power)
     budget = radius[:, None]
     length = torch.linalg.vector_norm(weight, dim=-1)
-    plain = budget * length
-    everything = (weight * capacity).sum(-1)
-    # Where the box never binds, the ball's own maximum is exact.
+    gain = torch.minimum(budget * length, (weight * capacity).sum(-1))
     multiplier = length / budget.clamp(min=1e-300)
-    binding = (weight > multiplier[..., None] * capacity).any(-1)
-    if not bool(binding.any()):
-        return torch.minimum(plain, everything)
-    low, high = multiplier * 1e-9, multiplier
-    for _ in range(BISECTIONS):
-        middle = torch.sqrt(low) * torch.sqrt(high)
-        step = torch.minimum(weight / middle.clamp(min=1e-300)[..., None], capacity)
-        too_long = torch.linalg.vector_norm(step, dim=-1) > budget
-        low, high = torch.where(too_long, middle, low), torch.where(too_long, high, middle)
-    step = torch.minimum(weight / high.clamp(min=1e-300)[..., None], capacity)
-    dual = (weight * step - high[..., None] * step**2 / 2).sum(-1) + high * budget**2 / 2
-    return torch.minimum(torch.minimum(plain, everything), dual)
+    if bool((weight > multiplier[..., None] * capacity).any()):
+        for _ in range(CLAMPINGS):
+            clamped = weight > multiplier[..., None] * capacity
+            left = budget**2 - torch.where(clamped, capacity, 0.0).square().sum(-1)
+            free = torch.where(clamped, 0.0, weight).square().sum(-1)
+            better = torch.sqrt(free / left)
+            multiplier = torch.where((left > 0) & (free > 0), torch.minimum(better, multiplier), multiplier)
+        step = torch.minimum(weight / multiplier[..., None].clamp(min=1e-300), capacity)
+        dual = (weight * step - multiplier[..., None] * step**2 / 2).sum(-1) + multiplier * budget**2 / 2
+        gain = torch.minimum(gain, dual)
+    return torch.ldexp(gain, power[..., 0])
 
 
 def _shrink_to_l1(step: Tensor, radius: Tensor) -> Tensor:

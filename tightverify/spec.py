@@ -45,7 +45,8 @@ class Property:
 
     def worst(self, margins: Tensor) -> Tensor:
         """(...): the row value that decides: positive exactly if enough rows are."""
-        return torch.sort(margins, dim=-1, descending=True).values[..., self.needed - 1]
+        finite = torch.where(torch.isfinite(margins), margins, -torch.inf)  # what is no number holds nowhere
+        return torch.sort(finite, dim=-1, descending=True).values[..., self.needed - 1]
 
 
 def classify_as(labels: Tensor, classes: int, top: int = 1) -> Property:

@@ -36,8 +36,8 @@ def gamma(operations: int) -> float:
 def below(value: Tensor, allowance: Tensor | float) -> Tensor:
     """A float that is surely at most `value - allowance`; NaN and overflow become -inf, which claims nothing."""
     lowered = value - allowance
-    lowered = torch.nextafter(lowered, torch.full_like(lowered, -torch.inf))
-    return torch.nan_to_num(lowered, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+    nothing = torch.full_like(lowered, -torch.inf)
+    return torch.where(torch.isfinite(lowered), torch.nextafter(lowered, nothing), nothing)
 
 
 def above(value: Tensor, allowance: Tensor | float) -> Tensor:

@@ -72,8 +72,11 @@ class Problem:
 
     def parts(self) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts whose largest temporary keeps to the memory allowed."""
-        widest = max(self.graph.nodes[number].size for number in (*self.graph.bounded, self.graph.output))
-        size = max(1, self.settings.memory // (2 * widest * widest * 8))
+        rows = 2 * max(self.graph.nodes[number].size for number in (*self.graph.bounded, self.graph.output))
+        width = max(node.size for node in self.graph.nodes)
+        if not self.region.separable:
+            width = max(width, self.graph.input_size)  # then the rows over all inputs are needed side by side
+        size = max(1, self.settings.memory // (rows * width * 8))
         for start in range(0, len(self.region), size):
             part = slice(start, start + size)
             yield part, self[part]
@@ -200,6 +203,4 @@ def stopwatch(deadline: float) -> Callable[[], None]:
 
 
 def _on(known: Known, device: str) -> Known:
-    return replace(
-        known, margins=known.margins.to(device), refuted=known.refuted.to(device), points=known.points.to(device)
-    )
+    return replace(known, margins=known.margins.to(device), refuted=known.refuted.to(device), points=known.points.to(device))

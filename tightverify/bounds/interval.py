@@ -42,7 +42,31 @@ def interval_bounds(graph: Graph, region: Region) -> list[Interval]:
     known: list[Interval] = []
     for number in range(len(graph.nodes)):
         known.append(enclose(graph, number, known, region))
-    return known
+    return claim(graph, known)
+
+
+def undefined(graph: Graph, known: Sequence[Interval]) -> Tensor | None:
+    """(B,): the inputs for which some operation may have no value somewhere on the region; None if there is none.
+
+    A logarithm of a negative number makes the network's answer anything at all, whatever a later sigmoid's range says,
+    so that of such inputs nothing may be claimed.
+    """
+    found: Tensor | None = None
+    for node in graph.nodes[: len(known)]:
+        if isinstance(node, Apply):
+            there = node.op.undefined(*(known[operand.source][operand.index] for operand in node.operands))
+            if there is not None:
+                found = there.any(1) if found is None else found | there.any(1)
+    return found
+
+
+def claim(graph: Graph, known: list[Interval]) -> list[Interval]:
+    """The intervals that may be told: everything is possible for inputs on which the network may be undefined."""
+    nowhere = undefined(graph, known)
+    if nowhere is None or not bool(nowhere.any()):
+        return known
+    everything = torch.where(nowhere, torch.inf, 0.0)[:, None]
+    return [Interval(interval.lower - everything, interval.upper + everything) for interval in known]
 
 
 def rows_over(rows: Tensor, box: Interval) -> Tensor:

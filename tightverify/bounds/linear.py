@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tightverify.bounds.interval import enclose
+from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.walk import back_substitute
 from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
@@ -56,6 +56,9 @@ class LinearBounds:
         for number, row in rows.items():
             size = self.intervals[number].magnitude + self.scales[number]
             allowance = allowance + self.graph.rounding * times(row.abs(), size)
+        nowhere = undefined(self.graph, self.intervals)
+        if nowhere is not None:
+            allowance = allowance + torch.where(nowhere, torch.inf, 0.0)[:, None]
         return below(back_substitute(self.graph, self.region, self.planes, rows), allowance)
 
     def tighten(self, number: int) -> Interval:

@@ -36,8 +36,14 @@ def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], 
                     inputs.append((node, row))
             case Affine() as node:
                 total = total + row @ node.bias
+                dense, matrix = graph.stacked.get(number, ((), None))
+                if matrix is not None:
+                    widths = [term.matrix.shape[1] for term in dense if term.matrix is not None]
+                    for term, part in zip(dense, torch.split(row @ matrix, widths, dim=-1), strict=True):
+                        pending.add(term.operand, part)
                 for term in node.terms:
-                    pending.add(term.operand, term.pull(row))
+                    if matrix is None or not term.dense:
+                        pending.add(term.operand, term.pull(row))
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
     if inputs:

@@ -33,6 +33,15 @@ class Builder:
         self._nodes: list[Node] = []
         self._starts: list[int] = [0]
         self._input_shape: tuple[int, ...] = ()
+        self._shared: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
+    def exact(self, values: Tensor) -> Tensor:
+        """The same numbers in float64; for the same memory the same tensor, so that time steps share their weights."""
+        storage = values.untyped_storage().data_ptr()
+        place = (storage, values.storage_offset(), values.shape, values.stride(), values.dtype)
+        if place not in self._shared:  # The key is good for as long as the memory is kept.
+            self._shared[place] = values, values.detach().to(torch.float64)
+        return self._shared[place][1]
 
     def input(self, shape: tuple[int, ...]) -> Symbols:
         """The network's input; with two axes or more, a node for each position of the first (a frame)."""
@@ -64,7 +73,7 @@ class Builder:
 
     def matmul(self, x: Symbols, weight: Tensor, bias: Tensor | None = None) -> Symbols:
         """`weight @ x + bias` along the last axis, at every position of the others; weight is (O, F)."""
-        weight = weight.detach().to(torch.float64)
+        weight = self.exact(weight)
         outputs = len(weight)
         shift = torch.zeros(outputs, dtype=torch.float64) if bias is None else bias.detach().to(torch.float64)
         result = np.empty((*x.shape[:-1], outputs), dtype=np.int64)
@@ -72,8 +81,10 @@ class Builder:
             terms = []
             for source in self._sources(x[position]):
                 columns, operand = self._operand(x[position], source)
-                whole = len(columns) == weight.shape[1]
-                terms.append(Term(operand, weight if whole else weight[:, torch.from_numpy(columns)]))
+                terms.append(Term(operand, self._columns(weight, columns)))
+            if not terms and not bool(shift.any()):
+                result[position] = ZERO
+                continue
             result[position] = self._add(Affine(tuple(terms), shift, shift.abs()))
         return result
 
@@ -82,25 +93,28 @@ class Builder:
     ) -> Symbols:
         """`sum of coefficient * x, + shift`, elementwise, all broadcast together.
 
-        `size` is at least the sum of the |numbers| that were added up to make the shift, if it was computed.
+        `size` is at least the sum of the |numbers| that were added up to make the shift, if it was computed. Where only one
+        neuron is left, as it is, it stands for the sum itself.
         """
         parts = [(x, torch.as_tensor(c, dtype=torch.float64).detach().numpy()) for x, c in summands]
         base = torch.as_tensor(shift, dtype=torch.float64).detach().numpy()
         weight = np.abs(base) if size is None else size.detach().to(torch.float64).numpy()
         shape = np.broadcast_shapes(*(x.shape for x, _ in parts), *(c.shape for _, c in parts), base.shape)
-        xs = [np.broadcast_to(x, shape).ravel() for x, _ in parts]
         coefficients = [np.broadcast_to(c, shape).ravel() for _, c in parts]
+        xs = [np.where(c == 0, ZERO, np.broadcast_to(x, shape).ravel()) for (x, _), c in zip(parts, coefficients, strict=True)]
         flat_base, flat_weight = np.broadcast_to(base, shape).ravel(), np.broadcast_to(weight, shape).ravel()
         result = np.full(int(np.prod(shape)), ZERO, dtype=np.int64)
         for group, sources in self._groups(xs):
-            if all(source == ZERO for source in sources) and not flat_base[group].any():
+            live = [k for k, source in enumerate(sources) if source != ZERO]
+            shifted = flat_base[group].any() or flat_weight[group].any()
+            if not shifted and (not live or (len(live) == 1 and (coefficients[live[0]][group] == 1).all())):
+                result[group] = xs[live[0]][group] if live else ZERO
                 continue
             terms = []
-            for x, coefficient, source in zip(xs, coefficients, sources, strict=True):
-                if source != ZERO:
-                    factor = coefficient[group]
-                    matrix = None if (factor == 1).all() else torch.from_numpy(factor.copy())
-                    terms.append(Term(self._operand(x[group], source)[1], matrix))
+            for k in live:
+                factor = coefficients[k][group]
+                matrix = None if (factor == 1).all() else torch.from_numpy(factor.copy())
+                terms.append(Term(self._operand(xs[k][group], sources[k])[1], matrix))
             bias, bias_size = torch.from_numpy(flat_base[group].copy()), torch.from_numpy(flat_weight[group].copy())
             result[group] = self._add(Affine(tuple(terms), bias, bias_size))
         return result.reshape(shape)
@@ -110,8 +124,25 @@ class Builder:
         axes = tuple(axis % x.ndim for axis in axes)
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         shape = tuple(x.shape[axis] for axis in kept)
-        slices = x.transpose([*axes, *kept]).reshape(-1, *shape)
-        return self.combine([(part, factor) for part in slices])
+        slices = x.transpose([*axes, *kept]).reshape(-1, int(np.prod(shape)))
+        result = np.full(slices.shape[1], ZERO, dtype=np.int64)
+        for group, sources in self._groups(list(slices)):
+            terms = [self._weighted(slices[:, group], source, factor) for source in sorted({*sources} - {ZERO})]
+            zero = torch.zeros(len(group), dtype=torch.float64)
+            if terms:
+                result[group] = self._add(Affine(tuple(terms), zero, zero))
+        return result.reshape(shape)
+
+    def _weighted(self, summands: Symbols, source: int, factor: float) -> Term:
+        """`factor * the sum over rows` (summands, n) of the neurons of one node among them."""
+        row, column = np.nonzero(self._source_of(summands) == source)
+        if len(set(row)) == 1:
+            operand = self._operand(summands[row[0]], source)[1]
+            return Term(operand, None if factor == 1 else torch.full((len(column),), factor, dtype=torch.float64))
+        neurons, position = np.unique(summands[row, column], return_inverse=True)
+        matrix = np.zeros((summands.shape[1], len(neurons)))
+        np.add.at(matrix, (column, position), factor)
+        return Term(self._operand(neurons, source)[1], torch.from_numpy(matrix))
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
         """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once."""
@@ -143,7 +174,7 @@ class Builder:
 
     def largest(self, x: Symbols, axis: int) -> Symbols:
         """The maximum over an axis, which disappears: pairs, then pairs of pairs."""
-        parts = list(np.moveaxis(x, axis, 0))
+        parts = [np.asarray(part) for part in np.moveaxis(x, axis, 0)]
         while len(parts) > 1:
             paired = [self.apply(Maximum(), a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = paired + parts[len(paired) * 2 :]
@@ -173,6 +204,15 @@ class Builder:
             zero = torch.zeros(1, dtype=torch.float64)
             x = np.where(x == ZERO, self._add(Affine((), zero, zero))[0], x)
         return x
+
+    def _columns(self, weight: Tensor, columns: Symbols) -> Tensor:
+        """Some columns of a weight; the same tensor for the same columns."""
+        if len(columns) == weight.shape[1]:
+            return weight
+        place = (id(weight), columns.tobytes())
+        if place not in self._shared:
+            self._shared[place] = weight, weight[:, torch.from_numpy(columns)]
+        return self._shared[place][1]
 
     def _source_of(self, x: Symbols) -> Symbols:
         """Each neuron's node; `ZERO` for zeros."""

@@ -1,8 +1,8 @@
 """From the nodes as they were written to the graph that is bounded: gates recognised, sums merged, the rest put in order.
 
 Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes one operation on a and b, and so does GRU's
-update, written as `(1 - z) * n + z * h`, `n + z * (h - n)` or `h + (1 - z) * (n - h)` with z = sigmoid(a): however a cell is spelt, it
-is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
+update, written as `(1 - z) * n + z * h`, `n + z * (h - n)`, `n - z * (n - h)` or `h + (1 - z) * (n - h)` with z = sigmoid(a):
+however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
 These are identities of real numbers, so the network's function stays what it was.
 """
@@ -14,9 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.graph import Affine, Apply, Graph, Node, Operand, Term
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Term
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, Blend, Operation, Sigmoid, Tanh
-from tightverify.values import Index
+from tightverify.values import Index, gamma
 
 
 def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Graph:
@@ -28,6 +28,10 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
         rewriting.gate(number)
     rewriting.merge(output)
     return ordered(rewriting.nodes, output, input_shape)
+
+
+Update = tuple[tuple[Operand, int], Operand, Operand | None]
+"""GRU's gate (the sigmoid's operand and its sign), new state and old state, None for 0."""
 
 
 class Rewriting:
@@ -61,11 +65,12 @@ class Rewriting:
         if plain is not None:
             return plain, 1
         node = self.nodes[operand.source]
-        complement = isinstance(node, Affine) and len(node.terms) == 1 and bool((node.bias == 1).all())
-        if isinstance(node, Affine) and complement and is_minus_one(node.terms[0].matrix):
-            negated = self.inside(self.select(node.terms[0].operand, operand.index), Sigmoid)
-            return None if negated is None else (negated, -1)
-        return None
+        if not isinstance(node, Affine) or len(node.terms) != 1 or not is_minus_one(node.terms[0].matrix):
+            return None
+        if not bool(((node.bias == 1) & (node.bias_size == 1)).all()):
+            return None
+        negated = self.signed_sigmoid(self.select(node.terms[0].operand, operand.index))
+        return None if negated is None else (negated[0], -negated[1])
 
     def signed(self, operand: Operand, sign: int) -> Operand:
         """The operand, or a new node of its negation."""
@@ -84,9 +89,7 @@ class Rewriting:
         for x, y in (node.operands, node.operands[::-1]):
             found = self.signed_sigmoid(x)
             if found is not None:
-                inner = self.inside(y, Tanh)
-                op, second = (SIGMOID_TIMES, y) if inner is None else (SIGMOID_TANH, inner)
-                self.nodes[number] = Apply(op, (self.signed(*found), second), node.size)
+                self.nodes[number] = self.gated(*found, y, node.size)
                 return
         for x, y in (node.operands, node.operands[::-1]):
             inner = self.inside(x, Tanh)
@@ -94,20 +97,38 @@ class Rewriting:
                 self.nodes[number] = Apply(TANH_TIMES, (inner, y), node.size)
                 return
 
+    def gated(self, gate: Operand, sign: int, other: Operand, size: int) -> Apply:
+        """A sigmoid times something."""
+        inner = self.inside(other, Tanh)
+        op, second = (SIGMOID_TIMES, other) if inner is None else (SIGMOID_TANH, inner)
+        return Apply(op, (self.signed(gate, sign), second), size)
+
     def blend(self, number: int) -> None:
-        """A sum that is GRU's update becomes one operation of three operands."""
+        """A sum that is GRU's update becomes one operation of three operands, or of two where the old state is 0."""
         node = self.nodes[number]
-        if not isinstance(node, Affine) or len(node.terms) != 2 or bool(node.bias.any()):
+        terms = self.signed_terms(Operand(number))
+        if len(terms) != 2:
             return
-        if any(term.matrix is not None for term in node.terms):
-            return
-        first, second = node.operands
-        for x, y in ((first, second), (second, first)):
-            found = self.mean_of_products(x, y) or self.step_towards(x, y)
+        for (x, first), (y, sign) in (terms, terms[::-1]):
+            if first != 1:
+                continue
+            found = (self.mean_of_products(x, y) if sign == 1 else None) or self.step_towards(x, y, sign)
             if found is not None:
-                (gate, sign), new, old = found
-                self.nodes[number] = Apply(Blend(), (self.signed(gate, sign), new, old), node.size)
+                (gate, way), new, old = found
+                if old is None:
+                    self.nodes[number] = self.gated(gate, -way, new, node.size)
+                else:  # The share of the one is what the other leaves.
+                    self.nodes[number] = Apply(Blend(), (gate, new, old) if way == 1 else (gate, old, new), node.size)
                 return
+
+    def signed_terms(self, operand: Operand) -> list[tuple[Operand, int]]:
+        """If the operand is a sum of neurons, each as it is or negated: those and their signs."""
+        node = self.nodes[operand.source]
+        if not isinstance(node, Affine) or bool(node.bias_size.any()):
+            return []
+        if not all(term.matrix is None or is_minus_one(term.matrix) for term in node.terms):
+            return []
+        return [(self.select(term.operand, operand.index), 1 if term.matrix is None else -1) for term in node.terms]
 
     def factors(self, operand: Operand) -> list[tuple[tuple[Operand, int], Operand]]:
         """If the operand is a product with a sigmoid: (the sigmoid's operand and sign, the other factor), both ways round."""
@@ -118,7 +139,7 @@ class Rewriting:
         pairs = ((self.signed_sigmoid(a), b) for a, b in ((x, y), (y, x)))
         return [(gate, other) for gate, other in pairs if gate is not None]
 
-    def mean_of_products(self, x: Operand, y: Operand) -> tuple[tuple[Operand, int], Operand, Operand] | None:
+    def mean_of_products(self, x: Operand, y: Operand) -> Update | None:
         """`(1 - z) * n + z * h`."""
         for (a, sign_a), new in self.factors(x):
             for (b, sign_b), old in self.factors(y):
@@ -126,24 +147,25 @@ class Rewriting:
                     return (b, sign_b), new, old
         return None
 
-    def step_towards(self, new: Operand, product: Operand) -> tuple[tuple[Operand, int], Operand, Operand] | None:
-        """`n + z * (h - n)`."""
+    def step_towards(self, new: Operand, product: Operand, sign: int) -> Update | None:
+        """`n + z * (h - n)` for sign 1, `n - z * (n - h)` for sign -1; without h if that is 0."""
         for gate, difference in self.factors(product):
-            node = self.nodes[difference.source]
-            if not isinstance(node, Affine) or len(node.terms) != 2 or bool(node.bias.any()):
-                continue
-            for plus, minus in (node.terms, node.terms[::-1]):
-                signs = plus.matrix is None and is_minus_one(minus.matrix)
-                if signs and self.same(self.select(minus.operand, difference.index), new):
-                    return gate, new, self.select(plus.operand, difference.index)
+            if sign == -1 and self.same(difference, new):
+                return gate, new, None
+            terms = [(operand, sign * inner) for operand, inner in self.signed_terms(difference)]
+            if len(terms) == 1 and terms[0][1] == -1 and self.same(terms[0][0], new):
+                return gate, new, None
+            for plus, minus in (terms, terms[::-1]) if len(terms) == 2 else ():
+                if plus[1] == 1 and minus[1] == -1 and self.same(minus[0], new):
+                    return gate, new, plus[0]
         return None
 
     def merge(self, output: int) -> None:
-        """Inline a sum into the only sum that reads it."""
+        """Inline a sum into the only sum that reads it, and constants wherever they are added."""
         readers = [0] * len(self.nodes)
         readers[output] = 1
-        for node in self.nodes:
-            for operand in node.operands:
+        for number in needed(self.nodes, output):
+            for operand in self.nodes[number].operands:
                 readers[operand.source] += 1
         for number, node in enumerate(self.nodes):
             if not isinstance(node, Affine):
@@ -152,9 +174,10 @@ class Rewriting:
             bias, size = node.bias, node.bias_size
             for term in node.terms:
                 inner = self.nodes[term.operand.source]
-                if term.matrix is None and isinstance(inner, Affine) and inner.terms and readers[term.operand.source] == 1:
+                alone = isinstance(inner, Affine) and (readers[term.operand.source] == 1 or not inner.terms)
+                if term.matrix is None and isinstance(inner, Affine) and alone:
                     index = term.operand.index
-                    bias, size = bias + inner.bias[index], size + inner.bias_size[index]
+                    bias, size = add_biases(bias, size, inner.bias[index], inner.bias_size[index])
                     terms.extend(self.rows_of(part, index, inner.size) for part in inner.terms)
                 else:
                     terms.append(term)
@@ -171,8 +194,28 @@ class Rewriting:
         return Term(term.operand, term.matrix[index])
 
 
+def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of two biases, and a size that pays for its rounding as well, which Knuth's two-sum gives exactly."""
+    total = first + second
+    share = total - first
+    error = (first - (total - share)) + (second - share)
+    return total, first_size + second_size + error.abs() / gamma(OTHER_ROUNDINGS)
+
+
 def is_minus_one(matrix: Tensor | None) -> bool:
     return matrix is not None and matrix.dim() == 1 and bool((matrix == -1).all())
+
+
+def needed(nodes: list[Node], output: int) -> set[int]:
+    """The nodes that the output reads, directly or not, and itself."""
+    found: set[int] = set()
+    open_ends = [output]
+    while open_ends:
+        number = open_ends.pop()
+        if number not in found:
+            found.add(number)
+            open_ends.extend(operand.source for operand in nodes[number].operands)
+    return found
 
 
 def ordered(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Graph:

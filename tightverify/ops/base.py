@@ -28,6 +28,10 @@ class Operation(ABC):
     def interval(self, *boxes: Interval) -> Interval:
         """An interval that surely holds the function's values over the boxes, rounding included."""
 
+    def undefined(self, *boxes: Interval) -> Tensor | None:
+        """(B, n): where the boxes hold a point at which the function has no value; None if it has one everywhere."""
+        return None
+
     @abstractmethod
     def relax(self, *boxes: Interval) -> Planes:
         """Planes that surely hold the function over the boxes, rounding included."""

@@ -4,11 +4,11 @@ For fixed a it is a mean of n and h with weights 1 - z and z: it increases in bo
 over a box are at corners.
 
 Planes, upper ones say. Let slopes p, b, c in a, n, h be given. For every a the supremum over n and h of
-`(1 - z - b) n + (z - c) h` is at a corner of their box, where the function is `n + z (h - n) - b n - c h`. So the exact offset is
-the largest, over the four corners, of sup over a of `(h - n) sigmoid(a) - p a`, plus constants: `supremum` gives it. Any slopes are
-valid. As in `relax.products` those are taken that lean least on n and h: `b = 1 - z_upper`, `c = z_lower`, and with them
-`p = (h_upper - n_upper)` times the slope of sigmoid's chord. On trained networks this beats both the sum of the planes of the two
-products, and planes of `n + z d` over the difference d.
+`(1 - z - b) n + (z - c) h` is at a corner of their box, where the function is `n + z (h - n) - b n - c h`. So the exact
+offset is the largest, over the four corners, of sup over a of `(h - n) sigmoid(a) - p a`, plus constants: `supremum` gives
+it. Any slopes are valid. As in `relax.products` those are taken that lean least on n and h, `b = 1 - z_upper` and
+`c = z_lower`, and with them `p = (h_upper - n_upper)` times the slope of sigmoid's chord. On trained networks this beats
+both the sum of the planes of the two products, and planes of `n + z d` over the difference d.
 
 Lower planes are upper planes of the negation, `-n + z (-h - -n)`.
 """

@@ -1,4 +1,4 @@
-"""The natural logarithm. Where the operand may be 0 or less nothing finite is claimed, so the verdict stays open."""
+"""The natural logarithm. Where the operand may be 0 or less it has no value: `bounds` then claims nothing of the input."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Log(Operation):
 
     def interval(self, *boxes: Interval) -> Interval:
         return curve_range(Logarithm(), boxes[0])
+
+    def undefined(self, *boxes: Interval) -> Tensor | None:
+        return ~(boxes[0].lower > 0)
 
     def relax(self, *boxes: Interval) -> Planes:
         return tightest_lines(Logarithm(), boxes[0])

@@ -1,0 +1,70 @@
+"""PROVER's MNIST LSTMs, the first correctly classified test images: certified, and the mean of the smallest margin bounds.
+
+    python experiments/mnist_lstm.py [--method linear]
+
+Prints the table of experiments/README.md; ends with exit code 1 if a figure wanted in mnist_lstm.toml is not reached.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+from data import correctly_classified, mnist_test, prover_lstm
+from rich.console import Console
+from rich.table import Table
+
+import tightverify as tv
+
+HERE = Path(__file__).parent
+
+
+def run(case: dict[str, Any], method: str, count: int) -> dict[str, float]:
+    """One row of the table."""
+    module = prover_lstm(case["model"])
+    images, labels = mnist_test()
+    chosen = correctly_classified(module, images, labels, count)
+    region = tv.LinfBall(case["eps"], clip=(0, 1))
+    results = tv.certify(module, module.cut(images[chosen]), labels[chosen], region, method=method)
+    margins = [result.margin for result in results]
+    return {
+        "certified": sum(result.verdict is tv.Verdict.ROBUST for result in results),
+        "falsified": sum(result.verdict is tv.Verdict.COUNTEREXAMPLE for result in results),
+        "mean": sum(margins) / len(margins),
+        "seconds": sum(result.seconds for result in results) / len(results),
+    }
+
+
+@click.command()
+@click.option("--method", default="linear", show_default=True)
+def main(method: str) -> None:
+    config = tomllib.loads((HERE / "mnist_lstm.toml").read_text())
+    count = config["inputs"]
+    table = Table(title=f"method {method}, first {count} correctly classified test images, clipped to [0, 1]")
+    for name in ("model", "eps", "certified", "mean margin", "falsified", "s per input", "CROWN", "wanted", "reached"):
+        table.add_column(name)
+    missed = 0
+    for case in config["case"]:
+        row = run(case, method, count)
+        wanted = case.get(method)
+        reached = wanted is None or (row["certified"] >= wanted["certified"] and row["mean"] >= wanted["mean"])
+        missed += not reached
+        table.add_row(
+            case["model"],
+            f"{case['eps']:.3f}",
+            str(row["certified"]),
+            f"{row['mean']:.2f}",
+            str(row["falsified"]),
+            f"{row['seconds']:.3f}",
+            f"{case['crown']['certified']} / {case['crown']['mean']:.2f}",
+            "" if wanted is None else f"{wanted['certified']} / {wanted['mean']:.2f}",
+            "" if wanted is None else ("yes" if reached else "NO"),
+        )
+    Console(width=120).print(table)
+    raise SystemExit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

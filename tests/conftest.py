@@ -1,0 +1,30 @@
+"""What every test shares: one thread, the devices that there are, and the folder of models and data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where bounds are computed."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device on this machine; run the tests marked gpu where there is one")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of trained models and data sets."""
+    folder = Path(os.environ.get("TIGHTVERIFY_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not a folder; let TIGHTVERIFY_DATA name the one with the trained models and data sets")
+    return folder

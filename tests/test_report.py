@@ -1,0 +1,109 @@
+"""Records as JSON lines, table, summary and picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tightverify.errors import InputError, UsageError
+from tightverify.report import JsonLines, Record, picture, read_records, shares, summary, table, write_records
+from tightverify.verify import Result, Verdict
+
+
+def record(index: int, verdict: Verdict, eps: float = 0.1, model: str = "net", margin: float = 0.5) -> Record:
+    point = torch.tensor([[0.1, 0.2]]) if verdict is Verdict.COUNTEREXAMPLE else None
+    margins = torch.tensor([margin, math.inf, -math.inf, math.nan], dtype=torch.float64)
+    result = Result(index, 3, verdict, margins, margin, "linear", 0.25, point)
+    return Record.of(result, model, eps, math.inf, "linear")
+
+
+MIXED = [record(k, verdict) for k, verdict in enumerate(Verdict)]
+
+
+def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write_records(path, MIXED)
+    assert read_records(path) == [Record(**json.loads(json.dumps(asdict(r))) | {"margins": r.margins}) for r in MIXED]
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+    assert [line["verdict"] for line in lines] == [verdict.name for verdict in Verdict]
+    assert lines[0]["margins"] == [0.5, None, None, None]
+    assert lines[0]["norm"] == "inf"
+    assert lines[1]["counterexample"] == torch.tensor([[0.1, 0.2]]).tolist()
+
+
+def test_each_line_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with JsonLines(path) as lines:
+        for count, one in enumerate(MIXED, start=1):
+            lines.write(asdict(one))
+            assert len(read_records(path)) == count
+
+
+def test_a_file_is_replaced_only_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write_records(path, MIXED)
+    with pytest.raises(UsageError, match="exists already"):
+        JsonLines(path)
+    assert len(read_records(path)) == len(MIXED)
+    write_records(path, MIXED[:1], replace=True)
+    assert len(read_records(path)) == 1
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        JsonLines(tmp_path / "nowhere" / "results.jsonl")
+    if Path("/dev/full").exists():
+        with pytest.raises(UsageError, match="first 0 lines are in it"), JsonLines(Path("/dev/full"), replace=True) as lines:
+            lines.write(asdict(MIXED[0]))
+
+
+def test_what_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for text in ("not json", "[1, 2]", '{"index": 1}', '{"index": 1, "margins": []}'):
+        write_records(path, MIXED[:1], replace=True)
+        with path.open("a") as file:
+            file.write(text + "\n")
+        with pytest.raises(InputError, match="line 2"):
+            read_records(path)
+
+
+def test_the_table_says_all(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=100).print(table(MIXED))
+    text = capsys.readouterr().out
+    for word in ("input", "label", "eps", "verdict", "worst margin", "stage", "time", "+0.5000", "linear", "250 ms"):
+        assert word in text
+    assert all(verdict.name in text for verdict in Verdict)
+
+
+def test_the_summary_counts() -> None:
+    text = summary([*MIXED, record(9, Verdict.ROBUST, margin=-math.inf)], 12.34)
+    assert text.startswith("6 inputs: 2 ROBUST, 1 COUNTEREXAMPLE, 1 UNKNOWN, 1 TIMED_OUT, 1 MISCLASSIFIED; certified 33.3 %; ")
+    assert text.endswith("mean worst margin +0.5000; 12.3 s")
+    assert summary([], 0.0) == "0 inputs: none done; 0.0 s"
+    assert summary([MIXED[0]], 1.0).startswith("1 input: 1 ROBUST; certified 100.0 %")
+
+
+def test_shares_by_model_and_eps() -> None:
+    records = [
+        record(0, Verdict.ROBUST, 0.2, "a"),
+        record(1, Verdict.UNKNOWN, 0.2, "a"),
+        record(0, Verdict.ROBUST, 0.1, "a"),
+        record(0, Verdict.COUNTEREXAMPLE, 0.2, "b"),
+    ]
+    assert shares(records, Verdict.ROBUST) == {"a": [(0.1, 100.0), (0.2, 50.0)], "b": [(0.2, 0.0)]}
+    assert shares(records, Verdict.COUNTEREXAMPLE)["b"] == [(0.2, 100.0)]
+
+
+def test_the_picture_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "certified.png"
+    records = [record(0, Verdict.ROBUST, eps, model) for eps in (0.1, 0.2) for model in ("a", "b")]
+    picture(records, path, "Digits")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="cannot be written"):
+        picture(records, tmp_path / "nowhere" / "certified.png", "Digits")

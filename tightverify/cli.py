@@ -1,0 +1,281 @@
+"""The command line: `certify`, `bounds`, `info`, `demo`.
+
+Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
+to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tightverify.console import output, progress, say
+from tightverify.errors import SoundnessFault, UsageError
+
+if TYPE_CHECKING:
+    from tightverify.region import LpBall
+
+DONE, BAD_USAGE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 3, 130, 141
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+MOST_POSITIONS = 1_000_000
+
+
+def positions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Numbers and ranges, such as 0,3-5."""
+    if value is None:
+        return None
+    found: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        wrong = not first.isdecimal() or (dash and not last.isdecimal())
+        stop = 0 if wrong else int(last if dash else first) + 1
+        if wrong or not int(first) < stop <= MOST_POSITIONS:
+            raise click.BadParameter(f"{value!r} cannot be read as positions; write numbers and ranges, such as 0,3-5")
+        found.extend(range(int(first), stop))
+    return tuple(found)
+
+
+def lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Lengths of axes, such as 8,28."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} cannot be read as a shape; write the lengths of the axes, such as 8,28")
+    return tuple(int(part) for part in parts)
+
+
+FILE = click.Path(path_type=Path)
+AT_LEAST_ONE = click.IntRange(min=1)
+COMMON = (
+    click.argument("model", type=FILE, metavar="MODEL.onnx"),
+    click.argument("inputs", type=FILE, metavar="INPUTS.npz"),
+    click.option("--eps", type=float, required=True, help="Radius of the ball around each input."),
+    click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."),
+    click.option("--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
+    click.option(
+        "--frames", callback=positions, metavar="LIST", help="Frames that may change, such as 0,3-5; all if not given."
+    ),
+    click.option("--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
+    click.option("--method", default="linear", show_default=True, help="How to bound: interval or linear."),
+    click.option("--limit", type=AT_LEAST_ONE, help="Stop after so many inputs."),
+    click.option("--batch", type=AT_LEAST_ONE, default=100, show_default=True, help="Inputs worked on together."),
+    click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
+    click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True, help="More pay off for hundreds of units only."),
+    click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
+    click.option("--force", is_flag=True, help="Replace the file of --out if it exists."),
+    click.option("--quiet", is_flag=True, help="No progress and no advice on stderr."),
+)
+
+
+def common(command: Command) -> Command:
+    """The arguments and options that `certify` and `bounds` share."""
+    for option in reversed(COMMON):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="tightverify")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an internal fault.")
+def commands() -> None:
+    """Decide, with proof, whether a recurrent network keeps its answer on a whole region of inputs.
+
+    INPUTS.npz holds x (N, time, features) or (N, features), and the labels y (N,); without y the model's own answers are
+    the labels. Results go to stdout, progress and errors to stderr. Exit codes: 0 ran to the end, 2 bad usage or input,
+    3 an internal or soundness fault, 130 interrupted.
+    """
+
+
+@commands.command()
+@common
+@click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
+@click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
+@click.option("--time-limit", type=float, default=float("inf"), help="Seconds per input; no limit if not given.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the search's random starts.")
+@click.option("--restarts", type=click.IntRange(min=0), default=4, show_default=True, help="Starts of the search; 0 for none.")
+def certify(
+    model: Path,
+    inputs: Path,
+    method: str,
+    top: int,
+    limit: int | None,
+    skip_wrong: bool,
+    time_limit: float,
+    batch: int,
+    batch_axis: int | None,
+    device: str,
+    threads: int,
+    seed: int,
+    restarts: int,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+    **region: Any,
+) -> None:
+    """Decide for every input whether the model keeps its answer on the ball around it."""
+    import torch
+
+    from tightverify.runs import Run, correct, read, refuse_existing
+    from tightverify.settings import Settings
+    from tightverify.verify import stages_of
+
+    settings = Settings(method=method, time_limit=time_limit, device=device, seed=seed, restarts=restarts)
+    stages_of(method)
+    torch.set_num_threads(threads)
+    ball = ball_of(**region)
+    refuse_existing(out, force, model, inputs)
+    given = read(model, inputs, batch_axis, top)
+    most = len(given) if limit is None else limit
+    chosen, skipped = correct(given, top, most, batch) if skip_wrong else (given[:most], 0)
+    notes = list(given.model.notes)
+    if given.y is None:
+        notes.append(f"{inputs} has no y: the model's own answers are the labels")
+    if skipped:
+        notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
+    Run(chosen, str(model), ball, settings, top, batch, out, force, quiet, tuple(notes)).show()
+
+
+@commands.command()
+@common
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")
+def bounds(
+    model: Path,
+    inputs: Path,
+    method: str,
+    limit: int | None,
+    batch: int,
+    batch_axis: int | None,
+    device: str,
+    threads: int,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **region: Any,
+) -> None:
+    """Print intervals that surely hold each output on the ball around each input."""
+    import torch
+    from rich.table import Table
+
+    from tightverify.runs import Bounding, read, refuse_existing, sink
+
+    torch.set_num_threads(threads)
+    ball = ball_of(**region)
+    refuse_existing(out, force, model, inputs)
+    bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), ball, method, batch, device)
+    grid = Table("input", "output", "lower", "upper")
+    lines = bounding.lines()
+    with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
+        for line in lines:
+            write(line)
+            if as_json:
+                click.echo(json.dumps(line))
+            for k, (lower, upper) in enumerate(zip(line["lower"], line["upper"], strict=True)):
+                grid.add_row(str(line["index"]), str(k), number(lower), number(upper))
+            advance()
+    if not as_json:
+        output().print(grid)
+
+
+@commands.command()
+@click.argument("model", type=FILE, metavar="MODEL.onnx")
+@click.option(
+    "--shape", callback=lengths, metavar="T,F", help="Shape of one input, such as 8,28, where the file leaves it open."
+)
+@click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_json: bool) -> None:
+    """Say what a model is made of, once it was imported and compared with its own runtime."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tightverify.api import load
+    from tightverify.report import description
+
+    facts = description(load(model, shape, batch_axis), model)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    grid = Table(show_header=False)
+    for name, value in facts.items():
+        parts = [f"{key} {count}" for key, count in value.items()] if isinstance(value, dict) else value
+        grid.add_row(name, Text(", ".join(parts) if isinstance(parts, list) else str(parts)))
+    output().print(grid)
+
+
+@commands.command()
+@click.option("--out", type=FILE, default=Path("demo-out"), show_default=True, help="Folder for the results.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def demo(out: Path, quiet: bool) -> None:
+    """Certify handwritten digits with a small LSTM and a small GRU that read them row by row.
+
+    Prints a table for each network, and writes to the folder, in place of what an earlier demonstration wrote there: a file
+    of JSON lines for each network, sweep.jsonl, and the picture certified.png.
+    """
+    from tightverify.demo.show import show
+
+    show(out, quiet)
+
+
+def ball_of(
+    eps: float,
+    norm: str,
+    clip: tuple[float, float] | None,
+    frames: tuple[int, ...] | None,
+    features: tuple[int, ...] | None,
+) -> LpBall:
+    """The region that the options name."""
+    from tightverify.region import LpBall
+
+    return LpBall(eps, float(norm), clip, frames, features)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.6f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; every failure is a sentence on stderr and an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = commands.main(args=given, prog_name="tightverify", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return BAD_USAGE
+    except click.ClickException as error:
+        say(f"error: {error.format_message()} (tightverify --help, or a command's --help, lists what there is)")
+        return BAD_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):
+        # Whoever read stdout has gone; click turns that into SystemExit, nothing else does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except UsageError as error:
+        say(f"error: {error}")
+        return BAD_USAGE
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        kind = "soundness fault" if isinstance(error, SoundnessFault) else "internal fault"
+        say(f"{kind}: {type(error).__name__}: {error} (tightverify --debug shows where; please report it)")
+        return FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

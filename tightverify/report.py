@@ -1,0 +1,227 @@
+"""What a run leaves behind: a record per input, as JSON lines, as a table, as one line of summary, and as a picture.
+
+A record says everything about one input in plain Python values, so that it can be written, read back and drawn without
+the network.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tightverify.errors import InputError, UsageError
+from tightverify.graph import Apply
+from tightverify.models.model import AGREEMENT, Model
+from tightverify.verify import Result, Verdict
+
+STYLES = {
+    Verdict.ROBUST: "bold green",
+    Verdict.COUNTEREXAMPLE: "bold red",
+    Verdict.UNKNOWN: "yellow",
+    Verdict.TIMED_OUT: "yellow",
+    Verdict.MISCLASSIFIED: "dim",
+}
+FLOATING = (1, 10, 11, 16)
+"""ONNX's numbers for float32, float16, float64 and bfloat16."""
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One input's outcome. `norm` is "inf", "2" or "1"; numbers that are not finite are None."""
+
+    model: str
+    index: int
+    label: int | None
+    eps: float
+    norm: str
+    method: str
+    verdict: str
+    margin: float | None
+    margins: tuple[float | None, ...]
+    stage: str | None
+    seconds: float
+    counterexample: Any = None
+
+    @classmethod
+    def of(cls, result: Result, model: str, eps: float, norm: float, method: str) -> Record:
+        return cls(
+            model=model,
+            index=result.index,
+            label=result.label,
+            eps=eps,
+            norm=f"{norm:g}",
+            method=method,
+            verdict=result.verdict.name,
+            margin=finite(result.margin),
+            margins=tuple(finite(margin) for margin in result.margins.tolist()),
+            stage=result.stage or None,
+            seconds=result.seconds,
+            counterexample=None if result.counterexample is None else result.counterexample.tolist(),
+        )
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where JSON has no word for it."""
+    return value if math.isfinite(value) else None
+
+
+class JsonLines:
+    """A file of JSON lines, each on the disk as soon as it is written. An existing file is replaced only if asked to."""
+
+    def __init__(self, path: Path, replace: bool = False) -> None:
+        self.path, self.count = path, 0
+        try:
+            self._file = path.open("w" if replace else "x", encoding="utf-8")
+        except FileExistsError as error:
+            raise UsageError(f"{path} exists already; give another name, or --force to replace it") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written ({error.strerror}); give a file in a folder that can be") from error
+
+    def write(self, values: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be written any further ({error.strerror}); "
+                f"the first {self.count} lines are in it: make room and run the rest"
+            ) from error
+        self.count += 1
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Every line was flushed, so that closing can only repeat a failure that `write` has reported.
+        with suppress(OSError):
+            self._file.close()
+
+
+def write_records(path: Path, records: Iterable[Record], replace: bool = False) -> None:
+    """All records at once."""
+    with JsonLines(path, replace) as lines:
+        for record in records:
+            lines.write(asdict(record))
+
+
+def read_records(path: str | os.PathLike[str]) -> list[Record]:
+    """The records of a file that `certify --out` wrote."""
+    names = {field.name for field in fields(Record)}
+    records = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            records.append(Record(**{**values, "margins": tuple(values["margins"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"line {number} of {path} is not a record of a run; wanted a JSON object with {', '.join(sorted(names))}"
+            ) from error
+    return records
+
+
+def description(model: Model, path: Path) -> dict[str, Any]:
+    """What an imported ONNX model is made of, in plain values."""
+    import onnx
+
+    graph, file = model.graph, onnx.load(str(path)).graph
+    nodes, neurons = Counter[str](), Counter[str]()
+    for node in graph.nodes:
+        kind = node.op.name if isinstance(node, Apply) else type(node).__name__.lower()
+        nodes[kind] += 1
+        neurons[kind] += node.size
+    weights = [tensor for tensor in file.initializer if tensor.data_type in FLOATING]
+    weights += [a.t for node in file.node for a in node.attribute if node.op_type == "Constant" and a.t.data_type in FLOATING]
+    shape = graph.input_shape
+    frames = f"{shape[0]} frames of {' x '.join(map(str, shape[1:]))} features" if len(shape) > 1 else f"{shape[0]} features"
+    return {
+        "model": model.source,
+        "one input": frames,
+        "outputs": graph.output_size,
+        "precision": str(model.dtype).removeprefix("torch."),
+        "parameters": sum(math.prod(tensor.dims) for tensor in weights),
+        "operators in the file": dict(Counter(node.op_type for node in file.node)),
+        "nodes, unrolled": dict(nodes),
+        "neurons": dict(neurons),
+        "agreement": f"import and model were compared on random inputs: equal within {AGREEMENT[model.dtype]:g}",
+        "notes": list(model.notes),
+    }
+
+
+def table(records: Sequence[Record], title: str | None = None) -> Table:
+    """One row per input."""
+    grid = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("input", "label", "eps", "verdict", "worst margin", "stage", "time"):
+        grid.add_column(heading, justify="left" if heading in ("verdict", "stage") else "right", no_wrap=True)
+    for record in records:
+        grid.add_row(
+            str(record.index),
+            "-" if record.label is None else str(record.label),
+            f"{record.eps:g}",
+            Text(record.verdict, style=STYLES[Verdict[record.verdict]]),
+            "-" if record.margin is None else f"{record.margin:+.4f}",
+            record.stage or "-",
+            duration(record.seconds),
+        )
+    return grid
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def summary(records: Sequence[Record], seconds: float) -> str:
+    """One line: how many of each verdict, the share certified, the mean of the worst margins, the time."""
+    found = Counter(record.verdict for record in records)
+    verdicts = ", ".join(f"{found[verdict.name]} {verdict.name}" for verdict in Verdict if found[verdict.name])
+    parts = [f"{len(records)} input{'' if len(records) == 1 else 's'}: {verdicts or 'none done'}"]
+    if records:
+        parts.append(f"certified {100 * found[Verdict.ROBUST.name] / len(records):.1f} %")
+    margins = [record.margin for record in records if record.margin is not None]
+    if margins:
+        parts.append(f"mean worst margin {sum(margins) / len(margins):+.4f}")
+    return "; ".join([*parts, f"{seconds:.1f} s"])
+
+
+def shares(records: Iterable[Record], verdict: Verdict) -> dict[str, list[tuple[float, float]]]:
+    """For every model, (eps, percentage of its inputs that got the verdict), by growing eps."""
+    groups: dict[str, dict[float, list[bool]]] = {}
+    for record in records:
+        groups.setdefault(record.model, {}).setdefault(record.eps, []).append(record.verdict == verdict.name)
+    return {
+        model: [(eps, 100 * sum(hits) / len(hits)) for eps, hits in sorted(by_eps.items())] for model, by_eps in groups.items()
+    }
+
+
+def picture(records: Sequence[Record], path: Path, title: str) -> None:
+    """A PNG of the certified share against eps, and of the share with a counterexample: one colour per model."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    certified, broken = shares(records, Verdict.ROBUST), shares(records, Verdict.COUNTEREXAMPLE)
+    for number, model in enumerate(certified):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(*zip(*certified[model], strict=True), "o-", color=colour, label=f"{model}: proved robust")
+        axes.plot(*zip(*broken[model], strict=True), "x--", color=colour, label=f"{model}: counterexample found")
+    axes.set(xlabel="eps", ylabel="share of the inputs, %", title=title, ylim=(-3, 103))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); give a folder that can be") from error

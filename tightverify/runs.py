@@ -1,0 +1,178 @@
+"""A run from inputs to records: which inputs, each record written as it comes, the table printed however the run ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightverify.api import as_inputs, as_labels, bounds, fitting, load, run_original, stream
+from tightverify.console import output, progress, say
+from tightverify.errors import UsageError
+from tightverify.files import read_inputs
+from tightverify.models.model import Model
+from tightverify.region import LpBall
+from tightverify.report import JsonLines, Record, finite, summary, table
+from tightverify.settings import Settings
+from tightverify.spec import classify_as
+from tightverify.values import Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A model and inputs that fit it, checked; `numbers` are the inputs' positions in their file."""
+
+    model: Model
+    x: Tensor
+    y: Tensor | None
+    numbers: Tensor
+
+    def __getitem__(self, chosen: Tensor | slice) -> Inputs:
+        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen], numbers=self.numbers[chosen])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def read(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1) -> Inputs:
+    """Both files, every input and label checked, those that a limit will leave out among them."""
+    arrays = read_inputs(inputs)
+    x = as_inputs(arrays[0])
+    y = None if arrays[1] is None else as_labels(arrays[1], len(x))
+    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    x = fitting(loaded, x)
+    if y is not None:
+        classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)
+    return Inputs(loaded, x, y, torch.arange(len(x)))
+
+
+def correct(inputs: Inputs, top: int, limit: int, batch: int) -> tuple[Inputs, int]:
+    """The first inputs that the model classifies as their labels say, and how many others came before the last of them."""
+    if inputs.y is None:
+        return inputs[:limit], 0
+    found: list[int] = []
+    for start in range(0, len(inputs), batch):
+        part = inputs[start : start + batch]
+        assert part.y is not None
+        outputs = run_original(inputs.model, part.x)
+        wanted = classify_as(part.y, inputs.model.graph.output_size, top)
+        right = ~wanted.broken(wanted.margins(outputs))
+        found.extend((start + torch.nonzero(right).flatten()).tolist())
+        if len(found) >= limit:
+            break
+    chosen = torch.tensor(found[:limit], dtype=torch.long)
+    seen = int(chosen[-1]) + 1 if len(found) >= limit else len(inputs)
+    return inputs[chosen], seen - len(chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What to certify, what to call it, where its records go, and what people should know about it."""
+
+    inputs: Inputs
+    name: str
+    ball: LpBall
+    settings: Settings
+    top: int = 1
+    batch: int = 100
+    out: Path | None = None
+    force: bool = False
+    quiet: bool = False
+    notes: tuple[str, ...] = ()
+
+    def records(self) -> Iterator[Record]:
+        """One record after the other; everything is checked before this returns."""
+        inputs = self.inputs
+        if not len(inputs):
+            return iter(())
+        results = stream(inputs.model, inputs.x, inputs.y, self.ball, self.settings, None, self.top, self.batch)
+        numbered = (replace(result, index=int(inputs.numbers[result.index])) for result in results)
+        return (Record.of(result, self.name, self.ball.eps, self.ball.norm, self.settings.method) for result in numbered)
+
+    def show(self) -> list[Record]:
+        """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
+        done: list[Record] = []
+        records = self.records()
+        with sink(self.out, self.force) as write:
+            for note in () if self.quiet else self.notes:
+                say(f"note: {note}")
+            try:
+                self._gather(records, done, write)
+            except KeyboardInterrupt:
+                where = "above" if self.out is None else f"above and in {self.out}"
+                say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
+                raise
+        return done
+
+    def _gather(self, records: Iterator[Record], done: list[Record], write: Callable[[dict[str, Any]], None]) -> None:
+        began = time.monotonic()
+        try:
+            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.quiet) as advance:
+                for record in records:
+                    write(asdict(record))
+                    done.append(record)
+                    advance()
+        finally:
+            console = output()
+            console.print(table(done))
+            console.print(summary(done, time.monotonic() - began), soft_wrap=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounding:
+    """Inputs whose outputs are bounded, without any property."""
+
+    inputs: Inputs
+    name: str
+    ball: LpBall
+    method: str
+    batch: int
+    device: str
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """A line of plain values per input; what was asked for is checked, on the first input, before this returns."""
+        self._bounds(self.inputs[:1])
+        self.ball.around(self.inputs.x)
+        return self._lines()
+
+    def _bounds(self, part: Inputs) -> Interval:
+        return bounds(part.model, part.x, self.ball, self.method, batch=self.batch, device=self.device)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        asked = {"eps": self.ball.eps, "norm": f"{self.ball.norm:g}", "method": self.method}
+        for start in range(0, len(self.inputs), self.batch):
+            part = self.inputs[start : start + self.batch]
+            found = self._bounds(part)
+            for number, lower, upper in zip(part.numbers.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True):
+                sides = {"lower": [finite(v) for v in lower], "upper": [finite(v) for v in upper]}
+                yield {"model": self.name, "index": number, **asked, **sides}
+
+
+@contextmanager
+def sink(path: Path | None, force: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Where records go: a new file of JSON lines, or nowhere."""
+    if path is None:
+        yield nowhere
+        return
+    with JsonLines(path, force) as lines:
+        yield lines.write
+
+
+def nowhere(values: dict[str, Any]) -> None:
+    """Keeps nothing."""
+
+
+def refuse_existing(path: Path | None, force: bool, *read: Path) -> None:
+    """Say at once, not after hours, that a file is in the way of the results; what is read is never replaced."""
+    if path is None or not path.exists():
+        return
+    if not force:
+        raise UsageError(f"{path} exists already; give another name to --out, or --force to replace it")
+    if any(other.exists() and path.samefile(other) for other in read):
+        raise UsageError(f"{path} is to be read and cannot be written as well; give another name to --out")
