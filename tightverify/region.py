@@ -60,16 +60,18 @@ class Region:
         scale = 4 * self.box.magnitude + 4 * self.centre.abs()
         return scale if self.separable else scale + 4 * self.radius[:, None]
 
-    def minimise(self, rows: Tensor, block: slice = slice(None)) -> Tensor:
+    def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         """(B, R): the least `rows @ x`, for rows (B or 1, R, m) over the m coordinates of a block.
 
-        For one block of several the region must be separable. Rounding is the caller's to allow for.
+        For one block of several the region must be separable. Rounding is the caller's to allow for. With `scratch`
+        the rows may be overwritten.
         """
         box = self.box[block]
         if self.separable:
             middle = box.centre
             radius = torch.maximum(box.upper - middle, middle - box.lower)
-            return times(rows, middle) - times(rows.abs(), radius)
+            least = times(rows, middle)
+            return least - times(rows.abs_() if scratch else rows.abs(), radius)
         down, up = self.centre[:, block] - box.lower, box.upper - self.centre[:, block]
         capacity = torch.where(rows > 0, down[:, None], up[:, None]).clamp(min=0)
         weight = rows.abs() * (capacity > 0)

@@ -76,7 +76,8 @@ class Problem:
         width = max(node.size for node in self.graph.nodes)
         if not self.region.separable:
             width = max(width, self.graph.input_size)  # then the rows over all inputs are needed side by side
-        size = max(1, self.settings.memory // (rows * width * 8))
+        most = max(1, self.settings.memory // (rows * width * 8))
+        size = math.ceil(len(self.region) / math.ceil(len(self.region) / most))  # parts of equal size
         for start in range(0, len(self.region), size):
             part = slice(start, start + size)
             yield part, self[part]

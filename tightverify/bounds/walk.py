@@ -31,7 +31,7 @@ def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], 
         match graph.nodes[number]:
             case Input() as node:
                 if region.separable:
-                    total = total + region.minimise(row, node.block)
+                    total = total + region.minimise(row, node.block, scratch=pending.owns(number))
                 else:
                     inputs.append((node, row))
             case Affine() as node:
@@ -40,10 +40,10 @@ def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], 
                 if matrix is not None:
                     widths = [term.matrix.shape[1] for term in dense if term.matrix is not None]
                     for term, part in zip(dense, torch.split(row @ matrix, widths, dim=-1), strict=True):
-                        pending.add(term.operand, part)
+                        pending.add(term.operand, part, fresh=True)
                 for term in node.terms:
                     if matrix is None or not term.dense:
-                        pending.add(term.operand, term.pull(row))
+                        pending.add(term.operand, term.pull(row), fresh=term.matrix is not None)
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
     if inputs:
@@ -62,7 +62,7 @@ def through_planes(node: Apply, planes: Planes, row: Tensor, pending: Pending) -
         passed = row * high[:, None]
         if not torch.equal(low, high):
             passed = passed.addcmul_(positive, (low - high)[:, None])
-        pending.add(operand, passed)
+        pending.add(operand, passed, fresh=True)
     return times(row, upper.offset) + times(positive, lower.offset - upper.offset)
 
 
@@ -77,12 +77,19 @@ class Pending:
     def take(self, number: int) -> Tensor | None:
         return self._rows.pop(number, None)
 
-    def add(self, operand: Operand, rows: Tensor) -> None:
+    def owns(self, number: int) -> bool:
+        """Whether nobody else holds the memory of the rows that the node has gathered."""
+        return number in self._own
+
+    def add(self, operand: Operand, rows: Tensor, fresh: bool) -> None:
+        """Gather rows over an operand; `fresh` says that nobody else holds their memory."""
         source, index = operand.source, operand.index
         size = self._graph.nodes[source].size
         gathered = self._rows.get(source)
         if gathered is None and isinstance(index, slice) and rows.shape[-1] == size:
             self._rows[source] = rows
+            if fresh:
+                self._own.add(source)
             return
         batch = max(len(rows), 0 if gathered is None else len(gathered))
         if source not in self._own or gathered is None or len(gathered) < batch:

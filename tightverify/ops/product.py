@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Curve, Identity, Sigmoid, Tanh
+from tightverify.relax.curves import Identity, Sigmoid, Symmetric, Tanh
 from tightverify.relax.planes import Planes
 from tightverify.relax.products import product_planes, product_range
 from tightverify.values import Interval
@@ -22,8 +22,8 @@ class Product(Operation):
     """F(x) G(y) for two curves."""
 
     name: str
-    first: Curve
-    second: Curve
+    first: Symmetric
+    second: Symmetric
     arity = 2
 
     def forward(self, *operands: Tensor) -> Tensor:

@@ -41,8 +41,21 @@ class Curve(ABC):
     def touching(self, slope: Tensor) -> Tensor: ...
 
 
+class Symmetric(Curve):
+    """A curve that is symmetric about the point (0, height): less its height it is odd, and its own mirror."""
+
+    @property
+    @abstractmethod
+    def height(self) -> float: ...
+
+    @property
+    @abstractmethod
+    def centred(self) -> Symmetric:
+        """The curve less its height."""
+
+
 @dataclass(frozen=True)
-class Sigmoid(Curve):
+class Sigmoid(Symmetric):
     """1 / (1 + exp(-x)); minus `shift`, for its mirror is sigmoid - 1."""
 
     shift: float = 0.0
@@ -51,6 +64,14 @@ class Sigmoid(Curve):
     @property
     def mirror(self) -> Curve:
         return Sigmoid(1.0 - self.shift)
+
+    @property
+    def height(self) -> float:
+        return 0.5 - self.shift
+
+    @property
+    def centred(self) -> Symmetric:
+        return Sigmoid(0.5)
 
     def value(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x) - self.shift
@@ -65,13 +86,18 @@ class Sigmoid(Curve):
 
 
 @dataclass(frozen=True)
-class Tanh(Curve):
+class Tanh(Symmetric):
     """The hyperbolic tangent, its own mirror."""
 
     inflection = 0.0
+    height = 0.0
 
     @property
     def mirror(self) -> Curve:
+        return self
+
+    @property
+    def centred(self) -> Symmetric:
         return self
 
     def value(self, x: Tensor) -> Tensor:
@@ -86,13 +112,18 @@ class Tanh(Curve):
 
 
 @dataclass(frozen=True)
-class Identity(Curve):
+class Identity(Symmetric):
     """x itself, convex and concave: lets a bare operand stand where a curve is wanted."""
 
     inflection = 0.0
+    height = 0.0
 
     @property
     def mirror(self) -> Curve:
+        return self
+
+    @property
+    def centred(self) -> Symmetric:
         return self
 
     def value(self, x: Tensor) -> Tensor:
