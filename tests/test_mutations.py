@@ -206,7 +206,7 @@ def test_a_forgotten_bias_is_caught(network: str) -> None:
 def test_a_minimum_without_absolute_values_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, region, points = prepared("lstm", REGIONS[name])
 
-    def no_abs(self: Region, rows: Tensor, block: slice = slice(None)) -> Tensor:
+    def no_abs(self: Region, rows: Tensor, block: slice = slice(None), **_: bool) -> Tensor:
         box = self.box[block]
         return ((rows * box.centre[:, None]) - rows * (box.width / 2)[:, None]).sum(-1)
 

@@ -19,7 +19,7 @@ from tightverify.verify import Result, Verdict
 def record(index: int, verdict: Verdict, eps: float = 0.1, model: str = "net", margin: float = 0.5) -> Record:
     point = torch.tensor([[0.1, 0.2]]) if verdict is Verdict.COUNTEREXAMPLE else None
     margins = torch.tensor([margin, math.inf, -math.inf, math.nan], dtype=torch.float64)
-    result = Result(index, 3, verdict, margins, margin, "linear", 0.25, point)
+    result = Result(verdict, margins, margin, "linear", 0.25, point, index=index, label=3)
     return Record.of(result, model, eps, math.inf, "linear")
 
 

@@ -16,12 +16,13 @@ from torch import Tensor
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.errors import InputError, UsageError
+from tightverify.graph import Graph
 from tightverify.models.model import Model
-from tightverify.region import Perturbation
+from tightverify.region import Perturbation, Region
 from tightverify.settings import Settings
-from tightverify.spec import classify_as, linear_property
+from tightverify.spec import Property, classify_as, linear_property
 from tightverify.values import Interval
-from tightverify.verify import Problem, Result, Verdict, decide, stages_of
+from tightverify.verify import Problem, Result, decide, misclassified, stages_of
 
 AnyModel = torch.nn.Module | str | Path | Model
 Rows = tuple[Any, Any] | None
@@ -96,51 +97,40 @@ def stream(
     x = fitting(model, as_inputs(x))
     if batch < 1:
         raise UsageError(f"the batch is {batch} inputs; it must be at least 1")
-    device = usable(settings.device)
-    classes = model.graph.output_size
-    if rows is not None:
-        wanted = linear_property(rows[0], rows[1], len(x), classes)
-        chosen = None
-    else:
-        chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
-        wanted = classify_as(chosen, classes, top)
+    graph = model.graph.to(usable(settings.device))
+    classes = graph.output_size
     regions = region.around(x)
-    graph = model.graph.to(device)
-    return _batches(Problem(model, graph, regions, wanted, settings), x, chosen, batch)
+    if rows is not None:
+        stated = linear_property(rows[0], rows[1], len(x), classes)
+        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch)
+    chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
+    classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
+    return _batches(model, graph, x, regions, settings, chosen, lambda part: classify_as(chosen[part], classes, top), batch)
 
 
-def _batches(problem: Problem, x: Tensor, labels: Tensor | None, batch: int) -> Iterator[Result]:
+def _batches(
+    model: Model,
+    graph: Graph,
+    x: Tensor,
+    regions: Region,
+    settings: Settings,
+    labels: Tensor | None,
+    wanted_of: Callable[[slice], Property],
+    batch: int,
+) -> Iterator[Result]:
+    """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
     for start in range(0, len(x), batch):
         part = slice(start, min(start + batch, len(x)))
-        numbers = torch.arange(part.start, part.stop)
-        misread = torch.zeros(len(numbers), dtype=torch.bool)
+        wanted = wanted_of(part)
+        right = torch.ones(part.stop - start, dtype=torch.bool)
         if labels is not None:
-            outputs = run_original(problem.model, x[part])
-            misread = problem.wanted[part].broken(problem.wanted[part].margins(outputs))
-        kept = numbers[~misread]
-        some = problem[kept]
-        device = problem.settings.device
-        on_device = Problem(some.model, some.graph, some.region.to(device), some.wanted.to(device), some.settings)
-        ledger = decide(on_device) if len(kept) else None
-        place = {int(number): k for k, number in enumerate(kept)}
-        for number in numbers.tolist():
+            right = ~wanted.broken(wanted.margins(run_original(model, x[part])))
+        problem = Problem(model, graph, regions[part], wanted, settings)
+        decided = iter(decide(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
+        for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
-            k = place.get(number)
-            if ledger is None or k is None:
-                nothing = torch.full((problem.wanted.rows.shape[1],), -torch.inf, dtype=torch.float64)
-                yield Result(number, label, Verdict.MISCLASSIFIED, nothing, -float("inf"), "", 0.0, None)
-                continue
-            margins = ledger.known.margins[k]
-            verdict = Verdict.UNKNOWN
-            if bool(some.wanted[k : k + 1].proved(margins[None])[0]):
-                verdict = Verdict.ROBUST
-            elif bool(ledger.known.refuted[k]):
-                verdict = Verdict.COUNTEREXAMPLE
-            elif bool(ledger.stopped[k]):
-                verdict = Verdict.TIMED_OUT
-            point = ledger.known.points[k].view(problem.graph.input_shape) if verdict is Verdict.COUNTEREXAMPLE else None
-            worst = float(some.wanted.worst(margins))
-            yield Result(number, label, verdict, margins, worst, ledger.stage[k], float(ledger.seconds[k]), point)
+            ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
+            yield Result(index=number, label=label, **vars(ending))
 
 
 @overload

@@ -55,6 +55,14 @@ def lengths(_context: click.Context, _parameter: click.Parameter, value: str | N
     return tuple(int(part) for part in parts)
 
 
+def use_threads(count: int | None) -> None:
+    """Compute with so many threads; None leaves torch its choice."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 FILE = click.Path(path_type=Path)
 AT_LEAST_ONE = click.IntRange(min=1)
 COMMON = (
@@ -72,7 +80,7 @@ COMMON = (
     click.option("--batch", type=AT_LEAST_ONE, default=100, show_default=True, help="Inputs worked on together."),
     click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
-    click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True, help="More pay off for hundreds of units only."),
+    click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
     click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
     click.option("--force", is_flag=True, help="Replace the file of --out if it exists."),
     click.option("--quiet", is_flag=True, help="No progress and no advice on stderr."),
@@ -116,7 +124,7 @@ def certify(
     batch: int,
     batch_axis: int | None,
     device: str,
-    threads: int,
+    threads: int | None,
     seed: int,
     restarts: int,
     out: Path | None,
@@ -125,7 +133,6 @@ def certify(
     **region: Any,
 ) -> None:
     """Decide for every input whether the model keeps its answer on the ball around it."""
-    import torch
 
     from tightverify.runs import Run, correct, read, refuse_existing
     from tightverify.settings import Settings
@@ -133,7 +140,7 @@ def certify(
 
     settings = Settings(method=method, time_limit=time_limit, device=device, seed=seed, restarts=restarts)
     stages_of(method)
-    torch.set_num_threads(threads)
+    use_threads(threads)
     ball = ball_of(**region)
     refuse_existing(out, force, model, inputs)
     given = read(model, inputs, batch_axis, top)
@@ -158,7 +165,7 @@ def bounds(
     batch: int,
     batch_axis: int | None,
     device: str,
-    threads: int,
+    threads: int | None,
     out: Path | None,
     force: bool,
     quiet: bool,
@@ -166,12 +173,11 @@ def bounds(
     **region: Any,
 ) -> None:
     """Print intervals that surely hold each output on the ball around each input."""
-    import torch
     from rich.table import Table
 
     from tightverify.runs import Bounding, read, refuse_existing, sink
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     ball = ball_of(**region)
     refuse_existing(out, force, model, inputs)
     bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), ball, method, batch, device)

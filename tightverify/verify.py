@@ -38,22 +38,34 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """The verdict on one input, with the best bounds reached.
+class Ending:
+    """How the work on one input ended, with the best bounds reached.
 
     `margins` are proved lower bounds of the property's rows (for a label: of its output minus each other one, in the
     order of the classes), -inf where nothing was proved; `margin` is the one that decides. `stage` is the stage that
     decided, or the last that tried. `seconds` is the input's share of the time of its batch.
     """
 
-    index: int
-    label: int | None
     verdict: Verdict
     margins: Tensor
     margin: float
     stage: str
     seconds: float
     counterexample: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Ending):
+    """The verdict on one input: its place among those given, its label if it was to keep one, and how it ended."""
+
+    index: int
+    label: int | None
+
+
+def misclassified(rows: int) -> Ending:
+    """The ending of an input that was not verified, for the model's answer there is not its label."""
+    nothing = torch.full((rows,), -math.inf, dtype=torch.float64)
+    return Ending(Verdict.MISCLASSIFIED, nothing, -math.inf, "", 0.0, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +81,10 @@ class Problem:
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
         return replace(self, region=self.region[inputs], wanted=self.wanted[inputs])
+
+    def to(self, device: str) -> Problem:
+        """The regions and rows on another device; the graph is on the one that it was given on."""
+        return replace(self, region=self.region.to(device), wanted=self.wanted.to(device))
 
     def parts(self) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts whose largest temporary keeps to the memory allowed."""
@@ -94,6 +110,9 @@ class Known:
 
     def __getitem__(self, inputs: Tensor) -> Known:
         return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped)
+
+    def to(self, device: str) -> Known:
+        return Known(self.margins.to(device), self.refuted.to(device), self.points.to(device), self.stopped)
 
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
@@ -149,48 +168,68 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
     return METHODS[method]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Ledger:
-    """The books of one batch: what is known, which stage said so, and what time each input has used."""
+    """The books of one batch, kept on the CPU: what is known, which stage said so, and what time each input has used."""
 
+    wanted: Property
     known: Known
-    stage: list[str]
+    stages: list[str]
     seconds: Tensor
     stopped: Tensor
 
     @classmethod
-    def empty(cls, region: Region, rows: int) -> Ledger:
-        count = len(region)
+    def empty(cls, problem: Problem) -> Ledger:
+        count, rows = problem.wanted.rows.shape[:2]
         margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
-        known = Known(margins, torch.zeros(count, dtype=torch.bool), region.centre.cpu().clone())
-        return cls(known, [""] * count, torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool))
+        known = Known(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
+        seconds, stopped = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
+        return cls(problem.wanted, known, [""] * count, seconds, stopped)
+
+    def open_inputs(self) -> Tensor:
+        settled = self.wanted.proved(self.known.margins) | self.known.refuted | self.stopped
+        return torch.nonzero(~settled).flatten()
+
+    def enter(self, inputs: Tensor, stage: str, found: Known, took: float, limit: float) -> None:
+        """Write down what a stage found on some inputs, and that they shared the time it took."""
+        self.known.margins[inputs] = found.margins
+        self.known.refuted[inputs] = found.refuted
+        self.known.points[inputs] = found.points
+        self.seconds[inputs] += took / len(inputs)
+        done = self.wanted[inputs].proved(found.margins) | found.refuted
+        self.stopped[inputs] = ((self.seconds[inputs] >= limit) | found.stopped) & ~done
+        for number in inputs.tolist():
+            self.stages[number] = stage
+
+    def endings(self, shape: tuple[int, ...]) -> Iterator[Ending]:
+        """The endings in the order of the inputs. A proof counts before anything else."""
+        proved = self.wanted.proved(self.known.margins)
+        for k, margins in enumerate(self.known.margins):
+            verdict, point = Verdict.UNKNOWN, None
+            if bool(proved[k]):
+                verdict = Verdict.ROBUST
+            elif bool(self.known.refuted[k]):
+                verdict, point = Verdict.COUNTEREXAMPLE, self.known.points[k].view(shape)
+            elif bool(self.stopped[k]):
+                verdict = Verdict.TIMED_OUT
+            worst = float(self.wanted.worst(margins))
+            yield Ending(verdict, margins, worst, self.stages[k], float(self.seconds[k]), point)
 
 
-def decide(problem: Problem) -> Ledger:
+def decide(problem: Problem) -> Iterator[Ending]:
     """Run a method's stages over a batch; inputs leave it when they are decided or their time is up."""
-    limit = problem.settings.time_limit
-    ledger = Ledger.empty(problem.region, problem.wanted.rows.shape[1])
-    wanted = problem.wanted.to("cpu")
+    limit, device = problem.settings.time_limit, problem.settings.device
+    ledger = Ledger.empty(problem)
     for name, stage in stages_of(problem.settings.method):
-        settled = wanted.proved(ledger.known.margins) | ledger.known.refuted | ledger.stopped
-        open_inputs = torch.nonzero(~settled).flatten()
-        if not len(open_inputs):
+        inputs = ledger.open_inputs()
+        if not len(inputs):
             break
         began = time.monotonic()
-        allowed = (limit - float(ledger.seconds[open_inputs].max())) * len(open_inputs)
-        some = replace(problem[open_inputs.to(problem.region.centre.device)], check=stopwatch(began + allowed))
-        found = stage(some, _on(ledger.known[open_inputs], problem.settings.device))
-        found = _on(found, "cpu")
-        ledger.known.margins[open_inputs] = found.margins
-        ledger.known.refuted[open_inputs] = found.refuted
-        ledger.known.points[open_inputs] = found.points
-        ledger.seconds[open_inputs] += (time.monotonic() - began) / len(open_inputs)
-        done = wanted[open_inputs].proved(found.margins) | found.refuted
-        late = (ledger.seconds[open_inputs] >= limit) | found.stopped
-        ledger.stopped[open_inputs] = late & ~done
-        for number in open_inputs.tolist():
-            ledger.stage[number] = name
-    return ledger
+        left = (limit - float(ledger.seconds[inputs].max())) * len(inputs)
+        some = replace(problem[inputs].to(device), check=stopwatch(began + left))
+        found = stage(some, ledger.known[inputs].to(device)).to("cpu")
+        ledger.enter(inputs, name, found, time.monotonic() - began, limit)
+    return ledger.endings(problem.graph.input_shape)
 
 
 def stopwatch(deadline: float) -> Callable[[], None]:
@@ -201,7 +240,3 @@ def stopwatch(deadline: float) -> Callable[[], None]:
             raise OutOfTimeError("the time limit ran out")
 
     return check
-
-
-def _on(known: Known, device: str) -> Known:
-    return replace(known, margins=known.margins.to(device), refuted=known.refuted.to(device), points=known.points.to(device))
