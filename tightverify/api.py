@@ -209,7 +209,7 @@ def as_inputs(x: Any) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
         raise InputError(f"input {bad} holds a NaN or an infinite value; every value must be a finite number")
-    return tensor.detach()
+    return tensor.detach().cpu()
 
 
 def fitting(model: Model, x: Tensor) -> Tensor:
