@@ -54,6 +54,21 @@ class Symmetric(Curve):
         """The curve less its height."""
 
 
+class Odd(Symmetric):
+    """A curve that is its own mirror, with its inflection at 0."""
+
+    inflection = 0.0
+    height = 0.0
+
+    @property
+    def mirror(self) -> Curve:
+        return self
+
+    @property
+    def centred(self) -> Symmetric:
+        return self
+
+
 @dataclass(frozen=True)
 class Sigmoid(Symmetric):
     """1 / (1 + exp(-x)); minus `shift`, for its mirror is sigmoid - 1."""
@@ -86,19 +101,8 @@ class Sigmoid(Symmetric):
 
 
 @dataclass(frozen=True)
-class Tanh(Symmetric):
+class Tanh(Odd):
     """The hyperbolic tangent, its own mirror."""
-
-    inflection = 0.0
-    height = 0.0
-
-    @property
-    def mirror(self) -> Curve:
-        return self
-
-    @property
-    def centred(self) -> Symmetric:
-        return self
 
     def value(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -112,19 +116,8 @@ class Tanh(Symmetric):
 
 
 @dataclass(frozen=True)
-class Identity(Symmetric):
+class Identity(Odd):
     """x itself, convex and concave: lets a bare operand stand where a curve is wanted."""
-
-    inflection = 0.0
-    height = 0.0
-
-    @property
-    def mirror(self) -> Curve:
-        return self
-
-    @property
-    def centred(self) -> Symmetric:
-        return self
 
     def value(self, x: Tensor) -> Tensor:
         return x
