@@ -1,0 +1,74 @@
+"""Our margins against another tool's, target by target, on PROVER's MNIST LSTMs.
+
+    python experiments/against.py MARGINS.csv [--method linear] [--theirs CROWN]
+
+MARGINS.csv has the columns model, eps, method, index (in the MNIST test set), label, target, margin_lower_bound. Prints
+for each case how much larger our proved margins are, at the least and in the mean, and how many are smaller.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import torch
+from data import mnist_test, prover_lstm
+from rich.console import Console
+from rich.table import Table
+
+import tightverify as tv
+
+Case = tuple[str, float, str]
+Margins = dict[int, dict[int, float]]
+
+
+def read_margins(path: Path) -> dict[Case, Margins]:
+    """For each MNIST model, eps and method the margins by image and target."""
+    found: dict[Case, Margins] = defaultdict(lambda: defaultdict(dict))
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            if not row["model"].endswith("l"):
+                continue
+            case = (row["model"], float(row["eps"]), row["method"])
+            found[case][int(row["index"])][int(row["target"])] = float(row["margin_lower_bound"])
+    return found
+
+
+def differences(case: Case, theirs: Margins, method: str) -> list[float]:
+    """Ours less theirs, over all images and targets."""
+    model, eps, _ = case
+    module = prover_lstm(model)
+    images, labels = mnist_test()
+    chosen = torch.tensor(sorted(theirs))
+    x, y = module.cut(images[chosen]), labels[chosen]
+    results = tv.certify(module, x, y, tv.LinfBall(eps, clip=(0, 1)), method=method, restarts=0)
+    found = []
+    for index, label, result in zip(chosen.tolist(), y.tolist(), results, strict=True):
+        others = [target for target in range(10) if target != label]
+        for target, margin in zip(others, result.margins.tolist(), strict=True):
+            if target in theirs[index]:
+                found.append(margin - theirs[index][target])
+    return found
+
+
+@click.command()
+@click.argument("margins", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--method", default="linear", show_default=True)
+@click.option("--theirs", default="CROWN", show_default=True, help="Their methods whose names begin so.")
+def main(margins: Path, method: str, theirs: str) -> None:
+    table = Table(title=f"our {method} less their proved margins")
+    for name in ("model", "eps", "their method", "margins", "least", "mean", "smaller"):
+        table.add_column(name)
+    for case, theirs_here in sorted(read_margins(margins).items()):
+        if not case[2].startswith(theirs):
+            continue
+        found = differences(case, theirs_here, method)
+        mean, smaller = sum(found) / len(found), sum(value < 0 for value in found)
+        table.add_row(case[0], f"{case[1]:g}", case[2], str(len(found)), f"{min(found):+.3f}", f"{mean:+.3f}", str(smaller))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
