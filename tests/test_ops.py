@@ -358,3 +358,22 @@ def test_a_difference_of_square_and_line() -> None:
     lower, upper = float(bounds.lower({graph.output: one})), -float(bounds.lower({graph.output: -one}))
     assert exact.ball(lower) <= exact.ball(0.4) ** 2 - exact.ball(0.8) * exact.ball(0.4)
     assert -0.15 - 1e-15 <= upper <= -0.15 + 1e-9
+
+
+def test_a_blend_is_at_least_as_tight_as_its_two_products() -> None:
+    """`sigmoid(-a) * n + sigmoid(a) * h` by two planes has the same slopes; one offset for both is never worse."""
+    generator = torch.Generator().manual_seed(0)
+
+    def boxes(spread: float) -> Interval:
+        middle = torch.randn((2000, 1), generator=generator, dtype=torch.float64) * spread
+        reach = torch.rand((2000, 1), generator=generator, dtype=torch.float64) * spread
+        return Interval(middle - reach, middle + reach)
+
+    gate, new, old = boxes(2.0), boxes(0.7), boxes(0.7)
+    together = Blend().relax(gate, new, old)
+    first, second = SIGMOID_TIMES.relax(gate.mirror(), new), SIGMOID_TIMES.relax(gate, old)
+    for side, sign in (("lower", 1), ("upper", -1)):
+        apart = getattr(first, side).at(-gate.centre, new.centre) + getattr(second, side).at(gate.centre, old.centre)
+        joined = getattr(together, side).at(gate.centre, new.centre, old.centre)
+        assert bool((sign * (joined - apart) >= -1e-12).all())
+        assert bool((sign * (joined - apart) > 1e-3).any())
