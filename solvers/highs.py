@@ -41,6 +41,7 @@ STATUS: dict[str, Status] = {
 WITHOUT_OPTIMUM = (Status.INFEASIBLE, Status.UNBOUNDED, Status.INFEASIBLE_OR_UNBOUNDED)
 RESTS = {"kLower": -1, "kBasic": 0, "kUpper": 1, "kZero": 2, "kNonbasic": 2}
 DUAL_SIMPLEX, PRIMAL_SIMPLEX = 1, 4
+NO_LIMIT = 2**31 - 1
 TINY = 5_000
 """A linear program with fewer coefficients is over before anyone presses a key: Python raises KeyboardInterrupt after it."""
 FEASIBLE = 2
@@ -153,13 +154,25 @@ class _HighsSession(Session):
         # HiGHS counts all the runs of an object together.
         self._tell("time_limit", limit if limit == np.inf else highs.getRunTime() + limit)
         if self.problem.rows.nnz < TINY and not self.problem.is_mixed_integer:
-            highs.run()
-            return self._answer(self._ended())
+            return self._answer(self._run_to_the_end())
         with self._interruption as interruption:
-            highs.run()
-            status = self._ended()
+            status = self._run_to_the_end()
             interruption.heeded = status is Status.INTERRUPTED
         return self._answer(status)
+
+    def _run_to_the_end(self) -> Status:
+        """Run; if the primal simplex method does not get there soon, as far costs let it happen, the dual one from scratch."""
+        primal = self._told["simplex_strategy"] == PRIMAL_SIMPLEX
+        self._tell("simplex_iteration_limit", sum(self.problem.shape) if primal else NO_LIMIT)
+        self._highs.run()
+        status = self._ended()
+        if primal and status is Status.ITERATION_LIMIT:
+            self._check(self._highs.clearSolver(), "a fresh start")
+            self._tell("simplex_strategy", DUAL_SIMPLEX)
+            self._tell("simplex_iteration_limit", NO_LIMIT)
+            self._highs.run()
+            status = self._ended()
+        return status
 
     def _ended(self) -> Status:
         return self._status.get(self._highs.getModelStatus(), Status.UNKNOWN)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -133,6 +134,8 @@ class _PyomoSession(Session):
                 results = solver.solve(model, **told)
             except KeyboardInterrupt:
                 return Answer(Status.INTERRUPTED)
+            except subprocess.TimeoutExpired:  # the solver did not keep to its own limit
+                return Answer(Status.TIME_LIMIT)
             except Exception as error:  # every interface of Pyomo's has errors of its own
                 raise BackendError(f"{self.backend.name} failed ({type(error).__name__}: {error}); try highs") from error
             return _answer(problem, model, rows, results)
