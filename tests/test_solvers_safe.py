@@ -191,3 +191,36 @@ def test_safe_bounds_follow_a_session() -> None:
     assert first.safe_bound == pytest.approx(0.0, abs=1e-9)
     assert second.safe_bound == pytest.approx(-10.0)
     assert third.safe_bound == pytest.approx(-2.0)
+
+
+def test_the_rounding_of_reduced_costs_is_paid_for() -> None:
+    """Wide boxes magnify what cancels in `cost - rows.T @ dual`: against the same sum in rational numbers."""
+    generator = np.random.default_rng(1)
+    for _ in range(200):
+        rows = generator.normal(size=(8, 2))
+        dual = generator.normal(size=8)
+        cost = rows.T @ dual  # nothing is left of it but rounding
+        problem = Problem(cost, rows, -1.0, 1.0, -1e12, 1e12)
+        exact = exact_lagrangian(problem, dual)
+        assert exact is not None
+        assert never_above(safe_bound(problem, dual), exact)
+
+
+@pytest.mark.parametrize(("cost", "row_lower", "row_upper", "optimum"), [(1.0, 3.0, np.inf, 2.0), (-1.0, -np.inf, 5.0, -2.0)])
+def test_a_split_leaves_no_whole_number_out(cost: float, row_lower: float, row_upper: float, optimum: float) -> None:
+    problem = Problem([cost], [[2.0]], row_lower, row_upper, 0.0, 10.0, [True])
+    assert optimum - 1e-6 <= leaf_bound(problem) <= optimum
+
+
+def test_nodes_that_are_still_open_count() -> None:
+    """A knapsack of twelve things: with few leaves the bound is weak, with many it is the optimum, and never above it."""
+    generator = np.random.default_rng(5)
+    worth, weight = generator.integers(10, 40, 12), generator.integers(10, 40, 12)
+    problem = Problem(-worth, [weight], -np.inf, weight.sum() / 2, 0.0, 1.0, np.full(12, True))
+    choices = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
+    optimum = -int((choices @ worth)[choices @ weight <= weight.sum() / 2].max())
+    bounds = [leaf_bound(problem, leaves=leaves) for leaves in (1, 2, 3, 5, 10, 20, 40, 1000)]
+    assert all(before <= after + 1e-6 for before, after in zip(bounds, bounds[1:], strict=False))
+    assert bounds[0] < optimum - 1e-3
+    assert all(bound <= optimum for bound in bounds)
+    assert bounds[-1] == pytest.approx(optimum, abs=1e-6)
