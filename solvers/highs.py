@@ -42,6 +42,8 @@ WITHOUT_OPTIMUM = (Status.INFEASIBLE, Status.UNBOUNDED, Status.INFEASIBLE_OR_UNB
 RESTS = {"kLower": -1, "kBasic": 0, "kUpper": 1, "kZero": 2, "kNonbasic": 2}
 DUAL_SIMPLEX, PRIMAL_SIMPLEX = 1, 4
 NO_LIMIT = 2**31 - 1
+TOLERANCE = 1e-9
+"""How far rows and reduced costs may be off: a hundredth of HiGHS's own choice, for next to no time."""
 TINY = 5_000
 """A linear program with fewer coefficients is over before anyone presses a key: Python raises KeyboardInterrupt after it."""
 FEASIBLE = 2
@@ -83,6 +85,8 @@ class _HighsSession(Session):
         self._told: dict[str, Any] = {"simplex_strategy": DUAL_SIMPLEX}
         self._tell("output_flag", False)
         self._tell("log_to_console", False)
+        self._tell("primal_feasibility_tolerance", TOLERANCE)
+        self._tell("dual_feasibility_tolerance", TOLERANCE)
         # Not of `self` nor of a bound method: the object would hold itself for ever.
         self._highs.setCallback(_listener(self._interruption, self._log, highspy.cb.HighsCallbackType.kCallbackLogging), None)
         kinds = highspy.cb.HighsCallbackType
