@@ -18,7 +18,7 @@ from tightverify.graph import Graph
 from tightverify.models.builder import Builder, Symbols
 from tightverify.ops import Clamp, LeakyRelu, Square, Tanh
 from tightverify.region import L1Ball, L2Ball, LinfBall, Perturbation, Region
-from tightverify.values import above, below
+from tightverify.values import above, below, gamma
 
 OPPOSED = 1e8
 STEP = 1.01 * 2.0**-53
@@ -146,3 +146,27 @@ def test_what_overflowed_claims_nothing(value: float) -> None:
     x = torch.tensor([value], dtype=DOUBLE)
     assert float(below(x, 0.0)) == -torch.inf
     assert float(above(x, 0.0)) == torch.inf
+
+
+def test_a_neuron_that_is_summed_many_times_keeps_its_weight() -> None:
+    """The mean of 5,000 copies of x is x: the weight 5,000 * (1 / 5,000) may be off by one rounding, not by thousands."""
+    builder = Builder()
+    x = builder.input((1,))
+    graph = builder.graph(builder.total(np.broadcast_to(x, (5000, 1)), (0,), 1 / 5000))
+    region = LinfBall(0.0).around(torch.ones(1, 1, dtype=DOUBLE))
+    weight = next(term.matrix for node in graph.nodes for term in getattr(node, "terms", ()))
+    assert weight is not None
+    assert abs(float(weight) - 1.0) <= 2.3e-16
+    output = interval_bounds(graph, region)[graph.output]
+    assert float(output.lower) <= 1.0 <= float(output.upper)
+
+
+def test_every_summand_of_a_coefficient_is_counted() -> None:
+    """Fifty dense readers of one neuron, two hundred neurons each: ten thousand products may meet in one coefficient."""
+    builder = Builder()
+    x = builder.apply(Tanh(), builder.input((1,)))
+    weight = torch.ones(200, 1, dtype=DOUBLE)
+    read = [builder.apply(Tanh(), builder.matmul(x, weight * (k + 1))) for k in range(50)]
+    halfway = [builder.apply(Tanh(), builder.matmul(neurons, torch.ones(1, 200, dtype=DOUBLE))) for neurons in read]
+    graph = builder.graph(builder.total(np.stack(halfway), (0,)))
+    assert graph.rounding >= gamma(50 * 200)

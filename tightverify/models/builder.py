@@ -141,8 +141,8 @@ class Builder:
             return Term(operand, None if factor == 1 else torch.full((len(column),), factor, dtype=torch.float64))
         neurons, position = np.unique(summands[row, column], return_inverse=True)
         matrix = np.zeros((summands.shape[1], len(neurons)))
-        np.add.at(matrix, (column, position), factor)
-        return Term(self._operand(neurons, source)[1], torch.from_numpy(matrix))
+        np.add.at(matrix, (column, position), 1.0)
+        return Term(self._operand(neurons, source)[1], torch.from_numpy(matrix * factor))
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
         """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once."""
