@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import claim, interval_bounds
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import linear_bounds, parts
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -95,8 +95,7 @@ def stream(
     """The results one after the other, as batches are finished; everything is checked before the first."""
     stages_of(settings.method)
     x = fitting(model, as_inputs(x))
-    if batch < 1:
-        raise UsageError(f"the batch is {batch} inputs; it must be at least 1")
+    at_least_one(batch)
     graph = model.graph.to(usable(settings.device))
     classes = graph.output_size
     regions = region.around(x)
@@ -176,20 +175,25 @@ def bounds(
         raise UsageError(f"the method {method!r} does not exist for bounds; choose interval or linear")
     graph, regions = loaded.graph.to(usable(device)), region.around(x).to(device)
     found: list[list[Interval]] = []
-    for start in range(0, len(x), batch):
+    for start in range(0, len(x), at_least_one(batch)):
         some = regions[start : start + batch]
-        if method == "interval":
-            found.append(interval_bounds(graph, some))
-            continue
-        swept = linear_bounds(graph, some)
-        intervals = claim(graph, swept.intervals)
-        output = intervals[graph.output].intersect(swept.tighten(graph.output))
-        found.append([output if k == graph.output else interval for k, interval in enumerate(intervals)])
+        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory)
+        for piece in pieces:
+            intervals = (interval_bounds if method == "interval" else swept)(graph, some[piece])
+            found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
-        Interval(torch.cat([part[k].lower for part in found]), torch.cat([part[k].upper for part in found]))
-        for k in range(len(graph.nodes))
+        Interval(torch.cat([interval.lower for interval in same]), torch.cat([interval.upper for interval in same]))
+        for same in zip(*found, strict=True)
     ]
-    return joined if every_node else joined[graph.output]
+    return joined if every_node else joined[0]
+
+
+def swept(graph: Graph, region: Region) -> list[Interval]:
+    """Every node's interval by linear bounds, the output's own back-substitution included."""
+    bounds = linear_bounds(graph, region)
+    intervals = claim(graph, bounds.intervals)
+    intervals[graph.output] = intervals[graph.output].intersect(bounds.tighten(graph.output))
+    return intervals
 
 
 def as_inputs(x: Any) -> Tensor:
@@ -243,6 +247,13 @@ def run_original(model: Model, x: Tensor) -> Tensor:
 def answers(model: Model, x: Tensor) -> Tensor:
     """The classes that the model itself gives."""
     return run_original(model, x).argmax(1)
+
+
+def at_least_one(batch: int) -> int:
+    """The size of a batch, if it is one."""
+    if batch < 1:
+        raise UsageError(f"the batch is {batch} inputs; it must be at least 1")
+    return batch
 
 
 def usable(device: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tightverify.attack import Search, attack
 from tightverify.bounds.interval import interval_bounds, rows_over
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import linear_bounds, parts
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -87,15 +87,8 @@ class Problem:
         return replace(self, region=self.region.to(device), wanted=self.wanted.to(device))
 
     def parts(self) -> Iterator[tuple[slice, Problem]]:
-        """The inputs cut into parts whose largest temporary keeps to the memory allowed."""
-        rows = 2 * max(self.graph.nodes[number].size for number in (*self.graph.bounded, self.graph.output))
-        width = max(node.size for node in self.graph.nodes)
-        if not self.region.separable:
-            width = max(width, self.graph.input_size)  # then the rows over all inputs are needed side by side
-        most = max(1, self.settings.memory // (rows * width * 8))
-        size = math.ceil(len(self.region) / math.ceil(len(self.region) / most))  # parts of equal size
-        for start in range(0, len(self.region), size):
-            part = slice(start, start + size)
+        """The inputs cut into parts that keep to the memory allowed."""
+        for part in parts(self.graph, self.region, self.settings.memory):
             yield part, self[part]
 
 

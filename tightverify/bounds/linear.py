@@ -23,7 +23,8 @@ covers the rounding of the region's own minimum (`Region.rounding_scale`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -105,3 +106,15 @@ def linear_bounds(graph: Graph, region: Region, check: Callable[[], None] = lamb
         if number in wanted:
             bounds.intervals[number] = bounds.intervals[number].intersect(bounds.tighten(number))
     return bounds
+
+
+def parts(graph: Graph, region: Region, memory: int) -> Iterator[slice]:
+    """The inputs cut into parts of equal size, in which the largest temporary of a sweep has at most so many bytes."""
+    rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
+    width = max(node.size for node in graph.nodes)
+    if not region.separable:
+        width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
+    most = max(1, memory // (rows * width * 8))
+    size = math.ceil(len(region) / math.ceil(len(region) / most))
+    for start in range(0, len(region), size):
+        yield slice(start, start + size)
