@@ -187,7 +187,7 @@ def fresh(programs: Standard, working: Indices) -> Vertices:
     far = _refined(basis, inverse, np.where(artificial, -1.0, 0.0)) if artificial.any() else None
     multipliers = _refined(basis.transpose(0, 2, 1), inverse.transpose(0, 2, 1), programs.cost)
     scale = _combination(_paths(basis, inverse), np.abs(programs.cost))
-    multipliers[np.abs(multipliers) <= ROUNDING * scale] = 0.0
+    multipliers[(np.abs(multipliers) <= ROUNDING * scale) & ((multipliers < 0) | artificial)] = 0.0
     return Vertices(working, inverse, near, far, multipliers)
 
 

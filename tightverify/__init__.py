@@ -2,8 +2,10 @@
 
 from tightverify.api import bounds, certify, load, stream
 from tightverify.errors import TightVerifyError
+from tightverify.fits import PlaneFit, planes
 from tightverify.models.model import Model
 from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall
+from tightverify.relax.polygons import Polygons
 from tightverify.settings import Settings
 from tightverify.values import Interval
 from tightverify.verify import Result, Verdict
@@ -16,6 +18,8 @@ __all__ = [
     "LinfBall",
     "LpBall",
     "Model",
+    "PlaneFit",
+    "Polygons",
     "Result",
     "Settings",
     "TightVerifyError",
@@ -23,5 +27,6 @@ __all__ = [
     "bounds",
     "certify",
     "load",
+    "planes",
     "stream",
 ]

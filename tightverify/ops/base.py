@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from tightverify.relax.curves import Symmetric
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
 
@@ -20,6 +21,8 @@ class Operation(ABC):
 
     name: str
     arity: int
+    curves: tuple[Symmetric, Symmetric] | None = None
+    """F and G where the operation is F(x) G(y) for smooth curves, G = 1 for one of one operand"""
 
     @abstractmethod
     def forward(self, *operands: Tensor) -> Tensor: ...

@@ -26,6 +26,10 @@ class Product(Operation):
     second: Symmetric
     arity = 2
 
+    @property
+    def curves(self) -> tuple[Symmetric, Symmetric]:  # type: ignore[override]
+        return self.first, self.second
+
     def forward(self, *operands: Tensor) -> Tensor:
         return self.first.value(operands[0]) * self.second.value(operands[1])
 

@@ -18,6 +18,7 @@ from tightverify.values import Interval
 class Sigmoid(Operation):
     name = "sigmoid"
     arity = 1
+    curves = (curves.Sigmoid(), curves.One())
 
     def forward(self, *operands: Tensor) -> Tensor:
         return torch.sigmoid(operands[0])

@@ -18,6 +18,7 @@ from tightverify.values import Interval
 class Tanh(Operation):
     name = "tanh"
     arity = 1
+    curves = (curves.Tanh(), curves.One())
 
     def forward(self, *operands: Tensor) -> Tensor:
         return torch.tanh(operands[0])

@@ -42,7 +42,30 @@ class Curve(ABC):
 
 
 class Symmetric(Curve):
-    """A curve that is symmetric about the point (0, height): less its height it is odd, and its own mirror."""
+    """A smooth increasing curve that is symmetric about the point (0, height): less its height it is odd, its own mirror.
+
+    Its derivative is even and falls from `steepest` at 0; its second derivative is odd, at most 0 on the right, and goes down
+    to `-sharpest` at `bend` and back to 0 from there. `derivative` and `second` are within FUNCTION_ERROR of themselves and
+    of the derivative.
+    """
+
+    steepest: float
+    bend: float
+    sharpest: float
+    linear = False
+
+    @abstractmethod
+    def derivative(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def second(self, x: Tensor) -> Tensor: ...
+
+    def curl(self, x: Tensor) -> Tensor:
+        """value * second / derivative^2, within FUNCTION_ERROR (1 + itself); it must go one way on either side of 0."""
+        raise NotImplementedError(f"{self} has none")
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return self.derivative(x)
 
     @property
     @abstractmethod
@@ -75,6 +98,9 @@ class Sigmoid(Symmetric):
 
     shift: float = 0.0
     inflection = 0.0
+    steepest = 0.25
+    bend = math.log(2 + math.sqrt(3))
+    sharpest = math.sqrt(3) / 18
 
     @property
     def mirror(self) -> Curve:
@@ -91,8 +117,15 @@ class Sigmoid(Symmetric):
     def value(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x) - self.shift
 
-    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+    def derivative(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x) * torch.sigmoid(-x)
+
+    def second(self, x: Tensor) -> Tensor:
+        high, low = torch.sigmoid(x), torch.sigmoid(-x)
+        return high * low * (low - high)
+
+    def curl(self, x: Tensor) -> Tensor:
+        return 1 - torch.exp(x) if self.shift == 0 else super().curl(x)
 
     def touching(self, slope: Tensor) -> Tensor:
         # s (1 - s) = k with s >= 1/2; 1 - s = 2k / (1 + sqrt(1 - 4k)) loses no digits for small k.
@@ -104,11 +137,22 @@ class Sigmoid(Symmetric):
 class Tanh(Odd):
     """The hyperbolic tangent, its own mirror."""
 
+    steepest = 1.0
+    bend = math.log(2 + math.sqrt(3)) / 2
+    sharpest = 4 * math.sqrt(3) / 9
+
     def value(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
-    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+    def derivative(self, x: Tensor) -> Tensor:
         return 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)
+
+    def second(self, x: Tensor) -> Tensor:
+        high, low = torch.sigmoid(2 * x), torch.sigmoid(-2 * x)
+        return 8 * high * low * (low - high)
+
+    def curl(self, x: Tensor) -> Tensor:
+        return -2 * torch.sinh(x) ** 2
 
     def touching(self, slope: Tensor) -> Tensor:
         root = torch.sqrt((1 - slope).clamp(min=0))
@@ -119,11 +163,51 @@ class Tanh(Odd):
 class Identity(Odd):
     """x itself, convex and concave: lets a bare operand stand where a curve is wanted."""
 
+    steepest = 1.0
+    bend = 0.0
+    sharpest = 0.0
+    linear = True
+
     def value(self, x: Tensor) -> Tensor:
         return x
 
-    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+    def derivative(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)
+
+    def second(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return torch.zeros_like(slope)
+
+
+@dataclass(frozen=True)
+class One(Symmetric):
+    """1 everywhere: lets a curve alone stand where a product is wanted."""
+
+    inflection = 0.0
+    steepest = 0.0
+    bend = 0.0
+    sharpest = 0.0
+    linear = True
+    height = 1.0
+
+    @property
+    def mirror(self) -> Curve:
+        raise NotImplementedError("1 is only ever a factor")
+
+    @property
+    def centred(self) -> Symmetric:
+        raise NotImplementedError("1 is only ever a factor")
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def second(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
 
     def touching(self, slope: Tensor) -> Tensor:
         return torch.zeros_like(slope)

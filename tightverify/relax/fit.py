@@ -1,0 +1,280 @@
+"""The tightest planes above a function at given points: linear programs over samples, cut to convergence.
+
+The plane `z + a (x - x0) + b (y - y0)` of least height z over the point (x0, y0) that is nowhere below the function supports
+the function's concave envelope there. (Over the centroid, z less the function's mean is the mean distance, so that plane
+has the least volume.) Over some samples of the polygon this is a linear program in three variables, and its value is at
+most the wanted one; `proved_offset` for its slopes gives a valid plane, at least as high. The worst points found on the way
+become the next program's samples, until the two meet. Where the plane is held by less than three points a program needs
+many samples to see how the function bends; steps of `newton` go there at once.
+
+Lower bound. Weights w >= 0 of sum 1 over samples p_i give z >= sum w_i f(p_i) - (a, b) . (sum w_i p_i - p0) for every valid
+plane. The last term is 0 if the weights are exact; else it is at most what the slopes' range makes of it. The function
+itself at p0 is a lower bound too.
+
+Range of the slopes. Over a box, each slope of the plane lies in the range of that derivative: were it larger everywhere, the
+plane could touch at one side of the box only, and p0 is inside. Over a polygon that argument fails where sides lean; there
+slopes are kept to nine times that range about its middle, so that slivers do no harm: the tightest of *these* planes is found.
+
+Scales. The programs are about what is left of the function without its tangent plane at p0, divided by its largest
+sample, over coordinates divided by the half widths: thin boxes thus keep their digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import solvers
+from solvers.batched import Batch, solve_batch
+from solvers.problem import Floats
+from solvers.solution import Status
+from tightverify.relax.curves import Symmetric
+from tightverify.relax.newton import Setting, descend, inverse_of
+from tightverify.relax.offsets import Question, proved_offset, sizes
+from tightverify.relax.polygons import Polygons
+from tightverify.relax.ranges import jet, jet_range
+from tightverify.values import FUNCTION_ERROR, UNIT_ROUNDOFF
+
+MOST_ROUNDS = 30
+NEWTON_STEPS = 4
+MOST_SLOPE = 1e4
+"""in scaled coordinates"""
+SLACK = 0.5e-9
+"""what a proof may lose, relative to 1 + |f|"""
+PORTION = 16384
+"""planes that are worked on together, so that they fit the processor's cache"""
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """N planes that are wanted: above F(x) G(y) for sign 1, above its negation for sign -1, at points inside polygons."""
+
+    first: Symmetric
+    second: Symmetric
+    sign: Tensor
+    """(N,)"""
+    points: Tensor
+    """(N, 2)"""
+    polygons: Polygons
+
+    def __len__(self) -> int:
+        return len(self.sign)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Wish:
+        return Wish(self.first, self.second, self.sign[chosen], self.points[chosen], self.polygons[chosen])
+
+    def value(self, places: Tensor) -> Tensor:
+        """(N, M): the function at places (N, M, 2)."""
+        return self.sign[:, None] * self.first.value(places[..., 0]) * self.second.value(places[..., 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """For each of N planes: slopes (N, 2), the proved height over its point, and a proved lower bound on that height."""
+
+    slopes: Tensor
+    height: Tensor
+    least: Tensor
+
+
+def fit(wish: Wish, solver: str = "highs", tolerance: float = 1e-6) -> Fitted:
+    """The tightest planes at the points, to a gap of `tolerance` times the mean distance, or what rounding allows."""
+    found = [_fit(wish[start : start + PORTION], solver, tolerance) for start in range(0, max(1, len(wish)), PORTION)]
+    return Fitted(*(torch.cat(parts) for parts in zip(*(vars(part).values() for part in found), strict=True)))
+
+
+def _fit(wish: Wish, solver: str, tolerance: float) -> Fitted:
+    frame = Frame.of(wish)
+    book = Book.empty(frame)
+    work = Work(wish, frame, torch.arange(len(wish), device=wish.sign.device))
+    places = first_samples(wish)
+    book.prove(work, corner_slopes(wish, frame), frame.floor)
+    for _ in range(MOST_ROUNDS):
+        answer = solved(work.wish, work.frame, places, solver)
+        book.raise_least(work, lower_bound(work.wish, work.frame, places, answer.weights))
+        wanted = torch.maximum(2 * work.frame.floor, tolerance * answer.distance)
+        left = book.open(work, wanted)
+        work, places, answer, wanted = work[left], places[left], answer[left], wanted[left]
+        if not len(left):
+            break
+        room = torch.minimum(wanted / 4, torch.maximum(work.frame.floor, SLACK * (1 + work.frame.at_point.abs())))
+        worst = book.prove(work, answer.slopes, room, answer.level)
+        slopes, tops, weights = descend(work.setting, answer.slopes, worst, NEWTON_STEPS)
+        tops, worst = (torch.where(torch.isnan(new), work.wish.points[:, None], new) for new in (tops, worst))
+        book.prove(work, slopes, room, answer.level)
+        book.raise_least(work, lower_bound(work.wish, work.frame, tops, weights))
+        left = book.open(work, wanted)
+        work, places = work[left], torch.cat([places, worst, tops], dim=1)[left]
+        if not len(left):
+            break
+    return Fitted(book.slopes, book.height, torch.minimum(book.least, book.height))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The coordinates of a plane's programs: half widths, and the tangent plane at the point, which is taken off."""
+
+    half: Tensor
+    at_point: Tensor
+    tangent: Tensor
+    low: Tensor
+    """(N, 2): the ranges of the slopes, `low` to `high`"""
+    high: Tensor
+    floor: Tensor
+    """(N,): what rounding may cost a proof"""
+    size: Tensor
+
+    @staticmethod
+    def of(wish: Wish) -> Frame:
+        boxes = wish.polygons.boxes
+        x1, x2, y1, y2 = boxes.unbind(1)
+        f = jet_range(wish.first, x1, x2, jet(wish.first, x1), jet(wish.first, x2))
+        g = jet_range(wish.second, y1, y2, jet(wish.second, y1), jet(wish.second, y2))
+        to_x, to_y = (f.first * g.value).scaled(wish.sign), (f.value * g.first).scaled(wish.sign)
+        fp, gp = jet(wish.first, wish.points[:, 0]), jet(wish.second, wish.points[:, 1])
+        tangent = torch.stack([fp.first * gp.value, fp.value * gp.first], dim=1) * wish.sign[:, None]
+        low, high = torch.stack([to_x.low, to_y.low], 1), torch.stack([to_x.high, to_y.high], 1)
+        if wish.polygons.vertices.shape[1] > 4:
+            low, high = low - 4 * (high - low), high + 4 * (high - low)
+        half = torch.stack([x2 - x1, y2 - y1], dim=1) / 2
+        steepest = torch.maximum(low.abs(), high.abs())
+        reach_x, reach_y = 2 * torch.maximum(x1.abs(), x2.abs()), 2 * torch.maximum(y1.abs(), y2.abs())
+        size = sizes(f, g, steepest[:, 0], steepest[:, 1], reach_x, reach_y)
+        at_point = wish.sign * fp.value * gp.value
+        return Frame(torch.where(half > 0, half, 1.0), at_point, tangent, low, high, 2 * FUNCTION_ERROR * size, size)
+
+    def __getitem__(self, chosen: Tensor) -> Frame:
+        return Frame(*(part[chosen] for part in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The planes that are still worked on, and which of all they are."""
+
+    wish: Wish
+    frame: Frame
+    which: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Work:
+        return Work(self.wish[chosen], self.frame[chosen], self.which[chosen])
+
+    @property
+    def setting(self) -> Setting:
+        wish, frame = self.wish, self.frame
+        curves = wish.first, wish.second
+        return Setting(curves, wish.sign, wish.points, frame.half, wish.polygons.vertices, frame.low, frame.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """The best plane and the best lower bound found for each; changed in place."""
+
+    slopes: Tensor
+    height: Tensor
+    least: Tensor
+
+    @staticmethod
+    def empty(frame: Frame) -> Book:
+        return Book(frame.tangent.clone(), torch.full_like(frame.at_point, torch.inf), frame.at_point - frame.floor)
+
+    def prove(self, work: Work, slopes: Tensor, room: Tensor, level: Tensor | None = None) -> Tensor:
+        """Take planes with these slopes where they are lower; hands back the points that hold them up."""
+        wish, which = work.wish, work.which
+        answer = proved_offset(Question(wish.first, wish.second, wish.sign, slopes, wish.points, wish.polygons), room, level)
+        better = answer.offset < self.height[which]
+        self.height[which] = torch.where(better, answer.offset, self.height[which])
+        self.slopes[which] = torch.where(better[:, None], slopes, self.slopes[which])
+        return answer.places
+
+    def raise_least(self, work: Work, bound: Tensor) -> None:
+        self.least[work.which] = torch.maximum(self.least[work.which], bound)
+
+    def open(self, work: Work, wanted: Tensor) -> Tensor:
+        """The places in `work` of the planes whose gap is still too large."""
+        return torch.nonzero(self.height[work.which] - self.least[work.which] > wanted).flatten()
+
+
+def corner_slopes(wish: Wish, frame: Frame) -> Tensor:
+    """The slopes of the plane that is nearest to the function at the corners, by least squares.
+
+    Where only two opposite corners hold the tightest plane, many are as tight, and this one is amid them.
+    """
+    offsets = (wish.polygons.vertices - wish.polygons.middle[:, None]) / frame.half[:, None]
+    offsets = offsets - offsets.mean(1, keepdim=True)
+    normal = offsets.mT @ offsets + 1e-12 * torch.eye(2, dtype=offsets.dtype, device=offsets.device)
+    slopes = (inverse_of(normal) @ (offsets.mT @ wish.value(wish.polygons.vertices)[..., None]))[..., 0] / frame.half
+    return torch.minimum(torch.maximum(slopes, frame.low), frame.high)
+
+
+def first_samples(wish: Wish) -> Tensor:
+    """(N, M, 2): the point, the corners, the middles of the edges, and for boxes half way from the point to the corners."""
+    corners, point = wish.polygons.vertices, wish.points[:, None]
+    middles = (corners + corners.roll(-1, 1)) / 2
+    if corners.shape[1] > 4:
+        return torch.cat([point, corners, middles], dim=1)
+    return torch.cat([point, corners, middles, (point + corners) / 2], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Programmed:
+    """The programs' slopes, the samples' multipliers, the heights, and the mean distances over the samples."""
+
+    slopes: Tensor
+    weights: Tensor
+    level: Tensor
+    distance: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Programmed:
+        return Programmed(*(part[chosen] for part in vars(self).values()))
+
+
+def solved(wish: Wish, frame: Frame, places: Tensor, solver: str) -> Programmed:
+    """State and solve the programs over samples at places (N, M, 2)."""
+    offsets = places - wish.points[:, None]
+    steps = offsets / frame.half[:, None]
+    left_over = wish.value(places) - frame.at_point[:, None] - (offsets * frame.tangent[:, None]).sum(-1)
+    scale = left_over.abs().amax(1)
+    scale = torch.where(scale > 0, scale, 1.0)
+    target = left_over / scale[:, None]
+    rows = torch.cat([steps, torch.ones_like(steps[..., :1])], dim=-1)
+    unit = scale[:, None] / frame.half
+    least = -torch.ones_like(scale)[:, None]  # the point itself is a sample, of height 0
+    low = torch.cat([((frame.low - frame.tangent) / unit).clamp(-MOST_SLOPE, 0), least], dim=1)
+    high = torch.cat([((frame.high - frame.tangent) / unit).clamp(0, MOST_SLOPE), least + 4 * MOST_SLOPE], dim=1)
+    found = programs(rows.cpu().numpy(), target.cpu().numpy(), low.cpu().numpy(), high.cpu().numpy(), solver)
+    plane, weights = (torch.from_numpy(part).to(steps) for part in found)
+    slopes = torch.minimum(torch.maximum(frame.tangent + plane[:, :2] * unit, frame.low), frame.high)
+    distances = plane[:, 2:] + (plane[:, None, :2] * steps).sum(-1) - target
+    return Programmed(slopes, weights, frame.at_point + plane[:, 2] * scale, distances.mean(1).clamp(min=0) * scale)
+
+
+def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
+    """Minimise z with rows (N, M, 3) @ (a, b, z) >= target (N, M) and bounds (N, 3): planes (N, 3) and multipliers (N, M)."""
+    cost = np.array([0.0, 0.0, 1.0])
+    if solver == "batched":
+        answer = solve_batch(Batch(cost, rows, target, np.inf, low, high))
+        planes, weights = np.nan_to_num(answer.primal), np.clip(answer.dual, 0, None)
+        failed = np.flatnonzero(answer.status != Status.OPTIMAL)
+        if len(failed):
+            planes[failed], weights[failed] = programs(rows[failed], target[failed], low[failed], high[failed], "highs")
+        return planes, weights
+    planes, weights = np.zeros((len(rows), 3)), np.zeros(target.shape)
+    for k in range(len(rows)):
+        found = solvers.solve(solvers.Problem(cost, rows[k], target[k], np.inf, low[k], high[k]), solver)
+        if found.primal is not None and found.dual is not None:
+            planes[k], weights[k] = found.primal, np.clip(found.dual, 0, None)
+    return planes, weights
+
+
+def lower_bound(wish: Wish, frame: Frame, places: Tensor, weights: Tensor) -> Tensor:
+    """The module's lower bound on the height of every valid plane, (N,); -inf where the weights say nothing."""
+    share = weights / weights.sum(1, keepdim=True)
+    missed = (share[..., None] * (places - wish.points[:, None])).sum(1)
+    rounding = 16 * UNIT_ROUNDOFF * wish.polygons.vertices.abs().amax(1)
+    steepest = torch.maximum(frame.low.abs(), frame.high.abs())
+    cost = (torch.maximum(missed * frame.low, missed * frame.high) + rounding * steepest).sum(1)
+    bound = (share * wish.value(places)).sum(1) - cost - FUNCTION_ERROR * frame.size
+    return torch.nan_to_num(bound, nan=-torch.inf)

@@ -1,0 +1,294 @@
+"""The least offset of a plane with given slopes above F(x) G(y) over a polygon, proved by subdivision.
+
+Let E(x, y) = sign F(x) G(y) - a (x - x0) - b (y - y0). Its supremum over the polygon is wanted, rounded up, and no more than
+`slack` too large. It is attained on an edge, or inside, where then the gradient is 0 and the second derivative has no
+positive direction.
+
+* *Edges.* On a piece of an edge, x = px + t dx and y = py + t dy for t in [t1, t2], let the second derivative of t -> E be
+  in [low, high]. Then E is at most the larger of its values at t1 and t2 plus max(0, -low) (t2 - t1)^2 / 8, and at most
+  E(m) + E'(m) (t - m) + max(0, high) (t - m)^2 / 2 for any m of the piece; the latter is largest at t1, t2 or m. For a convex
+  piece the first is exact, for a concave one the second with m at the top, which Newton's steps look for.
+* *Inside.* A rectangle holds no top of its inside if one of the partial derivatives has one sign there, or if one of the
+  second ones is positive, or if the Hessian's determinant is negative. That has the sign of c(x) d(y) - 1 for the curls
+  c = F F'' / F'^2 and d of G, each monotone on either side of 0, so that its range is known from the corners. Else Taylor's
+  formula from a point m bounds E: where the determinant is positive and E_xx negative, E is concave. Where F or G is linear,
+  there is no top inside: a linear function on a chord of the polygon is largest at its ends.
+
+A piece is done when its bound exceeds the best value known by no more than the slack; the others are halved. Pieces that are
+left after MOST_ROUNDS count with the bound that they have. A bad m or a missing round makes an offset loose, never wrong.
+
+Rounding. Values of E, its slopes times the piece's extent, and points of an edge are off by less than
+FUNCTION_ERROR times the sum of the absolute values that enter, which `size` exceeds. Ranges pay for themselves (`ranges`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.relax.curves import Symmetric
+from tightverify.relax.polygons import Polygons, cross
+from tightverify.relax.ranges import Jet, JetRange, Range, jet, jet_range, widened
+from tightverify.values import FUNCTION_ERROR, TINY, UNIT_ROUNDOFF
+
+MOST_ROUNDS = 48
+SHARE = 0.02
+NEWTON_STEPS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """N planes whose offsets are wanted: sign and slopes, and the point (x0, y0) of each, over the polygons."""
+
+    first: Symmetric
+    second: Symmetric
+    sign: Tensor
+    """(N,): 1 for planes above the product, -1 for planes above its negation"""
+    slopes: Tensor
+    """(N, 2)"""
+    anchors: Tensor
+    """(N, 2)"""
+    polygons: Polygons
+
+    def __getitem__(self, chosen: Tensor) -> Question:
+        return Question(
+            self.first, self.second, self.sign[chosen], self.slopes[chosen], self.anchors[chosen], self.polygons[chosen]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The proved offsets at the anchors, (N,), and for each edge and for the inside the best point found."""
+
+    offset: Tensor
+    places: Tensor
+    """(N, V + 1, 2); the last one is the inside's, NaN where nothing was looked at"""
+    values: Tensor
+    """(N, V + 1): E there, -inf where nothing was looked at"""
+
+
+def proved_offset(question: Question, slack: Tensor, level: Tensor | None = None) -> Answer:
+    """The offsets, each at most `slack` (N,) too large if MOST_ROUNDS suffice and rounding allows.
+
+    Where a value exceeds `level`, (N,), the offset may be too large by a share SHARE of that: near enough to go on from.
+    """
+    count, edges = question.polygons.vertices.shape[:2]
+    board = Board.empty(count, edges + 1, question.slopes, slack, level)
+    edge_pieces(question, board)
+    if not (question.first.linear or question.second.linear):
+        inner_pieces(question, board)
+    return Answer(board.bounds + TINY, board.places, board.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """Where the pieces write down what they found; changed in place."""
+
+    bounds: Tensor
+    """(N,): the largest bound of a piece that is done"""
+    values: Tensor
+    """(N, W): the best value by edge"""
+    places: Tensor
+    """(N, W, 2): where it is"""
+    slack: Tensor
+    level: Tensor | None
+
+    @classmethod
+    def empty(cls, count: int, width: int, like: Tensor, slack: Tensor, level: Tensor | None) -> Board:
+        bounds, values = like.new_full((count,), -torch.inf), like.new_full((count, width), -torch.inf)
+        return cls(bounds, values, like.new_full((count, width, 2), torch.nan), slack, level)
+
+    @property
+    def enough(self) -> Tensor:
+        """(N,): what a bound need not fall below."""
+        best = self.values.amax(1)
+        return best + (self.slack if self.level is None else torch.maximum(self.slack, SHARE * (best - self.level)))
+
+    def offer(self, slot: Tensor, values: Tensor, places: Tensor) -> None:
+        """Better points, by the places (flat) where they belong."""
+        flat = self.values.view(-1)
+        flat.scatter_reduce_(0, slot, values, "amax")
+        winners = torch.nonzero(values >= flat[slot]).flatten()
+        self.places.view(-1, 2)[slot[winners]] = places[winners]
+
+    def settle(self, owner: Tensor, bounds: Tensor) -> None:
+        self.bounds.scatter_reduce_(0, owner, torch.nan_to_num(bounds, nan=torch.inf, neginf=-torch.inf), "amax")
+
+
+def edge_pieces(question: Question, board: Board) -> None:
+    """The edges, cut where an operand is 0: there the curves bend over."""
+    vertices = question.polygons.vertices
+    count, edges = vertices.shape[:2]
+    start, along = vertices, vertices.roll(-1, 1) - vertices
+    turns = torch.nan_to_num(-start / along, nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
+    low, high = turns.amin(-1), turns.amax(-1)
+    ends = torch.stack([torch.zeros_like(low), low, high, torch.ones_like(low)], dim=-1)
+    left, right = ends[..., :-1], ends[..., 1:]
+    slot = torch.arange(count * edges, device=vertices.device).view(count, edges, 1).expand_as(left)
+    wanted = right > left
+    slot, left, right = slot[wanted], left[wanted], right[wanted]
+    start, along = start.reshape(-1, 2), along.reshape(-1, 2)
+    for last in range(MOST_ROUNDS + 1):
+        owner, edge = slot // edges, slot % edges
+        bound, top, value = along_edges(question, owner, start[slot], along[slot], left, right)
+        board.offer(owner * (edges + 1) + edge, value, top)
+        done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
+        board.settle(owner[done], bound[done])
+        rest = torch.nonzero(~done).flatten()
+        if not len(rest):
+            return
+        slot, left, right = slot[rest], left[rest], right[rest]
+        middle = (left + right) / 2
+        slot, left, right = slot.repeat(2), torch.cat([left, middle]), torch.cat([middle, right])
+
+
+def along_edges(
+    question: Question, owner: Tensor, start: Tensor, along: Tensor, left: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For pieces of edges: the bound, the best point found, and E there."""
+    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
+    (px, py), (dx, dy) = start.unbind(-1), along.unbind(-1)
+    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
+    tilt = a * dx + b * dy
+
+    def at(t: Tensor) -> tuple[Tensor, Tensor, Jet, Jet]:
+        x, y = px + t * dx, py + t * dy
+        return x, y, jet(question.first, x), jet(question.second, y)
+
+    def height(x: Tensor, y: Tensor, f: Jet, g: Jet) -> Tensor:
+        return sign * f.value * g.value - a * (x - x0) - b * (y - y0)
+
+    def steepness(f: Jet, g: Jet) -> Tensor:
+        return sign * (f.first * g.value * dx + f.value * g.first * dy) - tilt
+
+    one, other = at(left), at(right)
+    at_left, at_right = height(*one), height(*other)
+    f = jet_range(question.first, one[0], other[0], one[2], other[2])
+    g = jet_range(question.second, one[1], other[1], one[3], other[3])
+    twice = (f.first * g.first).scaled(2 * dx * dy)
+    bend = ((f.second * g.value).scaled(dx * dx) + twice + (f.value * g.second).scaled(dy * dy)).scaled(sign)
+    width = right - left
+    by_chord = torch.maximum(at_left, at_right) + (-bend.low).clamp(min=0) * width * width / 8
+
+    middle = (left + right) / 2
+    for _ in range(NEWTON_STEPS):
+        _, _, fm, gm = at(middle)
+        second = sign * (fm.second * gm.value * dx * dx + 2 * fm.first * gm.first * dx * dy + fm.value * gm.second * dy * dy)
+        step = steepness(fm, gm) / second.clamp(max=-1e-300)
+        middle = torch.minimum(torch.maximum(middle - torch.nan_to_num(step), left), right)
+    x, y, fm, gm = at(middle)
+    top, slope = height(x, y, fm, gm), steepness(fm, gm)
+    bent = bend.high.clamp(min=0) / 2
+    before, after = middle - left, right - middle
+    rise = torch.maximum(bent * before * before - slope * before, bent * after * after + slope * after)
+    by_taylor = top + rise.clamp(min=0)
+
+    reach_x, reach_y = torch.maximum(px.abs(), (px + dx).abs()), torch.maximum(py.abs(), (py + dy).abs())
+    size = sizes(f, g, a, b, reach_x + x0.abs(), reach_y + y0.abs())
+    bound = torch.minimum(by_chord, by_taylor) + FUNCTION_ERROR * size
+    value = torch.maximum(top, torch.maximum(at_left, at_right))
+    best = torch.where(top >= value, middle, torch.where(at_left >= value, left, right))
+    return bound, start + best[:, None] * along, value
+
+
+def sizes(f: JetRange, g: JetRange, a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """More than the absolute values that enter E, its derivatives times the operands' sizes among them."""
+    by_x = (f.first.size * g.value.size + a.abs()) * x
+    by_y = (f.value.size * g.first.size + b.abs()) * y
+    return (1 + f.value.size) * (1 + g.value.size) + 2 * (by_x + by_y)
+
+
+def inner_pieces(question: Question, board: Board) -> None:
+    """Rectangles that cover the polygons, cut where an operand is 0."""
+    boxes = question.polygons.boxes
+    count = len(boxes)
+    owner = torch.arange(count, device=boxes.device).repeat(4)
+    zeros = torch.zeros_like(boxes[:, 0])
+    x1, x2, y1, y2 = boxes.unbind(1)
+    x_cut, y_cut = torch.minimum(torch.maximum(zeros, x1), x2), torch.minimum(torch.maximum(zeros, y1), y2)
+    quarters = [(x1, x_cut, y1, y_cut), (x_cut, x2, y1, y_cut), (x1, x_cut, y_cut, y2), (x_cut, x2, y_cut, y2)]
+    cells = torch.stack([torch.cat(parts) for parts in zip(*quarters, strict=True)], dim=1)
+    wanted = (cells[:, 1] > cells[:, 0]) & (cells[:, 3] > cells[:, 2])
+    owner, cells = owner[wanted], cells[wanted]
+    width = board.values.shape[1]
+    for last in range(MOST_ROUNDS + 1):
+        possible, bound, top, value = inside(question, owner, cells)
+        kept = torch.nonzero(possible).flatten()
+        owner, cells, bound, top, value = owner[kept], cells[kept], bound[kept], top[kept], value[kept]
+        within = torch.nonzero(holds(question.polygons.vertices[owner], top)).flatten()
+        board.offer(owner[within] * width + width - 1, value[within], top[within])
+        done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
+        board.settle(owner[done], bound[done])
+        rest = torch.nonzero(~done).flatten()
+        if not len(rest):
+            return
+        owner, cells = owner[rest].repeat(4), quartered(cells[rest])
+        if question.polygons.vertices.shape[1] > 4:
+            near = torch.nonzero(~beyond(question.polygons.vertices[owner], cells)).flatten()
+            owner, cells = owner[near], cells[near]
+
+
+def curl_range(curve: Symmetric, low: Tensor, high: Tensor) -> Range:
+    """Of F F'' / F'^2 on a piece that does not straddle 0."""
+    one, other = curve.curl(low), curve.curl(high)
+    least, most = torch.minimum(one, other), torch.maximum(one, other)
+    return widened(least, most, 1 + torch.maximum(most, -least))
+
+
+def quartered(cells: Tensor) -> Tensor:
+    x1, x2, y1, y2 = cells.unbind(1)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return torch.cat([torch.stack(part, dim=1) for part in ((x1, x, y1, y), (x, x2, y1, y), (x1, x, y, y2), (x, x2, y, y2))])
+
+
+def holds(vertices: Tensor, points: Tensor) -> Tensor:
+    """Whether points are in their polygons, roughly: this says where to look, and proves nothing."""
+    edges = vertices.roll(-1, 1) - vertices
+    return (cross(edges, points[:, None] - vertices) >= 0).all(1)
+
+
+def beyond(vertices: Tensor, cells: Tensor) -> Tensor:
+    """Whether cells are surely outside their polygons: beyond one of the edges as a whole."""
+    edges = vertices.roll(-1, 1) - vertices
+    x1, x2, y1, y2 = (part[:, None] - vertices[..., k] for part, k in zip(cells.unbind(1), (0, 0, 1, 1), strict=True))
+    ex, ey = edges.unbind(-1)
+    most = torch.maximum(ex * y1, ex * y2) - torch.minimum(ey * x1, ey * x2)
+    reach = torch.maximum(vertices.abs().amax(1), cells.abs().view(-1, 2, 2).amax(2))[:, None]
+    margin = 64 * UNIT_ROUNDOFF * (ex.abs() + ey.abs() + reach.sum(-1)) * reach.sum(-1) + TINY
+    return (most < -margin).any(1)
+
+
+def inside(question: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For rectangles: whether there may be a top inside, the bound, a high point, and E there."""
+    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
+    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
+    x1, x2, y1, y2 = cells.unbind(1)
+    f = jet_range(question.first, x1, x2, jet(question.first, x1), jet(question.first, x2))
+    g = jet_range(question.second, y1, y2, jet(question.second, y1), jet(question.second, y2))
+    to_x, to_y = (f.first * g.value).scaled(sign).plus(-a), (f.value * g.first).scaled(sign).plus(-b)
+    xx, xy, yy = (f.second * g.value).scaled(sign), f.first * g.first, (f.value * g.second).scaled(sign)
+    rounding = FUNCTION_ERROR * torch.maximum(a.abs(), b.abs())
+    flat = (to_x.low <= rounding) & (to_x.high >= -rounding) & (to_y.low <= rounding) & (to_y.high >= -rounding)
+    curl = curl_range(question.first, x1, x2) * curl_range(question.second, y1, y2)
+    possible = flat & (xx.low <= 0) & (yy.low <= 0) & ~(curl.high < 1 - FUNCTION_ERROR)
+
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    for _ in range(NEWTON_STEPS):
+        fm, gm = jet(question.first, x), jet(question.second, y)
+        gx, gy = sign * fm.first * gm.value - a, sign * fm.value * gm.first - b
+        hxx, hxy, hyy = sign * fm.second * gm.value, sign * fm.first * gm.first, sign * fm.value * gm.second
+        determinant = (hxx * hyy - hxy * hxy).clamp(min=1e-300)
+        step_x, step_y = (hyy * gx - hxy * gy) / determinant, (hxx * gy - hxy * gx) / determinant
+        x = torch.minimum(torch.maximum(x - torch.nan_to_num(step_x), x1), x2)
+        y = torch.minimum(torch.maximum(y - torch.nan_to_num(step_y), y1), y2)
+    fm, gm = jet(question.first, x), jet(question.second, y)
+    value = sign * fm.value * gm.value - a * (x - x0) - b * (y - y0)
+    gx, gy = sign * fm.first * gm.value - a, sign * fm.value * gm.first - b
+    wx, wy = torch.maximum(x - x1, x2 - x), torch.maximum(y - y1, y2 - y)
+    definite = (curl.low > 1 + FUNCTION_ERROR) & (sign * fm.second * gm.value < 0)
+    up = (xx.high.clamp(min=0) * wx * wx + yy.high.clamp(min=0) * wy * wy) / 2 + xy.size * wx * wy
+    rise = gx.abs() * wx + gy.abs() * wy + torch.where(definite, 0.0, up)
+    size = sizes(f, g, a, b, torch.maximum(x1.abs(), x2.abs()) + x0.abs(), torch.maximum(y1.abs(), y2.abs()) + y0.abs())
+    return possible, value + rise + FUNCTION_ERROR * size, torch.stack([x, y], dim=-1), value
