@@ -3,7 +3,7 @@
 Let E be the function less the plane's slopes, as in `offsets`, and d a change of the slopes (all in coordinates relative to
 the point p where the plane is to be low). The top m_i of E on an edge, at a corner or inside has the height
 v_i(d) = v_i - (m_i - p) . d + d . C_i d / 2 + ..., where C_i = T (-T' H T)^-1 T' for the Hessian H and the directions T in
-which which the top may move: one on an edge, two inside, none at a corner. The plane's height over p is the largest of the
+which the top may move: one on an edge, two inside, none at a corner. The plane's height over p is the largest of the
 v_i(d). With the curvatures mixed as the multipliers are, M = sum l_i C_i, its least value is that of a quadratic program,
 
     min t + d . M d / 2  with  v_i - (m_i - p) . d <= t,
