@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import interval_bounds
+from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph
@@ -182,7 +183,7 @@ def violations(
     except SoundnessFault as fault:
         return [str(fault)]
     faults = outside(graph, bounds.intervals, values, "interval")
-    for number, planes in bounds.planes.items():
+    for number, planes in ((number, pair) for number, several in bounds.planes.items() for pair in several):
         node = graph.nodes[number]
         assert isinstance(node, Apply)
         operands = [operand.read(values) for operand in node.operands]
@@ -205,6 +206,16 @@ def test_bounds_hold_everything_that_is_found(network: str, scale: str, device: 
         points = probes(graph, region)
         assert not violations(graph, region, points), name
         assert not outside(graph, interval_bounds(graph, region), graph.evaluate(points), "plain interval"), name
+
+
+@pytest.mark.parametrize(("network", "scale"), CASES)
+@pytest.mark.parametrize("fitting", [Fitting(("tightest", "tangent"), 0), Fitting(directions=4)], ids=["boxes", "polygons"])
+def test_fitted_bounds_hold_everything_that_is_found(network: str, scale: str, fitting: Fitting) -> None:
+    graph = NETWORKS[network](SCALES[scale], len(network))
+    for name in ("linf", "l2") if fitting.directions else ("linf",):
+        region = REGIONS[name].around(centres(2))
+        points = probes(graph, region, 200)
+        assert not violations(graph, region, points, lambda graph, region: fitted_bounds(graph, region, fitting)), name
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -178,7 +178,7 @@ def test_rows_alone_catch_reversed_planes(network: str) -> None:
 
     def rows_only(graph: Graph, region: Region) -> LinearBounds:
         bounds = linear_bounds(graph, region)
-        bounds.planes.update({number: Planes(p.upper, p.lower) for number, p in bounds.planes.items()})
+        bounds.planes.update({number: (Planes(p.upper, p.lower),) for number, (p,) in bounds.planes.items()})
         return bounds
 
     found = violations(graph, region, points, rows_only)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
-from tightverify.bounds.linear import linear_bounds, parts
+from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -64,6 +65,8 @@ def certify(
     device: str = "cpu",
     seed: int = 0,
     restarts: int = 4,
+    directions: int = 4,
+    solver: str = "batched",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
     """Decide for every input whether the model keeps its answer on the region around it.
@@ -73,7 +76,7 @@ def certify(
     input. `progress(done, total)` is called after every batch.
     """
     results: list[Result] = []
-    settings = Settings(method=method, time_limit=time_limit, device=device, seed=seed, restarts=restarts)
+    settings = Settings(method, time_limit, device, seed, restarts, directions=directions, solver=solver)
     x = as_inputs(x)
     for result in stream(load(model, tuple(x.shape[1:]), batch_axis), x, labels, region, settings, rows, top, batch):
         results.append(result)
@@ -171,15 +174,15 @@ def bounds(
     x = as_inputs(x)
     loaded = load(model, tuple(x.shape[1:]), batch_axis)
     x = fitting(loaded, x)
-    if method not in ("interval", "linear"):
-        raise UsageError(f"the method {method!r} does not exist for bounds; choose interval or linear")
+    if method not in SWEEPS:
+        raise UsageError(f"the method {method!r} does not exist for bounds; choose one of {', '.join(SWEEPS)}")
     graph, regions = loaded.graph.to(usable(device)), region.around(x).to(device)
     found: list[list[Interval]] = []
     for start in range(0, len(x), at_least_one(batch)):
         some = regions[start : start + batch]
-        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory)
+        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory, Settings().directions)
         for piece in pieces:
-            intervals = (interval_bounds if method == "interval" else swept)(graph, some[piece])
+            intervals = SWEEPS[method](graph, some[piece])
             found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
         Interval(torch.cat([interval.lower for interval in same]), torch.cat([interval.upper for interval in same]))
@@ -188,12 +191,20 @@ def bounds(
     return joined if every_node else joined[0]
 
 
-def swept(graph: Graph, region: Region) -> list[Interval]:
+def swept(bounds: LinearBounds) -> list[Interval]:
     """Every node's interval by linear bounds, the output's own back-substitution included."""
-    bounds = linear_bounds(graph, region)
+    graph = bounds.graph
     intervals = claim(graph, bounds.intervals)
     intervals[graph.output] = intervals[graph.output].intersect(bounds.tighten(graph.output))
     return intervals
+
+
+SWEEPS: dict[str, Callable[[Graph, Region], list[Interval]]] = {
+    "interval": interval_bounds,
+    "linear": lambda graph, region: swept(linear_bounds(graph, region)),
+    "planes": lambda graph, region: swept(fitted_bounds(graph, region, Fitting())),
+}
+"""How `bounds` finds every node's interval, by method."""
 
 
 def as_inputs(x: Any) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tightverify.attack import Search, attack
+from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds, parts
 from tightverify.errors import OutOfTimeError, UsageError
@@ -86,9 +87,9 @@ class Problem:
         """The regions and rows on another device; the graph is on the one that it was given on."""
         return replace(self, region=self.region.to(device), wanted=self.wanted.to(device))
 
-    def parts(self) -> Iterator[tuple[slice, Problem]]:
+    def parts(self, directions: int = 0) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts that keep to the memory allowed."""
-        for part in parts(self.graph, self.region, self.settings.memory):
+        for part in parts(self.graph, self.region, self.settings.memory, directions):
             yield part, self[part]
 
 
@@ -136,6 +137,19 @@ def linear_stage(problem: Problem, known: Known) -> Known:
     return known
 
 
+def planes_stage(problem: Problem, known: Known) -> Known:
+    """The same with the tightest planes over polygons, beside the closed-form ones."""
+    fitting = Fitting(directions=problem.settings.directions, solver=problem.settings.solver)
+    for part, some in problem.parts(fitting.directions):
+        try:
+            bounds = fitted_bounds(some.graph, some.region, fitting, some.check)
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+        lower = bounds.lower({some.graph.output: some.wanted.rows})
+        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+    return known
+
+
 def attack_stage(problem: Problem, known: Known) -> Known:
     """Gradient search for a counterexample, replayed through the original model."""
     search = Search(problem.settings.restarts, problem.settings.attack_steps, problem.settings.seed)
@@ -151,6 +165,12 @@ def attack_stage(problem: Problem, known: Known) -> Known:
 METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
     "interval": (("interval", interval_stage), ("attack", attack_stage)),
     "linear": (("interval", interval_stage), ("linear", linear_stage), ("attack", attack_stage)),
+    "planes": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+    ),
 }
 
 

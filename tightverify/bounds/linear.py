@@ -24,7 +24,7 @@ covers the rounding of the region's own minimum (`Region.rounding_scale`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -40,7 +40,7 @@ from tightverify.values import TINY, Interval, below, times
 
 @dataclass(frozen=True, eq=False)
 class LinearBounds:
-    """What a sweep found for a batch of regions: every node's interval and scale, every operation's planes.
+    """What a sweep found for a batch of regions: every node's interval and scale, every operation's choice of planes.
 
     The lists grow node by node while the sweep runs; afterwards nothing changes them.
     """
@@ -49,10 +49,24 @@ class LinearBounds:
     region: Region
     intervals: list[Interval] = field(default_factory=list)
     scales: list[Tensor] = field(default_factory=list)
-    planes: dict[int, Planes] = field(default_factory=dict)
+    planes: dict[int, tuple[Planes, ...]] = field(default_factory=dict)
 
     def lower(self, rows: dict[int, Tensor]) -> Tensor:
-        """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n)."""
+        """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
+
+        Of several pairs of planes, the first of all operations are taken together, the second, and so on: the best counts.
+        """
+        found = [back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))]
+        return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
+
+    def suits(self, last: int) -> list[dict[int, Planes]]:
+        """One pair of planes for each operation up to node `last`: all the first ones, all the second ones, and so on."""
+        reached = {number: planes for number, planes in self.planes.items() if number <= last}
+        count = max((len(planes) for planes in reached.values()), default=1)
+        return [{number: planes[min(k, len(planes) - 1)] for number, planes in reached.items()} for k in range(count)]
+
+    def allowance(self, rows: dict[int, Tensor]) -> Tensor | float:
+        """(B, R): what the rounding of a walk from these rows may amount to, beside what the planes themselves pay for."""
         allowance: Tensor | float = TINY
         for number, row in rows.items():
             size = self.intervals[number].magnitude + self.scales[number]
@@ -60,7 +74,7 @@ class LinearBounds:
         nowhere = undefined(self.graph, self.intervals)
         if nowhere is not None:
             allowance = allowance + torch.where(nowhere, torch.inf, 0.0)[:, None]
-        return below(back_substitute(self.graph, self.region, self.planes, rows), allowance)
+        return allowance
 
     def tighten(self, number: int) -> Interval:
         """One node's interval by back-substitution of all its neurons, both signs at once."""
@@ -84,33 +98,53 @@ def node_scale(bounds: LinearBounds, number: int) -> Tensor:
     return total
 
 
-def padded_planes(bounds: LinearBounds, node: Apply) -> Planes:
-    """The operation's planes over its operands' intervals, moved apart to pay for the rounding of the walks below."""
-    boxes = [bounds.intervals[operand.source][operand.index] for operand in node.operands]
+Relaxation = Callable[[LinearBounds, Apply], tuple[Planes, ...]]
+"""Pairs of planes for an operation, each sure to hold it on all that its operands can be, by the bounds found so far."""
+
+
+def closed_form(bounds: LinearBounds, node: Apply) -> tuple[Planes, ...]:
+    """The operation's own planes over its operands' intervals."""
+    return (node.op.relax(*operand_boxes(bounds, node)),)
+
+
+def operand_boxes(bounds: LinearBounds, node: Apply) -> list[Interval]:
+    return [bounds.intervals[operand.source][operand.index] for operand in node.operands]
+
+
+def padded(bounds: LinearBounds, node: Apply, planes: Planes) -> Planes:
+    """Planes moved apart to pay for the rounding of the walks below."""
+    boxes = operand_boxes(bounds, node)
     sizes = [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
-    planes = node.op.relax(*boxes)
     size = planes.lower.map(torch.abs).at(*sizes) + planes.upper.map(torch.abs).at(*sizes)
     return planes.widen(bounds.graph.rounding * size + TINY)
 
 
-def linear_bounds(graph: Graph, region: Region, check: Callable[[], None] = lambda: None) -> LinearBounds:
-    """The sweep over all nodes. `check` is called before each one and may raise to stop it."""
+def linear_bounds(
+    graph: Graph,
+    region: Region,
+    check: Callable[[], None] = lambda: None,
+    relaxation: Relaxation = closed_form,
+    known: Sequence[Interval] | None = None,
+) -> LinearBounds:
+    """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold."""
     bounds = LinearBounds(graph, region)
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):
         check()
-        bounds.intervals.append(enclose(graph, number, bounds.intervals, region))
+        interval = enclose(graph, number, bounds.intervals, region)
+        bounds.intervals.append(interval if known is None else interval.intersect(known[number]))
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
-            bounds.planes[number] = padded_planes(bounds, node)
+            bounds.planes[number] = tuple(padded(bounds, node, planes) for planes in relaxation(bounds, node))
         if number in wanted:
             bounds.intervals[number] = bounds.intervals[number].intersect(bounds.tighten(number))
     return bounds
 
 
-def parts(graph: Graph, region: Region, memory: int) -> Iterator[slice]:
+def parts(graph: Graph, region: Region, memory: int, directions: int = 0) -> Iterator[slice]:
     """The inputs cut into parts of equal size, in which the largest temporary of a sweep has at most so many bytes."""
     rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
+    rows = max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
     width = max(node.size for node in graph.nodes)
     if not region.separable:
         width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side

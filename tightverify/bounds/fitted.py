@@ -1,0 +1,112 @@
+"""Planes fitted by linear programs over what the operands of a gate can be together: a polygon, not only a box.
+
+Before a gate F(x) G(y) is relaxed, sums and differences of its operands, each in units of its half width, are bounded by
+back-substitution like any other row; what is left of the box is a polygon, over which planes are fitted and proved. The
+directions lie evenly between the axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
+from tightverify.graph import Apply, Graph, Operand
+from tightverify.region import Region
+from tightverify.relax.family import Ground, sheaf
+from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.polygons import Polygons
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How planes are fitted: which kinds of `relax.family`, over how many directions' polygons, by which solver, how near."""
+
+    kinds: tuple[str, ...] = ("tightest",)
+    directions: int = 4
+    solver: str = "batched"
+    tolerance: float = 1e-2
+
+    @property
+    def relaxation(self) -> Relaxation:
+        def relax(bounds: LinearBounds, node: Apply) -> tuple[Planes, ...]:
+            return fitted_planes(bounds, node, self)
+
+        return relax
+
+
+def fitted_bounds(graph: Graph, region: Region, fitting: Fitting, check: Callable[[], None] = lambda: None) -> LinearBounds:
+    """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
+    first = linear_bounds(graph, region, check)
+    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals)
+
+
+def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
+    """The closed form first, then the fitted ones."""
+    boxes = operand_boxes(bounds, node)
+    closed = node.op.relax(*boxes)
+    if node.op.curves is None:
+        return (closed,)
+    first, second = node.op.curves
+    shape = closed.upper.offset.shape
+    ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
+    if node.op.arity == 1:
+        polygons = Polygons.of_intervals(ends)
+    elif fitting.directions:
+        polygons = polygons_of(bounds, node, ends, fitting.directions)
+    else:
+        polygons = Polygons.of_boxes(ends)
+    found = sheaf(Ground(first, second, polygons, fitting.solver, fitting.tolerance), fitting.kinds)
+    return closed, *(
+        Planes(plane(found.lower[:, k], shape, node.op.arity), plane(found.upper[:, k], shape, node.op.arity))
+        for k in range(found.lower.shape[1])
+    )
+
+
+def plane(coefficients: Tensor, shape: torch.Size, arity: int) -> Plane:
+    """(B * n, 3) as a plane over (B, n)."""
+    a, b, c = (part.reshape(shape) for part in coefficients.unbind(-1))
+    return Plane((a, b)[:arity], c)
+
+
+def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int) -> Polygons:
+    """What is left of the operands' boxes (B * n, 4) when so many directions are bounded too."""
+    normals = normals_of(ends, directions)
+    rows = direction_rows(bounds, node, normals.view(len(bounds.region), node.size, -1, 2))
+    least = bounds.lower(rows)
+    return Polygons.within(ends, normals, least.view(len(ends), -1))
+
+
+def normals_of(ends: Tensor, directions: int) -> Tensor:
+    """(N, 2 D, 2): directions between the axes and their opposites, in units of the boxes' half widths (of larger x)."""
+    half_x, half_y = ((ends[:, 1::2] - ends[:, 0::2]) / 2).unbind(1)
+    # One operand that does not move leaves nothing to be cut: any direction will do then.
+    ratio = torch.where((half_x > 0) & (half_y > 0), half_x / half_y, 1.0)
+    angles = [math.pi * (k + 1) / (directions + 2) for k in range(directions // 2)]
+    angles = angles + [math.pi - angle for angle in angles]
+    found: list[Tensor] = []
+    for angle in angles:
+        one = torch.stack([torch.full_like(ratio, math.cos(angle)), math.sin(angle) * ratio], dim=1)
+        found.extend((one, -one))
+    return torch.stack(found, dim=1)
+
+
+def direction_rows(bounds: LinearBounds, node: Apply, normals: Tensor) -> dict[int, Tensor]:
+    """Rows (B, n * 2 D, .) over the operands' nodes, one for each neuron and normal (B, n, 2 D, 2)."""
+    batch, size, count, _ = normals.shape
+    rows: dict[int, Tensor] = {}
+    for operand, weights in zip(node.operands, normals.unbind(-1), strict=True):
+        width = bounds.graph.nodes[operand.source].size
+        row = rows.setdefault(operand.source, weights.new_zeros((batch, size, count, width)))
+        places = positions(operand, width, weights.device)
+        row[:, torch.arange(size, device=weights.device), :, places] += weights.transpose(0, 1)
+    return {source: row.view(batch, size * count, -1) for source, row in rows.items()}
+
+
+def positions(operand: Operand, width: int, device: torch.device) -> Tensor:
+    everything = torch.arange(width, device=device)
+    return everything[operand.index]
