@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.fitted import Fitting, fitted_bounds
+from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph

@@ -75,7 +75,7 @@ def proved_offset(question: Question, slack: Tensor, level: Tensor | None = None
     Where a value exceeds `level`, (N,), the offset may be too large by a share SHARE of that: near enough to go on from.
     """
     count, edges = question.polygons.vertices.shape[:2]
-    board = Board.empty(count, edges + 1, question.slopes, slack, level)
+    board = Board.empty(count, edges + 1, question.slopes, torch.maximum(slack, 2 * FUNCTION_ERROR * spread(question)), level)
     edge_pieces(question, board)
     if not (question.first.linear or question.second.linear):
         inner_pieces(question, board)
@@ -198,6 +198,15 @@ def sizes(f: JetRange, g: JetRange, a: Tensor, b: Tensor, x: Tensor, y: Tensor) 
     by_x = (f.first.size * g.value.size + a.abs()) * x
     by_y = (f.value.size * g.first.size + b.abs()) * y
     return (1 + f.value.size) * (1 + g.value.size) + 2 * (by_x + by_y)
+
+
+def spread(question: Question) -> Tensor:
+    """`sizes` over the whole polygons: halving pieces brings no bound nearer than the rounding that this stands for."""
+    (x1, x2, y1, y2), (x0, y0) = question.polygons.boxes.unbind(1), question.anchors.abs().unbind(1)
+    f = jet_range(question.first, x1, x2, jet(question.first, x1), jet(question.first, x2))
+    g = jet_range(question.second, y1, y2, jet(question.second, y1), jet(question.second, y2))
+    reach_x, reach_y = torch.maximum(x1.abs(), x2.abs()) + x0, torch.maximum(y1.abs(), y2.abs()) + y0
+    return sizes(f, g, question.slopes[:, 0], question.slopes[:, 1], reach_x, reach_y)
 
 
 def inner_pieces(question: Question, board: Board) -> None:
