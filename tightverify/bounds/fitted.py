@@ -8,7 +8,7 @@ directions lie evenly between the axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
 from tightverify.graph import Apply, Graph, Operand
+from tightverify.ops import Blend
 from tightverify.region import Region
+from tightverify.relax.blends import fitted_blend, two_products
 from tightverify.relax.family import Ground, sheaf
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -49,28 +51,34 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     """The closed form first, then the fitted ones."""
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
-    if node.op.curves is None:
-        return (closed,)
-    first, second = node.op.curves
     shape = closed.upper.offset.shape
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
+    if isinstance(node.op, Blend):
+        middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
+        tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
+        apart = two_products(ends, fitting.solver, fitting.tolerance)
+        return closed, *pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)
+    if node.op.curves is None:
+        return (closed,)
     if node.op.arity == 1:
         polygons = Polygons.of_intervals(ends)
     elif fitting.directions:
         polygons = polygons_of(bounds, node, ends, fitting.directions)
     else:
         polygons = Polygons.of_boxes(ends)
-    found = sheaf(Ground(first, second, polygons, fitting.solver, fitting.tolerance), fitting.kinds)
-    return closed, *(
-        Planes(plane(found.lower[:, k], shape, node.op.arity), plane(found.upper[:, k], shape, node.op.arity))
-        for k in range(found.lower.shape[1])
-    )
+    found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance), fitting.kinds)
+    columns = [*range(node.op.arity), 2]
+    return closed, *pairs(found.lower[..., columns], found.upper[..., columns], shape)
 
 
-def plane(coefficients: Tensor, shape: torch.Size, arity: int) -> Plane:
-    """(B * n, 3) as a plane over (B, n)."""
-    a, b, c = (part.reshape(shape) for part in coefficients.unbind(-1))
-    return Plane((a, b)[:arity], c)
+def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:
+    """(B * n, K, k + 1), slopes and offset, as K pairs of planes over (B, n)."""
+    for below, above in zip(lower.unbind(1), upper.unbind(1), strict=True):
+        sides = []
+        for side in (below, above):
+            *slopes, offset = (part.reshape(shape) for part in side.unbind(-1))
+            sides.append(Plane(tuple(slopes), offset))
+        yield Planes(*sides)
 
 
 def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int) -> Polygons:

@@ -91,7 +91,10 @@ def _fit(wish: Wish, solver: str, tolerance: float) -> Fitted:
     book = Book.empty(frame)
     work = Work(wish, frame, torch.arange(len(wish), device=wish.sign.device))
     places = first_samples(wish)
-    book.prove(work, corner_slopes(wish, frame), frame.floor)
+    slopes, misfit = corner_plane(wish, frame)
+    book.prove(
+        work, slopes, torch.maximum(frame.floor, torch.minimum(tolerance / 4 * misfit, SLACK * (1 + frame.at_point.abs())))
+    )
     for _ in range(MOST_ROUNDS):
         answer = solved(work.wish, work.frame, places, solver)
         book.raise_least(work, lower_bound(work.wish, work.frame, places, answer.weights))
@@ -197,16 +200,18 @@ class Book:
         return torch.nonzero(self.height[work.which] - self.least[work.which] > wanted).flatten()
 
 
-def corner_slopes(wish: Wish, frame: Frame) -> Tensor:
-    """The slopes of the plane that is nearest to the function at the corners, by least squares.
+def corner_plane(wish: Wish, frame: Frame) -> tuple[Tensor, Tensor]:
+    """The slopes of the plane that is nearest to the function at the corners, by least squares, and what it misses there.
 
     Where only two opposite corners hold the tightest plane, many are as tight, and this one is amid them.
     """
     offsets = (wish.polygons.vertices - wish.polygons.middle[:, None]) / frame.half[:, None]
     offsets = offsets - offsets.mean(1, keepdim=True)
+    values = wish.value(wish.polygons.vertices)
     normal = offsets.mT @ offsets + 1e-12 * torch.eye(2, dtype=offsets.dtype, device=offsets.device)
-    slopes = (inverse_of(normal) @ (offsets.mT @ wish.value(wish.polygons.vertices)[..., None]))[..., 0] / frame.half
-    return torch.minimum(torch.maximum(slopes, frame.low), frame.high)
+    scaled = (inverse_of(normal) @ (offsets.mT @ values[..., None]))[..., 0]
+    misfit = (values - values.mean(1, keepdim=True) - (offsets * scaled[:, None]).sum(-1)).abs().amax(1)
+    return torch.minimum(torch.maximum(scaled / frame.half, frame.low), frame.high), misfit
 
 
 def first_samples(wish: Wish) -> Tensor:

@@ -27,7 +27,7 @@ def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | flo
     """The least b, rounded up, with `scale * f(x) <= slope * x + b` on the box; scale >= 0."""
     lower, upper = box.lower, box.upper
     split = torch.minimum(torch.maximum(torch.full_like(lower, curve.inflection), lower), upper)
-    wanted = slope / scale
+    wanted = slope / scale + 0.0  # -0.0 touches nowhere
     touch = torch.nan_to_num(curve.touching(wanted), nan=0.0)
     touch = torch.minimum(torch.maximum(touch, split), upper)
     steepness = curve.supergradient(touch, wanted)

@@ -102,7 +102,7 @@ def tops_at(setting: Setting, slopes: Tensor, tops: Tensor) -> Tops:
     width = vertices.shape[1]
     along = vertices.roll(-1, 1) - vertices
     length = (along * along).sum(-1)
-    share = (((tops[:, :width] - vertices) * along).sum(-1) / length.clamp(min=1e-300)).clamp(0, 1)
+    share = torch.nan_to_num(((tops[:, :width] - vertices) * along).sum(-1) / length.clamp(min=1e-300)).clamp(0, 1)
     for _ in range(2):
         gradient, hessian = derivatives(curves, sign, slopes, vertices + share[..., None] * along)
         slope, bend = (gradient * along).sum(-1), (along[..., None, :] @ hessian @ along[..., None])[..., 0, 0]

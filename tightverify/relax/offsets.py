@@ -127,13 +127,22 @@ def edge_pieces(question: Question, board: Board) -> None:
     ends = torch.stack([torch.zeros_like(low), low, high, torch.ones_like(low)], dim=-1)
     left, right = ends[..., :-1], ends[..., 1:]
     slot = torch.arange(count * edges, device=vertices.device).view(count, edges, 1).expand_as(left)
-    wanted = right > left
+    wanted = (right > left) & (along.abs().amax(-1) > 0)[..., None]
+    wanted[:, 0] |= right[:, 0] > left[:, 0]
     slot, left, right = slot[wanted], left[wanted], right[wanted]
     start, along = start.reshape(-1, 2), along.reshape(-1, 2)
     for last in range(MOST_ROUNDS + 1):
         owner, edge = slot // edges, slot % edges
-        bound, top, value = along_edges(question, owner, start[slot], along[slot], left, right)
+        pieces = Pieces.of(question, owner, start[slot], along[slot], left, right)
+        board.offer(owner * (edges + 1) + edge, pieces.value, pieces.best)
+        bound = pieces.by_chord
+        done = bound <= board.enough[owner]
+        board.settle(owner[done], bound[done])
+        rest = torch.nonzero(~done).flatten()
+        slot, left, right, owner, edge, bound = (part[rest] for part in (slot, left, right, owner, edge, bound))
+        by_taylor, value, top = along_edges(question, pieces[rest])
         board.offer(owner * (edges + 1) + edge, value, top)
+        bound = torch.minimum(bound, by_taylor)
         done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
         board.settle(owner[done], bound[done])
         rest = torch.nonzero(~done).flatten()
@@ -144,53 +153,98 @@ def edge_pieces(question: Question, board: Board) -> None:
         slot, left, right = slot.repeat(2), torch.cat([left, middle]), torch.cat([middle, right])
 
 
-def along_edges(
-    question: Question, owner: Tensor, start: Tensor, along: Tensor, left: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For pieces of edges: the bound, the best point found, and E there."""
-    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
-    (px, py), (dx, dy) = start.unbind(-1), along.unbind(-1)
-    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
-    tilt = a * dx + b * dy
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Pieces of edges: where they are, E's second derivative along them, what is known from their ends."""
 
-    def at(t: Tensor) -> tuple[Tensor, Tensor, Jet, Jet]:
-        x, y = px + t * dx, py + t * dy
-        return x, y, jet(question.first, x), jet(question.second, y)
+    owner: Tensor
+    start: Tensor
+    along: Tensor
+    left: Tensor
+    right: Tensor
+    high: Tensor
+    """of the second derivative"""
+    allowance: Tensor
+    by_chord: Tensor
+    value: Tensor
+    """E at the better end"""
+    best: Tensor
+    """(M, 2): that end"""
 
-    def height(x: Tensor, y: Tensor, f: Jet, g: Jet) -> Tensor:
-        return sign * f.value * g.value - a * (x - x0) - b * (y - y0)
+    @staticmethod
+    def of(question: Question, owner: Tensor, start: Tensor, along: Tensor, left: Tensor, right: Tensor) -> Pieces:
+        line = Line(question, owner, start, along)
+        one, other = line.at(left), line.at(right)
+        at_left, at_right = line.height(one), line.height(other)
+        f = jet_range(question.first, one.x, other.x, one.f, other.f)
+        g = jet_range(question.second, one.y, other.y, one.g, other.g)
+        dx, dy = along.unbind(-1)
+        twice = (f.first * g.first).scaled(2 * dx * dy)
+        bend = ((f.second * g.value).scaled(dx * dx) + twice + (f.value * g.second).scaled(dy * dy)).scaled(line.sign)
+        reach = torch.maximum(start.abs(), (start + along).abs()) + line.anchors.abs()
+        allowance = FUNCTION_ERROR * sizes(f, g, *line.slopes.unbind(-1), *reach.unbind(-1))
+        width, value = right - left, torch.maximum(at_left, at_right)
+        by_chord = value + (-bend.low).clamp(min=0) * width * width / 8 + allowance
+        best = torch.where(at_left >= at_right, left, right)
+        ends = start + best[:, None] * along
+        return Pieces(owner, start, along, left, right, bend.high, allowance, by_chord, value, ends)
 
-    def steepness(f: Jet, g: Jet) -> Tensor:
-        return sign * (f.first * g.value * dx + f.value * g.first * dy) - tilt
+    def __getitem__(self, chosen: Tensor) -> Pieces:
+        return Pieces(*(part[chosen] for part in vars(self).values()))
 
-    one, other = at(left), at(right)
-    at_left, at_right = height(*one), height(*other)
-    f = jet_range(question.first, one[0], other[0], one[2], other[2])
-    g = jet_range(question.second, one[1], other[1], one[3], other[3])
-    twice = (f.first * g.first).scaled(2 * dx * dy)
-    bend = ((f.second * g.value).scaled(dx * dx) + twice + (f.value * g.second).scaled(dy * dy)).scaled(sign)
-    width = right - left
-    by_chord = torch.maximum(at_left, at_right) + (-bend.low).clamp(min=0) * width * width / 8
 
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """Points of edges, and the curves' jets there."""
+
+    x: Tensor
+    y: Tensor
+    f: Jet
+    g: Jet
+
+
+class Line:
+    """E along edges, start + t * along."""
+
+    def __init__(self, question: Question, owner: Tensor, start: Tensor, along: Tensor) -> None:
+        self.curves = question.first, question.second
+        self.sign, self.slopes, self.anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
+        self.start, self.along = start, along
+        self.tilt = (self.slopes * along).sum(-1)
+
+    def at(self, t: Tensor) -> Spot:
+        x, y = (self.start + t[:, None] * self.along).unbind(-1)
+        return Spot(x, y, jet(self.curves[0], x), jet(self.curves[1], y))
+
+    def height(self, spot: Spot) -> Tensor:
+        (a, b), (x0, y0) = self.slopes.unbind(-1), self.anchors.unbind(-1)
+        return self.sign * spot.f.value * spot.g.value - a * (spot.x - x0) - b * (spot.y - y0)
+
+    def slope(self, spot: Spot) -> Tensor:
+        dx, dy = self.along.unbind(-1)
+        return self.sign * (spot.f.first * spot.g.value * dx + spot.f.value * spot.g.first * dy) - self.tilt
+
+    def bend(self, spot: Spot) -> Tensor:
+        (dx, dy), f, g = self.along.unbind(-1), spot.f, spot.g
+        return self.sign * (f.second * g.value * dx * dx + 2 * f.first * g.first * dx * dy + f.value * g.second * dy * dy)
+
+
+def along_edges(question: Question, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:
+    """For pieces of edges: Taylor's bound, E at the best point found, and that point."""
+    line = Line(question, pieces.owner, pieces.start, pieces.along)
+    left, right = pieces.left, pieces.right
     middle = (left + right) / 2
     for _ in range(NEWTON_STEPS):
-        _, _, fm, gm = at(middle)
-        second = sign * (fm.second * gm.value * dx * dx + 2 * fm.first * gm.first * dx * dy + fm.value * gm.second * dy * dy)
-        step = steepness(fm, gm) / second.clamp(max=-1e-300)
+        spot = line.at(middle)
+        step = line.slope(spot) / line.bend(spot).clamp(max=-1e-300)
         middle = torch.minimum(torch.maximum(middle - torch.nan_to_num(step), left), right)
-    x, y, fm, gm = at(middle)
-    top, slope = height(x, y, fm, gm), steepness(fm, gm)
-    bent = bend.high.clamp(min=0) / 2
-    before, after = middle - left, right - middle
+    spot = line.at(middle)
+    top, slope = line.height(spot), line.slope(spot)
+    bent, before, after = pieces.high.clamp(min=0) / 2, middle - left, right - middle
     rise = torch.maximum(bent * before * before - slope * before, bent * after * after + slope * after)
-    by_taylor = top + rise.clamp(min=0)
-
-    reach_x, reach_y = torch.maximum(px.abs(), (px + dx).abs()), torch.maximum(py.abs(), (py + dy).abs())
-    size = sizes(f, g, a, b, reach_x + x0.abs(), reach_y + y0.abs())
-    bound = torch.minimum(by_chord, by_taylor) + FUNCTION_ERROR * size
-    value = torch.maximum(top, torch.maximum(at_left, at_right))
-    best = torch.where(top >= value, middle, torch.where(at_left >= value, left, right))
-    return bound, start + best[:, None] * along, value
+    better = top >= pieces.value
+    best = torch.where(better[:, None], pieces.start + middle[:, None] * pieces.along, pieces.best)
+    return top + rise.clamp(min=0) + pieces.allowance, torch.maximum(top, pieces.value), best
 
 
 def sizes(f: JetRange, g: JetRange, a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -223,9 +277,9 @@ def inner_pieces(question: Question, board: Board) -> None:
     owner, cells = owner[wanted], cells[wanted]
     width = board.values.shape[1]
     for last in range(MOST_ROUNDS + 1):
-        possible, bound, top, value = inside(question, owner, cells)
-        kept = torch.nonzero(possible).flatten()
-        owner, cells, bound, top, value = owner[kept], cells[kept], bound[kept], top[kept], value[kept]
+        kept = torch.nonzero(may_hold_top(question, owner, cells)).flatten()
+        owner, cells = owner[kept], cells[kept]
+        bound, top, value = inside(question, owner, cells)
         within = torch.nonzero(holds(question.polygons.vertices[owner], top)).flatten()
         board.offer(owner[within] * width + width - 1, value[within], top[within])
         done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
@@ -269,19 +323,32 @@ def beyond(vertices: Tensor, cells: Tensor) -> Tensor:
     return (most < -margin).any(1)
 
 
-def inside(question: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For rectangles: whether there may be a top inside, the bound, a high point, and E there."""
-    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
-    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
+def cell_ranges(question: Question, cells: Tensor) -> tuple[JetRange, JetRange, Range]:
+    """The curves' ranges over rectangles, and that of the curls' product."""
     x1, x2, y1, y2 = cells.unbind(1)
     f = jet_range(question.first, x1, x2, jet(question.first, x1), jet(question.first, x2))
     g = jet_range(question.second, y1, y2, jet(question.second, y1), jet(question.second, y2))
+    return f, g, curl_range(question.first, x1, x2) * curl_range(question.second, y1, y2)
+
+
+def may_hold_top(question: Question, owner: Tensor, cells: Tensor) -> Tensor:
+    """For rectangles: whether there may be a top inside."""
+    f, g, curl = cell_ranges(question, cells)
+    sign, (a, b) = question.sign[owner], question.slopes[owner].unbind(-1)
     to_x, to_y = (f.first * g.value).scaled(sign).plus(-a), (f.value * g.first).scaled(sign).plus(-b)
-    xx, xy, yy = (f.second * g.value).scaled(sign), f.first * g.first, (f.value * g.second).scaled(sign)
+    xx, yy = (f.second * g.value).scaled(sign), (f.value * g.second).scaled(sign)
     rounding = FUNCTION_ERROR * torch.maximum(a.abs(), b.abs())
     flat = (to_x.low <= rounding) & (to_x.high >= -rounding) & (to_y.low <= rounding) & (to_y.high >= -rounding)
-    curl = curl_range(question.first, x1, x2) * curl_range(question.second, y1, y2)
-    possible = flat & (xx.low <= 0) & (yy.low <= 0) & ~(curl.high < 1 - FUNCTION_ERROR)
+    return flat & (xx.low <= 0) & (yy.low <= 0) & ~(curl.high < 1 - FUNCTION_ERROR)
+
+
+def inside(question: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For rectangles: the bound, a high point, and E there."""
+    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
+    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
+    x1, x2, y1, y2 = cells.unbind(1)
+    f, g, curl = cell_ranges(question, cells)
+    xx, xy, yy = (f.second * g.value).scaled(sign), f.first * g.first, (f.value * g.second).scaled(sign)
 
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     for _ in range(NEWTON_STEPS):
@@ -300,4 +367,4 @@ def inside(question: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Te
     up = (xx.high.clamp(min=0) * wx * wx + yy.high.clamp(min=0) * wy * wy) / 2 + xy.size * wx * wy
     rise = gx.abs() * wx + gy.abs() * wy + torch.where(definite, 0.0, up)
     size = sizes(f, g, a, b, torch.maximum(x1.abs(), x2.abs()) + x0.abs(), torch.maximum(y1.abs(), y2.abs()) + y0.abs())
-    return possible, value + rise + FUNCTION_ERROR * size, torch.stack([x, y], dim=-1), value
+    return value + rise + FUNCTION_ERROR * size, torch.stack([x, y], dim=-1), value
