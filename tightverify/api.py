@@ -20,6 +20,7 @@ from tightverify.errors import InputError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
+from tightverify.relax.fit import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
 from tightverify.values import Interval
@@ -97,6 +98,7 @@ def stream(
 ) -> Iterator[Result]:
     """The results one after the other, as batches are finished; everything is checked before the first."""
     stages_of(settings.method)
+    check_solver(settings.solver)
     x = fitting(model, as_inputs(x))
     at_least_one(batch)
     graph = model.graph.to(usable(settings.device))

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import solvers
 from tightverify.errors import UsageError
 from tightverify.ops import OPS, Operation
 from tightverify.relax.curves import One, Symmetric
 from tightverify.relax.family import Ground, Sheaf, fitted, tightest
+from tightverify.relax.fit import check_solver
 from tightverify.relax.polygons import Polygons, cross
 
 INSIDE = 0.98
@@ -56,9 +56,7 @@ def planes(
     ends = as_boxes(boxes, arity)
     if not tolerance > 0:
         raise UsageError(f"the tolerance is {tolerance}; it must be above 0")
-    reason = solvers.backend(solver).missing()
-    if reason is not None:
-        raise UsageError(reason)
+    check_solver(solver)
     polygons = as_polygons(over, ends, arity)
     ground = Ground(first, second, polygons, solver, tolerance)
     if at is None:

@@ -78,6 +78,18 @@ class Region:
         gain = (_lasso_gain if self.norm == 1 else _ridge_gain)(weight, capacity, self.radius)
         return times(rows, self.centre[:, block]) - gain
 
+    def minimiser(self, rows: Tensor) -> Tensor:
+        """(B, R, n): a point at which `rows @ x` is least, or nearly: it steers a search, and proves nothing.
+
+        Where the ball binds, it is the derivative of the least value by the row.
+        """
+        if self.separable:
+            return torch.where(rows > 0, self.box.lower[:, None], self.box.upper[:, None])
+        with torch.enable_grad():
+            moving = rows.detach().expand(len(self), -1, -1).clone().requires_grad_()
+            (point,) = torch.autograd.grad(self.minimise(moving).sum(), moving)
+        return torch.nan_to_num(point)
+
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)

@@ -23,6 +23,9 @@ from tightverify.relax.family import Ground, sheaf
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 
+MOST = 1e6
+"""Operands that may be larger than this, infinite ones among them, keep the closed form alone."""
+
 
 @dataclass(frozen=True)
 class Fitting:
@@ -32,6 +35,7 @@ class Fitting:
     directions: int = 4
     solver: str = "batched"
     tolerance: float = 1e-2
+    once: bool = False
 
     @property
     def relaxation(self) -> Relaxation:
@@ -52,23 +56,38 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
     shape = closed.upper.offset.shape
+    if node.op.curves is None and not isinstance(node.op, Blend):
+        return (closed,)
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
+    sane = (ends.abs() < MOST).all(1)
+    ends = torch.where(sane[:, None], ends, 0.0)
+    fitted = fitted_pairs(bounds, node, ends, shape, fitting)
+    if not bool(sane.all()):
+        fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
+    return closed, *fitted
+
+
+def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
+    return Planes(pair.lower.where(where, other.lower), pair.upper.where(where, other.upper))
+
+
+def fitted_pairs(bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.Size, fitting: Fitting) -> list[Planes]:
+    """Pairs of planes over the operands' boxes (B * n, 2 k)."""
     if isinstance(node.op, Blend):
         middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
         tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
         apart = two_products(ends, fitting.solver, fitting.tolerance)
-        return closed, *pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)
-    if node.op.curves is None:
-        return (closed,)
+        return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
+    assert node.op.curves is not None
     if node.op.arity == 1:
         polygons = Polygons.of_intervals(ends)
     elif fitting.directions:
         polygons = polygons_of(bounds, node, ends, fitting.directions)
     else:
         polygons = Polygons.of_boxes(ends)
-    found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance), fitting.kinds)
+    found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
     columns = [*range(node.op.arity), 2]
-    return closed, *pairs(found.lower[..., columns], found.upper[..., columns], shape)
+    return list(pairs(found.lower[..., columns], found.upper[..., columns], shape))
 
 
 def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import enclose, undefined
+from tightverify.bounds.mixtures import mixed, mixing_error
 from tightverify.bounds.walk import back_substitute
 from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
@@ -50,12 +51,17 @@ class LinearBounds:
     intervals: list[Interval] = field(default_factory=list)
     scales: list[Tensor] = field(default_factory=list)
     planes: dict[int, tuple[Planes, ...]] = field(default_factory=dict)
+    mixtures: int = 0
+    """steps towards the best mixture of planes for each row; 0 for none: then the best of the pairs counts"""
 
     def lower(self, rows: dict[int, Tensor]) -> Tensor:
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
 
-        Of several pairs of planes, the first of all operations are taken together, the second, and so on: the best counts.
+        Without mixtures, the first pairs of planes of all operations are taken together, then the second ones, and so on, and
+        the best bound counts.
         """
+        if self.mixtures:
+            return below(mixed(self.graph, self.region, self.planes, rows, self.mixtures), self.allowance(rows))
         found = [back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))]
         return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
 
@@ -111,12 +117,16 @@ def operand_boxes(bounds: LinearBounds, node: Apply) -> list[Interval]:
     return [bounds.intervals[operand.source][operand.index] for operand in node.operands]
 
 
-def padded(bounds: LinearBounds, node: Apply, planes: Planes) -> Planes:
-    """Planes moved apart to pay for the rounding of the walks below."""
+def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tuple[Planes, ...]:
+    """Planes moved apart to pay for the rounding of the walks below, and of mixtures of them."""
     boxes = operand_boxes(bounds, node)
     sizes = [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
-    size = planes.lower.map(torch.abs).at(*sizes) + planes.upper.map(torch.abs).at(*sizes)
-    return planes.widen(bounds.graph.rounding * size + TINY)
+    each = [pair.lower.map(torch.abs).at(*sizes) + pair.upper.map(torch.abs).at(*sizes) for pair in planes]
+    share = bounds.graph.rounding
+    if not bounds.mixtures:
+        return tuple(pair.widen(share * size + TINY) for pair, size in zip(planes, each, strict=True))
+    most = torch.stack(each).amax(0)
+    return tuple(pair.widen((share + mixing_error(bounds.mixtures)) * most + TINY) for pair in planes)
 
 
 def linear_bounds(
@@ -125,9 +135,10 @@ def linear_bounds(
     check: Callable[[], None] = lambda: None,
     relaxation: Relaxation = closed_form,
     known: Sequence[Interval] | None = None,
+    mixtures: int = 0,
 ) -> LinearBounds:
     """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold."""
-    bounds = LinearBounds(graph, region)
+    bounds = LinearBounds(graph, region, mixtures=mixtures)
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):
         check()
@@ -135,7 +146,7 @@ def linear_bounds(
         bounds.intervals.append(interval if known is None else interval.intersect(known[number]))
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
-            bounds.planes[number] = tuple(padded(bounds, node, planes) for planes in relaxation(bounds, node))
+            bounds.planes[number] = padded(bounds, node, relaxation(bounds, node))
         if number in wanted:
             bounds.intervals[number] = bounds.intervals[number].intersect(bounds.tighten(number))
     return bounds

@@ -19,8 +19,17 @@ from tightverify.relax.planes import Planes
 from tightverify.values import times
 
 
-def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], rows: dict[int, Tensor]) -> Tensor:
-    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for."""
+def back_substitute(
+    graph: Graph,
+    region: Region,
+    planes: Mapping[int, Planes],
+    rows: dict[int, Tensor],
+    trail: dict[int, Tensor] | None = None,
+) -> Tensor:
+    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
+
+    Planes are (B, n), the same for all rows, or (B, R, n). `trail` is filled with the rows over operations and inputs.
+    """
     pending = Pending(graph, rows)
     total = torch.zeros(1, dtype=torch.float64, device=region.centre.device)
     inputs: list[tuple[Input, Tensor]] = []
@@ -28,10 +37,12 @@ def back_substitute(graph: Graph, region: Region, planes: Mapping[int, Planes], 
         row = pending.take(number)
         if row is None:
             continue
+        if trail is not None and not isinstance(graph.nodes[number], Affine):
+            trail[number] = row
         match graph.nodes[number]:
             case Input() as node:
                 if region.separable:
-                    total = total + region.minimise(row, node.block, scratch=pending.owns(number))
+                    total = total + region.minimise(row, node.block, scratch=trail is None and pending.owns(number))
                 else:
                     inputs.append((node, row))
             case Affine() as node:
@@ -59,11 +70,19 @@ def through_planes(node: Apply, planes: Planes, row: Tensor, pending: Pending) -
     positive = row.clamp(min=0)
     lower, upper = planes.lower, planes.upper
     for operand, low, high in zip(node.operands, lower.slopes, upper.slopes, strict=True):
-        passed = row * high[:, None]
-        if not torch.equal(low, high):
-            passed = passed.addcmul_(positive, (low - high)[:, None])
+        passed = row * by_row(high)
+        if low is not high and not torch.equal(low, high):
+            passed = passed.addcmul_(positive, by_row(low - high))
         pending.add(operand, passed, fresh=True)
-    return times(row, upper.offset) + times(positive, lower.offset - upper.offset)
+    difference = lower.offset - upper.offset
+    if upper.offset.dim() == 3:
+        return torch.addcmul(row * upper.offset, positive, difference).sum(-1)
+    return times(row, upper.offset) + times(positive, difference)
+
+
+def by_row(values: Tensor) -> Tensor:
+    """Neurons' values (B, n) for all rows alike; (B, R, n) as they are."""
+    return values if values.dim() == 3 else values[:, None]
 
 
 class Pending:

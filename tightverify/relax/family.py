@@ -37,6 +37,8 @@ class Ground:
     polygons: Polygons
     solver: str = "highs"
     tolerance: float = 1e-6
+    once: bool = False
+    """whether one program over a few samples is enough for each plane"""
     seed: int = 0
 
 
@@ -65,7 +67,7 @@ def fitted(ground: Ground, points: Tensor) -> Sheaf:
     places, corners = points.reshape(-1, 2)[chosen], vertices.repeat_interleave(per, 0)[chosen]
     sign = torch.ones(len(chosen), dtype=vertices.dtype, device=vertices.device)
     wish = Wish(ground.first, ground.second, torch.cat([sign, -sign]), places.repeat(2, 1), Polygons(corners.repeat(2, 1, 1)))
-    found = fit(wish, ground.solver, ground.tolerance)
+    found = fit(wish, ground.solver, ground.tolerance, ground.once)
     upper, lower = through(found.slopes, found.height, wish.points)[:, None].chunk(2)
     gap = torch.stack((found.height - found.least).chunk(2)[::-1], dim=1)
 

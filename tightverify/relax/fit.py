@@ -31,6 +31,7 @@ import solvers
 from solvers.batched import Batch, solve_batch
 from solvers.problem import Floats
 from solvers.solution import Status
+from tightverify.errors import UsageError
 from tightverify.relax.curves import Symmetric
 from tightverify.relax.newton import Setting, descend, inverse_of
 from tightverify.relax.offsets import Question, proved_offset, sizes
@@ -80,10 +81,35 @@ class Fitted:
     least: Tensor
 
 
-def fit(wish: Wish, solver: str = "highs", tolerance: float = 1e-6) -> Fitted:
-    """The tightest planes at the points, to a gap of `tolerance` times the mean distance, or what rounding allows."""
-    found = [_fit(wish[start : start + PORTION], solver, tolerance) for start in range(0, max(1, len(wish)), PORTION)]
+def check_solver(name: str) -> None:
+    """Say why a solver cannot be used here, if it cannot."""
+    try:
+        reason = solvers.backend(name).missing()
+    except solvers.SolverError as error:
+        raise UsageError(str(error)) from error
+    if reason is not None:
+        raise UsageError(reason)
+
+
+def fit(wish: Wish, solver: str = "highs", tolerance: float = 1e-6, once: bool = False) -> Fitted:
+    """The tightest planes at the points, to a gap of `tolerance` times the mean distance, or what rounding allows.
+
+    With `once`, what one program over the first samples gives, and its proof.
+    """
+    one = _fit_once if once else _fit
+    found = [one(wish[start : start + PORTION], solver, tolerance) for start in range(0, max(1, len(wish)), PORTION)]
     return Fitted(*(torch.cat(parts) for parts in zip(*(vars(part).values() for part in found), strict=True)))
+
+
+def _fit_once(wish: Wish, solver: str, tolerance: float) -> Fitted:
+    frame = Frame.of(wish)
+    book = Book.empty(frame)
+    work = Work(wish, frame, torch.arange(len(wish), device=wish.sign.device))
+    places = first_samples(wish)
+    answer = solved(wish, frame, places, solver)
+    book.raise_least(work, lower_bound(wish, frame, places, answer.weights))
+    book.prove(work, answer.slopes, torch.maximum(frame.floor, tolerance * answer.distance), answer.level)
+    return Fitted(book.slopes, book.height, torch.minimum(book.least, book.height))
 
 
 def _fit(wish: Wish, solver: str, tolerance: float) -> Fitted:

@@ -34,6 +34,8 @@ from tightverify.relax.ranges import Jet, JetRange, Range, jet, jet_range, widen
 from tightverify.values import FUNCTION_ERROR, TINY, UNIT_ROUNDOFF
 
 MOST_ROUNDS = 48
+MOST_PIECES = 100
+"""open ones for each plane, on average"""
 SHARE = 0.02
 NEWTON_STEPS = 3
 
@@ -117,6 +119,11 @@ class Board:
         self.bounds.scatter_reduce_(0, owner, torch.nan_to_num(bounds, nan=torch.inf, neginf=-torch.inf), "amax")
 
 
+def exhausted(bound: Tensor, rounds: int, count: int) -> Tensor:
+    """Pieces that are not worth halving: without a finite bound, in the last round, or when there are far too many."""
+    return ~torch.isfinite(bound) | (rounds == MOST_ROUNDS) | (len(bound) > MOST_PIECES * (count + 1000))
+
+
 def edge_pieces(question: Question, board: Board) -> None:
     """The edges, cut where an operand is 0: there the curves bend over."""
     vertices = question.polygons.vertices
@@ -143,7 +150,7 @@ def edge_pieces(question: Question, board: Board) -> None:
         by_taylor, value, top = along_edges(question, pieces[rest])
         board.offer(owner * (edges + 1) + edge, value, top)
         bound = torch.minimum(bound, by_taylor)
-        done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
+        done = (bound <= board.enough[owner]) | exhausted(bound, last, count)
         board.settle(owner[done], bound[done])
         rest = torch.nonzero(~done).flatten()
         if not len(rest):
@@ -282,7 +289,7 @@ def inner_pieces(question: Question, board: Board) -> None:
         bound, top, value = inside(question, owner, cells)
         within = torch.nonzero(holds(question.polygons.vertices[owner], top)).flatten()
         board.offer(owner[within] * width + width - 1, value[within], top[within])
-        done = (bound <= board.enough[owner]) | (last == MOST_ROUNDS)
+        done = (bound <= board.enough[owner]) | exhausted(bound, last, count)
         board.settle(owner[done], bound[done])
         rest = torch.nonzero(~done).flatten()
         if not len(rest):

@@ -1,0 +1,130 @@
+"""The best mixture of planes for each row: Frank and Wolfe's method on back-substitution.
+
+Any convex combination of planes that hold an operation holds it too, and each row may take its own. For given mixtures a
+walk bounds the row, and its bound is concave in the mixture of each operation. What a little more of plane k would bring is
+its coefficient times the plane's value at the *primal point*: the input that minimises the row, sent forward through the
+network with every operation replaced by the mixed plane that the row's coefficient chose. So the best answer is the plane
+that is tightest at that point; the mixtures move there, all the way at first, by 2 / (step + 2) later (Frank and Wolfe
+1956). Whatever the mixtures are, a walk with them is a proof: the best of all of them counts.
+
+Rounding. A mixture's coefficients are those of planes, rounded a few times per step: within `mixing_error` of the largest
+of them, which the planes have been moved apart for (`linear.padded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.walk import back_substitute, by_row
+from tightverify.graph import Affine, Apply, Graph, Input
+from tightverify.region import Region
+from tightverify.relax.planes import Plane, Planes
+from tightverify.values import gamma
+
+INERTIA = 2.0
+START = 1
+"""Which of the pairs of planes is tried first, where there are so many: the first fitted one."""
+
+
+def mixing_error(steps: int) -> float:
+    """How far a mixture's coefficients may be from a true convex combination, relative to the largest of its planes'."""
+    return gamma(8 * (steps + 1))
+
+
+def mixed(
+    graph: Graph, region: Region, planes: Mapping[int, tuple[Planes, ...]], rows: dict[int, Tensor], steps: int
+) -> Tensor:
+    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for."""
+    last = max(rows)
+    choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
+    suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
+    best: Tensor | None = None
+    for step in range(steps + 1):
+        trail: dict[int, Tensor] = {}
+        bound = back_substitute(graph, region, suit, dict(rows), trail if step < steps else None)
+        best = bound if best is None else torch.maximum(best, bound)
+        if step == steps:
+            break
+        share = INERTIA / (step + INERTIA)
+        for number, operands in pulled(graph, region, suit, trail).items():
+            if number in choices:
+                answer = choices[number].tightest(operands)
+                suit[number] = answer if step == 0 else blended(suit[number], answer, share)
+    assert best is not None
+    return best
+
+
+def pulled(
+    graph: Graph, region: Region, planes: Mapping[int, Planes], trail: dict[int, Tensor]
+) -> dict[int, tuple[Tensor, ...]]:
+    """The operands (B, R, n) of every operation that a walk came by, at its primal point."""
+    everything = next(iter(trail.values())).new_zeros((len(region), *next(iter(trail.values())).shape[1:2], graph.input_size))
+    for number, row in trail.items():
+        node = graph.nodes[number]
+        if isinstance(node, Input):
+            everything[..., node.block] = row
+    point = region.minimiser(everything)
+    values: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, ...]] = {}
+    for number in range(max(trail) + 1):
+        node = graph.nodes[number]
+        match node:
+            case Input():
+                values[number] = point[..., node.block]
+            case Affine():
+                if all(operand.source in values for operand in node.operands):
+                    total: Tensor = node.bias
+                    for term in node.terms:
+                        total = total + term.push(values[term.operand.source][..., term.operand.index])
+                    values[number] = total
+            case Apply():
+                row = trail.get(number)
+                if row is not None:
+                    operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
+                    found[number] = operands
+                    values[number] = at(planes[number], row, operands)
+    return found
+
+
+def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+    """The value of the plane that a coefficient's sign chooses."""
+    low, high = (by_row(side.offset) for side in (pair.lower, pair.upper))
+    for k, operand in enumerate(operands):
+        low = torch.addcmul(low, by_row(pair.lower.slopes[k]), operand)
+        high = torch.addcmul(high, by_row(pair.upper.slopes[k]), operand)
+    return torch.where(row > 0, low, high)
+
+
+def blended(old: Planes, new: Planes, share: float) -> Planes:
+    """A part of the way from one pair to another."""
+
+    def towards(one: Plane, other: Plane) -> Plane:
+        slopes = tuple(torch.lerp(a, b, share) for a, b in zip(one.slopes, other.slopes, strict=True))
+        return Plane(slopes, torch.lerp(one.offset, other.offset, share))
+
+    return Planes(towards(old.lower, new.lower), towards(old.upper, new.upper))
+
+
+class Choice:
+    """An operation's planes side by side, to find the tightest one at a point."""
+
+    def __init__(self, pairs: tuple[Planes, ...]) -> None:
+        self._sides = [
+            torch.stack([torch.stack([*side.slopes, side.offset], dim=-1) for side in sides], dim=-1)
+            for sides in ((pair.lower for pair in pairs), (pair.upper for pair in pairs))
+        ]
+        """two of (B, n, k + 1, K)"""
+
+    def tightest(self, operands: tuple[Tensor, ...]) -> Planes:
+        """The highest lower plane and the lowest upper plane at operands (B, R, n), as planes (B, R, n)."""
+        point = torch.stack([*operands, torch.ones_like(operands[0])], dim=-1).transpose(1, 2)  # (B, n, R, k + 1)
+        sides = []
+        for side, worst in zip(self._sides, (False, True), strict=True):
+            values = point @ side  # (B, n, R, K)
+            chosen = values.argmin(-1) if worst else values.argmax(-1)  # (B, n, R)
+            parts = [torch.gather(part, 2, chosen).transpose(1, 2) for part in side.unbind(2)]
+            sides.append(Plane(tuple(parts[:-1]), parts[-1]))
+        return Planes(sides[0], sides[1])

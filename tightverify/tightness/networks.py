@@ -1,0 +1,216 @@
+"""Relaxations of a whole network compared: the widths that they leave its neurons, and the margins that they prove.
+
+Each is a sweep over the network, as `linear_bounds` is: intervals of all nodes, and lower bounds of rows over them. To
+compare another, name it in `RELAXATIONS`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tightverify.api import AnyModel, answers, as_inputs, as_labels, at_least_one, fitting, load, usable
+from tightverify.bounds.fitted import Fitting, fitted_bounds
+from tightverify.bounds.interval import claim, interval_bounds, rows_over
+from tightverify.bounds.linear import linear_bounds, parts
+from tightverify.errors import UsageError
+from tightverify.graph import Graph
+from tightverify.region import Perturbation, Region
+from tightverify.settings import Settings
+from tightverify.spec import classify_as
+from tightverify.tightness.places import Place, places
+from tightverify.tightness.tables import write_rows
+from tightverify.values import Interval, below
+
+MODEL_FILES = ("widths.csv", "margins.csv")
+
+
+class Sweep(Protocol):
+    """What a relaxation finds on a batch of regions."""
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """By node."""
+
+    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+        """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Interval arithmetic as a sweep."""
+
+    intervals: list[Interval]
+
+    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+        total: Tensor | float = 0.0
+        for number, row in rows.items():
+            total = below(rows_over(row, self.intervals[number]) + total, 0.0)
+        assert isinstance(total, Tensor)
+        return total
+
+
+FITTING = Fitting(directions=Settings().directions, solver=Settings().solver)
+RELAXATIONS: dict[str, Callable[[Graph, Region], Sweep]] = {
+    "interval": lambda graph, region: Boxes(interval_bounds(graph, region)),
+    "linear": linear_bounds,
+    "planes_boxes": lambda graph, region: fitted_bounds(graph, region, replace(FITTING, directions=0)),
+    "planes": lambda graph, region: fitted_bounds(graph, region, FITTING),
+}
+"""`planes_boxes` is `planes` without what polygons bring."""
+BASELINE = "linear"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The bounded neurons of one role at one frame of a layer, over all inputs, by relaxation."""
+
+    layer: int
+    role: str
+    frame: int
+    neurons: int
+    mean: dict[str, float]
+    median_ratio: dict[str, float]
+    """The median over neurons and inputs of the width's ratio to the baseline's; NaN where that is 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelTightness:
+    """What was found of a network over N regions, by relaxation."""
+
+    labels: Tensor
+    places: tuple[Place, ...]
+    widths: dict[str, tuple[Tensor, ...]]
+    """For each place (N, n)."""
+    margins: dict[str, Tensor]
+    """(N,): the worst margin, a proved lower bound of the label's output minus the largest other one."""
+    seconds: dict[str, float]
+    """For all inputs."""
+
+    @property
+    def relaxations(self) -> tuple[str, ...]:
+        return tuple(self.margins)
+
+    @property
+    def baseline(self) -> str:
+        """What ratios are taken to: `linear`, or the first if it is not there."""
+        return BASELINE if BASELINE in self.margins else self.relaxations[0]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A line of plain values for each input and bounded node: the mean and the median of its neurons' widths."""
+        means = {name: [width.mean(1).tolist() for width in widths] for name, widths in self.widths.items()}
+        medians = {name: [width.median(1).values.tolist() for width in widths] for name, widths in self.widths.items()}
+        return [
+            {"input": number}
+            | vars(place)
+            | {f"mean_{name}": means[name][k][number] for name in self.relaxations}
+            | {f"median_{name}": medians[name][k][number] for name in self.relaxations}
+            for number in range(len(self.labels))
+            for k, place in enumerate(self.places)
+        ]
+
+    def margin_rows(self) -> list[dict[str, Any]]:
+        """A line of plain values for each input."""
+        return [
+            {"input": number, "label": label} | {f"margin_{name}": float(self.margins[name][number]) for name in self.margins}
+            for number, label in enumerate(self.labels.tolist())
+        ]
+
+    def by_place(self) -> list[Group]:
+        """Layer by layer, role by role, frame by frame."""
+        groups: dict[tuple[int, str, int], list[int]] = {}
+        first: dict[tuple[int, str], int] = {}
+        for k, place in enumerate(self.places):
+            groups.setdefault((place.layer, place.role, place.frame), []).append(k)
+            first.setdefault((place.layer, place.role), k)
+        order = sorted(groups, key=lambda key: (key[0], first[key[:2]], key[2]))
+        return [self._group(*key, groups[key]) for key in order]
+
+    def _group(self, layer: int, role: str, frame: int, chosen: list[int]) -> Group:
+        widths = {name: torch.cat([several[k] for k in chosen], dim=1) for name, several in self.widths.items()}
+        ratios = {name: width / widths[self.baseline] for name, width in widths.items()}
+        neurons = widths[self.baseline].shape[1]
+        mean = {name: float(width.mean()) for name, width in widths.items()}
+        return Group(layer, role, frame, neurons, mean, {name: float(ratio.median()) for name, ratio in ratios.items()})
+
+    def ratios(self, name: str) -> Tensor:
+        """The ratios of all neurons' widths on all inputs to the baseline's, where these are finite and above 0."""
+        ours, base = (torch.cat([width.flatten() for width in self.widths[one]]) for one in (name, self.baseline))
+        there = (base > 0) & torch.isfinite(base) & torch.isfinite(ours)
+        return ours[there] / base[there]
+
+    def mean_width(self, name: str) -> float:
+        widths = torch.cat([width.flatten() for width in self.widths[name]]) if self.places else torch.zeros(0)
+        return float(widths.mean())
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write widths.csv, margins.csv and pictures; what had these names is replaced."""
+        from tightverify.tightness.pictures import model_pictures  # only what is used: matplotlib starts slowly
+
+        folder = Path(folder)
+        written = [write_rows(folder, MODEL_FILES[0], self.rows())] if self.places else []
+        return [*written, write_rows(folder, MODEL_FILES[1], self.margin_rows()), *model_pictures(self, folder)]
+
+
+def of_model(
+    model: AnyModel,
+    x: Any,
+    region: Perturbation,
+    labels: Any = None,
+    *,
+    relaxations: Sequence[str] | None = None,
+    batch: int = 100,
+    batch_axis: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelTightness:
+    """Sweep the network on the region around every input, once with each relaxation.
+
+    `labels` is (N,), or None for the model's own answers. `progress(done, total)` is called for every input that is done.
+    """
+    x = as_inputs(x)
+    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    x = fitting(loaded, x)
+    chosen = chosen_relaxations(relaxations)
+    y = answers(loaded, x) if labels is None else as_labels(labels, len(x))
+    wanted = classify_as(y, loaded.graph.output_size)
+    graph, regions, wanted = loaded.graph.to(usable(device)), region.around(x).to(device), wanted.to(device)
+    found: dict[str, list[tuple[list[Tensor], Tensor]]] = {name: [] for name in chosen}
+    seconds = dict.fromkeys(chosen, 0.0)
+    done = 0
+    for start in range(0, len(x), at_least_one(batch)):
+        some, rows = regions[start : start + batch], wanted[start : start + batch].rows
+        for part in parts(graph, some, Settings().memory, FITTING.directions):
+            for name in chosen:
+                began = time.monotonic()
+                sweep = RELAXATIONS[name](graph, some[part])
+                margins = sweep.lower({graph.output: rows[part]}).amin(1).cpu()
+                seconds[name] += time.monotonic() - began
+                intervals = claim(graph, list(sweep.intervals))
+                found[name].append(([intervals[node].width.cpu() for node in graph.bounded], margins))
+            for _ in range(len(margins)):
+                done += 1
+                if progress is not None:
+                    progress(done, len(x))
+    widths = {
+        name: tuple(torch.cat(same) for same in zip(*(w for w, _ in several), strict=True)) for name, several in found.items()
+    }
+    joined = {name: torch.cat([margins for _, margins in several]) for name, several in found.items()}
+    return ModelTightness(y, places(loaded.graph), widths, joined, seconds)
+
+
+def chosen_relaxations(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The relaxations asked for, each once; all if none were."""
+    if names is None:
+        return tuple(RELAXATIONS)
+    wrong = [name for name in names if name not in RELAXATIONS]
+    if wrong or not names:
+        given = f"the relaxation {wrong[0]!r} does not exist" if wrong else "no relaxations were given"
+        raise UsageError(f"{given}; choose of {', '.join(RELAXATIONS)}")
+    return tuple(dict.fromkeys(names))
