@@ -66,8 +66,9 @@ def certify(
     device: str = "cpu",
     seed: int = 0,
     restarts: int = 4,
-    directions: int = 4,
+    directions: int | None = None,
     solver: str = "batched",
+    thorough: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
     """Decide for every input whether the model keeps its answer on the region around it.
@@ -77,7 +78,7 @@ def certify(
     input. `progress(done, total)` is called after every batch.
     """
     results: list[Result] = []
-    settings = Settings(method, time_limit, device, seed, restarts, directions=directions, solver=solver)
+    settings = Settings(method, time_limit, device, seed, restarts, directions=directions, solver=solver, thorough=thorough)
     x = as_inputs(x)
     for result in stream(load(model, tuple(x.shape[1:]), batch_axis), x, labels, region, settings, rows, top, batch):
         results.append(result)
@@ -182,7 +183,7 @@ def bounds(
     found: list[list[Interval]] = []
     for start in range(0, len(x), at_least_one(batch)):
         some = regions[start : start + batch]
-        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory, Settings().directions)
+        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory, Fitting().directions)
         for piece in pieces:
             intervals = SWEEPS[method](graph, some[piece])
             found.append(intervals if every_node else [intervals[graph.output]])

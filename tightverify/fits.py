@@ -15,6 +15,8 @@ from tightverify.relax.family import Ground, Sheaf, fitted, tightest
 from tightverify.relax.fit import check_solver
 from tightverify.relax.polygons import Polygons, cross
 
+CONVEX = 1e-13
+"""Rounding that is forgiven to the vertices of a convex polygon, relative to its size."""
 INSIDE = 0.98
 """Points nearer to the border than this share of the way are moved in: on the border itself a plane may stand upright."""
 
@@ -47,10 +49,10 @@ def planes(
     """The tightest planes below and above a function on each box, proved valid on all of it.
 
     `boxes` is N x 4, (x_lower, x_upper, y_lower, y_upper), or N x 2 for a function of one operand. `at` asks for the planes
-    that are tightest at a point of each box, N x 2 (or N x K x 2 for K points), instead of in the mean. `over` gives convex
-    polygons inside the boxes, N x V x 2 vertices counter-clockwise (or `Polygons`): then all is about these. The planes'
-    heights are within `tolerance` of the least possible, relative to the mean distance from the function, as far as rounding
-    allows.
+    that are tightest at a point of each box, N x 2 (or N x K x 2 for K points), instead of in the mean; points on the
+    border are moved in a little, and the gap is about where they are then. `over` gives convex polygons inside the boxes,
+    N x V x 2 vertices counter-clockwise (or `Polygons`): then all is about these. The planes' heights are within `tolerance` of
+    the least possible, relative to the mean distance from the function, as far as rounding allows.
     """
     arity, (first, second) = curves_of(function)
     ends = as_boxes(boxes, arity)
@@ -116,7 +118,7 @@ def as_polygons(over: Any, boxes: Tensor, arity: int) -> Polygons:
     edges = vertices.roll(-1, 1) - vertices
     relative = vertices[:, None] - vertices[:, :, None]
     size = vertices.abs().flatten(1).amax(1)[:, None, None]
-    outside = (cross(edges[:, :, None], relative) < -1e-9 * size * size).flatten(1).any(1)
+    outside = (cross(edges[:, :, None], relative) < -CONVEX * size * size).flatten(1).any(1)
     if bool(outside.any()):
         raise UsageError(f"polygon {int(outside.nonzero()[0])} is not convex, or runs clockwise; wanted {wanted}")
     low, high = vertices.amin(1), vertices.amax(1)
@@ -124,7 +126,8 @@ def as_polygons(over: Any, boxes: Tensor, arity: int) -> Polygons:
     beyond = (low < boxes[:, 0::2] - reach) | (high > boxes[:, 1::2] + reach)
     if bool(beyond.any()):
         raise UsageError(f"polygon {int(beyond.any(1).nonzero()[0])} goes beyond its box")
-    return Polygons(vertices)
+    missing = max(0, 5 - vertices.shape[1])  # four vertices would be taken for the corners of a box
+    return Polygons(torch.cat([vertices, vertices[:, -1:].expand(-1, missing, -1)], dim=1))
 
 
 def as_points(at: Any, polygons: Polygons, arity: int) -> tuple[Tensor, bool]:

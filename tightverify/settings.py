@@ -15,8 +15,9 @@ class Settings:
     """How to run: nothing here changes what a verdict means, only how long one looks for it.
 
     `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
-    `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted, and
-    `solver` what fits them.
+    `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
+    for a method's own choice), and `solver` what fits them. `thorough` sends decided inputs on through all the stages, for
+    those who want bounds rather than verdicts.
     """
 
     method: str = "linear"
@@ -26,15 +27,16 @@ class Settings:
     restarts: int = 4
     attack_steps: int = 40
     memory: int = 2**24
-    directions: int = 4
+    directions: int | None = None
     solver: str = "batched"
+    thorough: bool = False
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
             raise UsageError(f"the time limit is {self.time_limit} seconds; it must be above 0")
         if self.restarts < 0 or self.attack_steps < 0:
             raise UsageError("restarts and attack_steps count something: they cannot be negative")
-        if self.directions < 0 or self.directions % 2 or self.directions > MOST_DIRECTIONS:
+        if self.directions is not None and not (0 <= self.directions <= MOST_DIRECTIONS and self.directions % 2 == 0):
             raise UsageError(f"directions is {self.directions}; it must be an even number from 0 to {MOST_DIRECTIONS}")
         if self.memory < 1:
             raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tightverify.attack import Search, attack
-from tightverify.bounds.fitted import Fitting, fitted_bounds
+from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds, parts
 from tightverify.errors import OutOfTimeError, UsageError
@@ -25,7 +25,7 @@ from tightverify.models.model import Model
 from tightverify.region import Region
 from tightverify.settings import Settings
 from tightverify.spec import Property
-from tightverify.values import below
+from tightverify.values import Interval, below
 
 
 class Verdict(Enum):
@@ -87,9 +87,9 @@ class Problem:
         """The regions and rows on another device; the graph is on the one that it was given on."""
         return replace(self, region=self.region.to(device), wanted=self.wanted.to(device))
 
-    def parts(self, directions: int = 0) -> Iterator[tuple[slice, Problem]]:
-        """The inputs cut into parts that keep to the memory allowed."""
-        for part in parts(self.graph, self.region, self.settings.memory, directions):
+    def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
+        """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
+        for part in parts(self.graph, self.region, self.settings.memory // share, directions):
             yield part, self[part]
 
 
@@ -139,7 +139,7 @@ def linear_stage(problem: Problem, known: Known) -> Known:
 
 def planes_stage(problem: Problem, known: Known) -> Known:
     """The same with the tightest planes over polygons, beside the closed-form ones."""
-    fitting = Fitting(directions=problem.settings.directions, solver=problem.settings.solver)
+    fitting = Fitting(directions=or_else(problem.settings.directions, 2), solver=problem.settings.solver)
     for part, some in problem.parts(fitting.directions):
         try:
             bounds = fitted_bounds(some.graph, some.region, fitting, some.check)
@@ -148,6 +148,57 @@ def planes_stage(problem: Problem, known: Known) -> Known:
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
     return known
+
+
+def or_else(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def efforts(settings: Settings) -> tuple[Effort, ...]:
+    """The rounds of `combine`: the second for what the first leaves open, and so on."""
+    kinds = ("tightest", "edges", "corners")
+
+    def effort(directions: int, steps: int) -> Effort:
+        return Effort(Fitting(kinds, or_else(settings.directions, directions), settings.solver), steps, 20)
+
+    return (effort(4, 2), effort(8, 3), effort(8, 4))
+
+
+MIXTURE_SHARE = 8
+"""A row's mixtures take about so many times the memory of the row itself."""
+LEAST_GAIN = 0.01
+"""A round of `combine` after which no margin of an input has gained more is its last."""
+
+
+def combine_stage(problem: Problem, known: Known) -> Known:
+    """Every bound from its own mixture of planes, in rounds: each starts from the intervals that the last one found."""
+    rounds = efforts(problem.settings)
+    most = max(effort.fitting.directions for effort in rounds)
+    for part, some in problem.parts(most, MIXTURE_SHARE):
+        left = torch.arange(len(some.region), device=some.region.centre.device)
+        margins = known.margins[part].clone()
+        try:
+            intervals = linear_bounds(some.graph, some.region, some.check).intervals
+            for effort in rounds:
+                now = some[left]
+                bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
+                lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
+                lower = torch.nan_to_num(below(lower + now.wanted.offsets, 0.0), nan=-math.inf)
+                gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
+                margins[left] = torch.maximum(margins[left], lower)
+                known = known.with_margins(part, margins)
+                settled = now.wanted.proved(margins[left])
+                going = torch.nonzero((gain > LEAST_GAIN) & (problem.settings.thorough | ~settled)).flatten()
+                left, intervals = left[going], of_inputs(bounds.intervals, going)
+                if not len(left):
+                    break
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+    return known
+
+
+def of_inputs(intervals: list[Interval], chosen: Tensor) -> list[Interval]:
+    return [interval.map(lambda ends: ends[chosen]) for interval in intervals]
 
 
 def attack_stage(problem: Problem, known: Known) -> Known:
@@ -170,6 +221,13 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("linear", linear_stage),
         ("attack", attack_stage),
         ("planes", planes_stage),
+    ),
+    "combine": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+        ("combine", combine_stage),
     ),
 }
 
@@ -199,8 +257,10 @@ class Ledger:
         seconds, stopped = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
         return cls(problem.wanted, known, [""] * count, seconds, stopped)
 
-    def open_inputs(self) -> Tensor:
-        settled = self.wanted.proved(self.known.margins) | self.known.refuted | self.stopped
+    def open_inputs(self, thorough: bool) -> Tensor:
+        settled = self.stopped
+        if not thorough:
+            settled = settled | self.known.refuted | self.wanted.proved(self.known.margins)
         return torch.nonzero(~settled).flatten()
 
     def enter(self, inputs: Tensor, stage: str, found: Known, took: float, limit: float) -> None:
@@ -234,7 +294,7 @@ def decide(problem: Problem) -> Iterator[Ending]:
     limit, device = problem.settings.time_limit, problem.settings.device
     ledger = Ledger.empty(problem)
     for name, stage in stages_of(problem.settings.method):
-        inputs = ledger.open_inputs()
+        inputs = ledger.open_inputs(problem.settings.thorough)
         if not len(inputs):
             break
         began = time.monotonic()

@@ -8,7 +8,7 @@ directions lie evenly between the axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from tightverify.relax.blends import fitted_blend, two_products
 from tightverify.relax.family import Ground, sheaf
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
+from tightverify.values import Interval
 
 MOST = 1e6
 """Operands that may be larger than this, infinite ones among them, keep the closed form alone."""
@@ -29,13 +30,16 @@ MOST = 1e6
 
 @dataclass(frozen=True)
 class Fitting:
-    """How planes are fitted: which kinds of `relax.family`, over how many directions' polygons, by which solver, how near."""
+    """How planes are fitted: which kinds of `relax.family`, over how many directions' polygons, by which solver, how near.
+
+    In a network the last percent of a plane's volume is worth nothing: one program for each (`once`) is enough.
+    """
 
     kinds: tuple[str, ...] = ("tightest",)
-    directions: int = 4
+    directions: int = 2
     solver: str = "batched"
-    tolerance: float = 1e-2
-    once: bool = False
+    tolerance: float = 3e-2
+    once: bool = True
 
     @property
     def relaxation(self) -> Relaxation:
@@ -45,10 +49,30 @@ class Fitting:
         return relax
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How planes are fitted and mixed: `steps` for intermediate bounds, `last_steps` for the rows that are wanted."""
+
+    fitting: Fitting
+    steps: int
+    last_steps: int
+
+
 def fitted_bounds(graph: Graph, region: Region, fitting: Fitting, check: Callable[[], None] = lambda: None) -> LinearBounds:
     """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
     first = linear_bounds(graph, region, check)
     return linear_bounds(graph, region, check, fitting.relaxation, first.intervals)
+
+
+def combined_bounds(
+    graph: Graph,
+    region: Region,
+    effort: Effort,
+    known: Sequence[Interval],
+    check: Callable[[], None] = lambda: None,
+) -> LinearBounds:
+    """A sweep in which every bound is that of its own best mixture of planes."""
+    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps)
 
 
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:

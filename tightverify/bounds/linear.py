@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import enclose, undefined
-from tightverify.bounds.mixtures import mixed, mixing_error
+from tightverify.bounds.mixtures import MOST_STEPS, mixed, mixing_error
 from tightverify.bounds.walk import back_substitute
 from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
@@ -54,14 +54,17 @@ class LinearBounds:
     mixtures: int = 0
     """steps towards the best mixture of planes for each row; 0 for none: then the best of the pairs counts"""
 
-    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+    def lower(self, rows: dict[int, Tensor], steps: int | None = None) -> Tensor:
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
+
+        With mixtures, so many `steps` are taken, at most MOST_STEPS.
 
         Without mixtures, the first pairs of planes of all operations are taken together, then the second ones, and so on, and
         the best bound counts.
         """
         if self.mixtures:
-            return below(mixed(self.graph, self.region, self.planes, rows, self.mixtures), self.allowance(rows))
+            steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
+            return below(mixed(self.graph, self.region, self.planes, rows, steps), self.allowance(rows))
         found = [back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))]
         return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
 
@@ -126,7 +129,7 @@ def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tup
     if not bounds.mixtures:
         return tuple(pair.widen(share * size + TINY) for pair, size in zip(planes, each, strict=True))
     most = torch.stack(each).amax(0)
-    return tuple(pair.widen((share + mixing_error(bounds.mixtures)) * most + TINY) for pair in planes)
+    return tuple(pair.widen((share + mixing_error(MOST_STEPS)) * most + TINY) for pair in planes)
 
 
 def linear_bounds(

@@ -25,6 +25,7 @@ from tightverify.relax.planes import Plane, Planes
 from tightverify.values import gamma
 
 INERTIA = 2.0
+MOST_STEPS = 100
 START = 1
 """Which of the pairs of planes is tried first, where there are so many: the first fitted one."""
 
@@ -41,11 +42,10 @@ def mixed(
     last = max(rows)
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
-    best: Tensor | None = None
+    found: list[Tensor] = []
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
-        bound = back_substitute(graph, region, suit, dict(rows), trail if step < steps else None)
-        best = bound if best is None else torch.maximum(best, bound)
+        found.append(back_substitute(graph, region, suit, dict(rows), trail if step < steps else None))
         if step == steps:
             break
         share = INERTIA / (step + INERTIA)
@@ -53,8 +53,7 @@ def mixed(
             if number in choices:
                 answer = choices[number].tightest(operands)
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
-    assert best is not None
-    return best
+    return torch.stack(found).amax(0)
 
 
 def pulled(
@@ -76,16 +75,15 @@ def pulled(
                 values[number] = point[..., node.block]
             case Affine():
                 if all(operand.source in values for operand in node.operands):
-                    total: Tensor = node.bias
+                    total = node.bias
                     for term in node.terms:
                         total = total + term.push(values[term.operand.source][..., term.operand.index])
                     values[number] = total
             case Apply():
-                row = trail.get(number)
-                if row is not None:
+                if number in trail:
                     operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
                     found[number] = operands
-                    values[number] = at(planes[number], row, operands)
+                    values[number] = at(planes[number], trail[number], operands)
     return found
 
 

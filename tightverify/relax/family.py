@@ -72,7 +72,7 @@ def fitted(ground: Ground, points: Tensor) -> Sheaf:
     gap = torch.stack((found.height - found.least).chunk(2)[::-1], dim=1)
 
     def spread(values: Tensor) -> Tensor:
-        return values[back].view(count, per, -1)
+        return values[back].view(count, per, values.shape[-1])
 
     return Sheaf(-spread(lower), spread(upper), spread(gap))
 

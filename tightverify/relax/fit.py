@@ -35,7 +35,7 @@ from tightverify.errors import UsageError
 from tightverify.relax.curves import Symmetric
 from tightverify.relax.newton import Setting, descend, inverse_of
 from tightverify.relax.offsets import Question, proved_offset, sizes
-from tightverify.relax.polygons import Polygons
+from tightverify.relax.polygons import Polygons, cross
 from tightverify.relax.ranges import jet, jet_range
 from tightverify.values import FUNCTION_ERROR, UNIT_ROUNDOFF
 
@@ -155,6 +155,9 @@ class Frame:
     floor: Tensor
     """(N,): what rounding may cost a proof"""
     size: Tensor
+    centroid: Tensor
+    mean: Tensor
+    """(N,): about the function's mean"""
 
     @staticmethod
     def of(wish: Wish) -> Frame:
@@ -173,7 +176,10 @@ class Frame:
         reach_x, reach_y = 2 * torch.maximum(x1.abs(), x2.abs()), 2 * torch.maximum(y1.abs(), y2.abs())
         size = sizes(f, g, steepest[:, 0], steepest[:, 1], reach_x, reach_y)
         at_point = wish.sign * fp.value * gp.value
-        return Frame(torch.where(half > 0, half, 1.0), at_point, tangent, low, high, 2 * FUNCTION_ERROR * size, size)
+        centroid = wish.polygons.centroids
+        mean = rough_mean(wish, centroid)
+        half = torch.where(half > 0, half, 1.0)
+        return Frame(half, at_point, tangent, low, high, 2 * FUNCTION_ERROR * size, size, centroid, mean)
 
     def __getitem__(self, chosen: Tensor) -> Frame:
         return Frame(*(part[chosen] for part in vars(self).values()))
@@ -251,7 +257,7 @@ def first_samples(wish: Wish) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Programmed:
-    """The programs' slopes, the samples' multipliers, the heights, and the mean distances over the samples."""
+    """The programs' slopes, the samples' multipliers, the heights, and half of about the mean distances."""
 
     slopes: Tensor
     weights: Tensor
@@ -278,8 +284,19 @@ def solved(wish: Wish, frame: Frame, places: Tensor, solver: str) -> Programmed:
     found = programs(rows.cpu().numpy(), target.cpu().numpy(), low.cpu().numpy(), high.cpu().numpy(), solver)
     plane, weights = (torch.from_numpy(part).to(steps) for part in found)
     slopes = torch.minimum(torch.maximum(frame.tangent + plane[:, :2] * unit, frame.low), frame.high)
-    distances = plane[:, 2:] + (plane[:, None, :2] * steps).sum(-1) - target
-    return Programmed(slopes, weights, frame.at_point + plane[:, 2] * scale, distances.mean(1).clamp(min=0) * scale)
+    level = frame.at_point + plane[:, 2] * scale
+    over_centre = level + (slopes * (frame.centroid - wish.points)).sum(-1)
+    return Programmed(slopes, weights, level, ((over_centre - frame.mean) / 2).clamp(min=0))
+
+
+def rough_mean(wish: Wish, centroids: Tensor) -> Tensor:
+    """(N,): the function's mean over the polygons, exact for quadratic ones: the edges' middles of the triangles to them."""
+    corners, centre = wish.polygons.vertices, centroids[:, None]
+    after = corners.roll(-1, 1)
+    inner, outer = wish.value((corners + centre) / 2), wish.value((corners + after) / 2)
+    areas = cross(corners - centre, after - centre).clamp(min=0)
+    areas = torch.where(areas.sum(1, keepdim=True) > 0, areas, 1.0)
+    return (areas * (inner + inner.roll(-1, 1) + outer)).sum(1) / (3 * areas.sum(1))
 
 
 def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:

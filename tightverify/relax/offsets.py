@@ -320,14 +320,18 @@ def holds(vertices: Tensor, points: Tensor) -> Tensor:
 
 
 def beyond(vertices: Tensor, cells: Tensor) -> Tensor:
-    """Whether cells are surely outside their polygons: beyond one of the edges as a whole."""
+    """Whether cells are surely outside their polygons: beyond one of the edges as a whole.
+
+    Rounding may have turned a very short edge about: only edges that have all vertices on their inner side count.
+    """
     edges = vertices.roll(-1, 1) - vertices
+    whole = (cross(edges[:, :, None], vertices[:, None] - vertices[:, :, None]) >= 0).all(2)
     x1, x2, y1, y2 = (part[:, None] - vertices[..., k] for part, k in zip(cells.unbind(1), (0, 0, 1, 1), strict=True))
     ex, ey = edges.unbind(-1)
     most = torch.maximum(ex * y1, ex * y2) - torch.minimum(ey * x1, ey * x2)
     reach = torch.maximum(vertices.abs().amax(1), cells.abs().view(-1, 2, 2).amax(2))[:, None]
     margin = 64 * UNIT_ROUNDOFF * (ex.abs() + ey.abs() + reach.sum(-1)) * reach.sum(-1) + TINY
-    return (most < -margin).any(1)
+    return ((most < -margin) & whole).any(1)
 
 
 def cell_ranges(question: Question, cells: Tensor) -> tuple[JetRange, JetRange, Range]:

@@ -56,7 +56,7 @@ class Boxes:
         return total
 
 
-FITTING = Fitting(directions=Settings().directions, solver=Settings().solver)
+FITTING = Fitting(directions=Fitting().directions, solver=Settings().solver)
 RELAXATIONS: dict[str, Callable[[Graph, Region], Sweep]] = {
     "interval": lambda graph, region: Boxes(interval_bounds(graph, region)),
     "linear": linear_bounds,
