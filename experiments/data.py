@@ -64,8 +64,14 @@ def prover_lstm(name: str) -> FrameLSTM:
     return module
 
 
-def correctly_classified(module: FrameLSTM, images: Tensor, labels: Tensor, count: int) -> Tensor:
-    """The positions of the first `count` images that the model classifies as labelled."""
+def correctly_classified(module: FrameLSTM, images: Tensor, labels: Tensor, count: int, order: Tensor | None = None) -> Tensor:
+    """The positions of the first `count` images that the model classifies as labelled, in the test set's or another order."""
     with torch.no_grad():
         right = module(module.cut(images)).argmax(1) == labels
-    return torch.nonzero(right).flatten()[:count]
+    order = torch.arange(len(images)) if order is None else order
+    return order[right[order]][:count]
+
+
+def prover_order() -> Tensor:
+    """The order in which PROVER goes through the 10,000 test images."""
+    return torch.randperm(10_000, generator=torch.Generator().manual_seed(1000))

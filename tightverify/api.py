@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify.bounds.fitted import Fitting, fitted_bounds
+from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.errors import InputError, UsageError
@@ -24,7 +24,17 @@ from tightverify.relax.fit import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
 from tightverify.values import Interval
-from tightverify.verify import Problem, Result, decide, misclassified, stages_of
+from tightverify.verify import (
+    MIXTURE_SHARE,
+    Problem,
+    Result,
+    Watch,
+    decide,
+    efforts,
+    misclassified,
+    stages_of,
+    unwatched,
+)
 
 AnyModel = torch.nn.Module | str | Path | Model
 Rows = tuple[Any, Any] | None
@@ -68,19 +78,28 @@ def certify(
     restarts: int = 4,
     directions: int | None = None,
     solver: str = "batched",
+    rounds: int = 2,
     thorough: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    watch: Watch = unwatched,
 ) -> list[Result]:
     """Decide for every input whether the model keeps its answer on the region around it.
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `progress(done, total)` is called after every batch.
+    input. `directions`, `solver`, `rounds` and `thorough` are as in `Settings`. `progress(done, total)` is called after every batch.
+
+    `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
+    `verify.Step`: stage, round, which inputs, the margins known of them by now, which of them are open, and the seconds that
+    each has used. Misclassified inputs have no steps, decided ones none after that (unless `thorough`).
     """
     results: list[Result] = []
-    settings = Settings(method, time_limit, device, seed, restarts, directions=directions, solver=solver, thorough=thorough)
+    settings = Settings(
+        method, time_limit, device, seed, restarts, directions=directions, solver=solver, rounds=rounds, thorough=thorough
+    )
     x = as_inputs(x)
-    for result in stream(load(model, tuple(x.shape[1:]), batch_axis), x, labels, region, settings, rows, top, batch):
+    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    for result in stream(loaded, x, labels, region, settings, rows, top, batch, watch):
         results.append(result)
         if progress is not None and (len(results) % batch == 0 or len(results) == len(x)):
             progress(len(results), len(x))
@@ -96,8 +115,12 @@ def stream(
     rows: Rows = None,
     top: int = 1,
     batch: int = 100,
+    watch: Watch = unwatched,
 ) -> Iterator[Result]:
-    """The results one after the other, as batches are finished; everything is checked before the first."""
+    """The results one after the other, as batches are finished; everything is checked before the first.
+
+    `watch` is told every step of the way, as in `certify`.
+    """
     stages_of(settings.method)
     check_solver(settings.solver)
     x = fitting(model, as_inputs(x))
@@ -107,10 +130,14 @@ def stream(
     regions = region.around(x)
     if rows is not None:
         stated = linear_property(rows[0], rows[1], len(x), classes)
-        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch)
+        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch)
     chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
-    return _batches(model, graph, x, regions, settings, chosen, lambda part: classify_as(chosen[part], classes, top), batch)
+
+    def wanted_of(part: slice) -> Property:
+        return classify_as(chosen[part], classes, top)
+
+    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch)
 
 
 def _batches(
@@ -122,6 +149,7 @@ def _batches(
     labels: Tensor | None,
     wanted_of: Callable[[slice], Property],
     batch: int,
+    watch: Watch,
 ) -> Iterator[Result]:
     """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
     for start in range(0, len(x), batch):
@@ -130,7 +158,7 @@ def _batches(
         right = torch.ones(part.stop - start, dtype=torch.bool)
         if labels is not None:
             right = ~wanted.broken(wanted.margins(run_original(model, x[part])))
-        problem = Problem(model, graph, regions[part], wanted, settings)
+        problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), watch)
         decided = iter(decide(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
@@ -180,10 +208,11 @@ def bounds(
     if method not in SWEEPS:
         raise UsageError(f"the method {method!r} does not exist for bounds; choose one of {', '.join(SWEEPS)}")
     graph, regions = loaded.graph.to(usable(device)), region.around(x).to(device)
+    directions, share = MEMORY_OF.get(method, (Fitting().directions, 1))
     found: list[list[Interval]] = []
     for start in range(0, len(x), at_least_one(batch)):
         some = regions[start : start + batch]
-        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory, Fitting().directions)
+        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory // share, directions)
         for piece in pieces:
             intervals = SWEEPS[method](graph, some[piece])
             found.append(intervals if every_node else [intervals[graph.output]])
@@ -202,10 +231,21 @@ def swept(bounds: LinearBounds) -> list[Interval]:
     return intervals
 
 
+FIRST = efforts(Settings())[0]
+"""What `bounds` takes of `combine`: its first round."""
+
+
+def combined(graph: Graph, region: Region) -> list[Interval]:
+    return swept(combined_bounds(graph, region, FIRST, linear_bounds(graph, region).intervals))
+
+
+MEMORY_OF = {"combine": (FIRST.fitting.directions, MIXTURE_SHARE)}
+"""The directions that a method bounds too, and how many times the memory of a row it takes, where that is more than usual."""
 SWEEPS: dict[str, Callable[[Graph, Region], list[Interval]]] = {
     "interval": interval_bounds,
     "linear": lambda graph, region: swept(linear_bounds(graph, region)),
     "planes": lambda graph, region: swept(fitted_bounds(graph, region, Fitting())),
+    "combine": combined,
 }
 """How `bounds` finds every node's interval, by method."""
 

@@ -121,15 +121,15 @@ WORK = (
     click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
 )
 QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
-COMMON = (
+ON_INPUTS = (
     click.argument("model", type=FILE, metavar="MODEL.onnx"),
     click.argument("inputs", type=FILE, metavar="INPUTS.npz"),
     click.option("--eps", type=float, required=True, help=EPS_HELP),
     *REGION,
-    click.option("--method", default="linear", show_default=True, help="How to bound: interval or linear."),
-    *WORK,
+)
+INTO_FILE = (
     click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
-    click.option("--force", is_flag=True, help="Replace the file of --out if it exists."),
+    click.option("--force", is_flag=True, help="Replace files that exist."),
     QUIET,
 )
 
@@ -145,8 +145,10 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-common = options(*COMMON)
-"""The arguments and options that `certify` and `bounds` share."""
+def common(methods: str) -> Callable[[Command], Command]:
+    """The arguments and options that `certify` and `bounds` share; their methods differ."""
+    method = click.option("--method", default="linear", show_default=True, help=f"How to bound: {methods}.")
+    return options(*ON_INPUTS, method, *WORK, *INTO_FILE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -162,12 +164,17 @@ def commands() -> None:
 
 
 @commands.command()
-@common
+@common("interval, linear, planes or combine")
 @click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
 @click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
 @click.option("--time-limit", type=float, default=float("inf"), help="Seconds per input; no limit if not given.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the search's random starts.")
 @click.option("--restarts", type=click.IntRange(min=0), default=4, show_default=True, help="Starts of the search; 0 for none.")
+@click.option("--directions", type=int, help="How many sums of a gate's operands to bound too: even, 0 to 16; by method.")
+@click.option("--solver", default="batched", show_default=True, help="What fits planes: batched, highs, gurobi, ...")
+@click.option("--rounds", type=click.IntRange(1, 3), default=2, show_default=True, help="Of combine, at most.")
+@click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
+@click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
     model: Path,
     inputs: Path,
@@ -182,6 +189,11 @@ def certify(
     threads: int | None,
     seed: int,
     restarts: int,
+    directions: int | None,
+    solver: str,
+    rounds: int,
+    thorough: bool,
+    trace: Path | None,
     out: Path | None,
     force: bool,
     quiet: bool,
@@ -189,15 +201,26 @@ def certify(
 ) -> None:
     """Decide for every input whether the model keeps its answer on the ball around it."""
 
-    from tightverify.runs import Run, correct, read, refuse_existing
+    from tightverify.runs import Run, correct, read, refuse_existing, refuse_trace
     from tightverify.settings import Settings
     from tightverify.verify import stages_of
 
-    settings = Settings(method=method, time_limit=time_limit, device=device, seed=seed, restarts=restarts)
+    settings = Settings(
+        method=method,
+        time_limit=time_limit,
+        device=device,
+        seed=seed,
+        restarts=restarts,
+        directions=directions,
+        solver=solver,
+        rounds=rounds,
+        thorough=thorough,
+    )
     stages_of(method)
     use_threads(threads)
     ball = ball_of(**region)
     refuse_existing(out, force, model, inputs)
+    refuse_trace(trace, out, force, model, inputs)
     given = read(model, inputs, batch_axis, top)
     most = len(given) if limit is None else limit
     chosen, skipped = correct(given, top, most, batch) if skip_wrong else (given[:most], 0)
@@ -206,11 +229,11 @@ def certify(
         notes.append(f"{inputs} has no y: the model's own answers are the labels")
     if skipped:
         notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
-    Run(chosen, str(model), ball, settings, top, batch, out, force, quiet, tuple(notes)).show()
+    Run(chosen, str(model), ball, settings, top, batch, out, force, quiet, tuple(notes), trace).show()
 
 
 @commands.command()
-@common
+@common("interval, linear, planes or combine (its first round)")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")
 def bounds(
     model: Path,

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 PIPE_WIDTH = 140
 """The width of tables where stdout is no terminal."""
@@ -26,35 +28,59 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+@dataclass(frozen=True)
+class Bar:
+    """How far a run is: called for every input that is done; `note` says in a few words what goes on meanwhile."""
+
+    advance: Callable[[], None]
+    note: Callable[[str], None]
+
+    def __call__(self) -> None:
+        self.advance()
+
+
+class NotedProgress(Progress):
+    """A bar, and what goes on meanwhile in a line of its own."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(task.fields["note"], style="dim") for task in self.tasks if task.fields["note"])
+
+
 @contextmanager
-def progress(what: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+def progress(what: str, total: int, quiet: bool) -> Iterator[Bar]:
     """A bar on stderr, advanced by one with every call; where stderr is no terminal, a line every now and then."""
     console = Console(stderr=True)
     if quiet:
-        yield lambda: None
+        yield Bar(lambda: None, lambda _words: None)
         return
     if not console.is_terminal:
-        with _lines(what, total) as advance:
-            yield advance
+        with _lines(what, total) as bar:
+            yield bar
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, redirect_stdout=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    with NotedProgress(*columns, console=console, redirect_stdout=False) as drawn:
+        task = drawn.add_task(what, total=total, note="")
+        yield Bar(lambda: drawn.advance(task), lambda words: drawn.update(task, note=words))
+        drawn.update(task, note="")
 
 
 @contextmanager
-def _lines(what: str, total: int) -> Iterator[Callable[[], None]]:
+def _lines(what: str, total: int) -> Iterator[Bar]:
     done, last = 0, time.monotonic()
 
-    def advance() -> None:
-        nonlocal done, last
-        done += 1
+    def note(words: str) -> None:
+        nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES and done < total:
-            say(f"{what}: {done} of {total}")
+            say(f"{what}: {done} of {total}{words and '; '}{words}")
             last = time.monotonic()
 
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        note("")
+
     try:
-        yield advance
+        yield Bar(advance, note)
     finally:
         say(f"{what}: {done} of {total}")

@@ -1,5 +1,7 @@
 """What a run leaves behind: a record per input, as JSON lines, as a table, as one line of summary, and as a picture.
 
+A trace is the way there: what was known of each input after each step, as JSON lines and as a picture.
+
 A record says everything about one input in plain Python values, so that it can be written, read back and drawn without
 the network.
 """
@@ -10,12 +12,12 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +25,11 @@ from rich.text import Text
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Apply
 from tightverify.models.model import AGREEMENT, Model
-from tightverify.verify import Result, Verdict
+from tightverify.verify import Result, Step, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLES = {
     Verdict.ROBUST: "bold green",
@@ -35,6 +41,8 @@ STYLES = {
 FLOATING = (1, 10, 11, 16)
 """ONNX's numbers for float32, float16, float64 and bfloat16."""
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+MOST_LINES = 20
+"""So many inputs are drawn in the picture of a trace."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,40 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
     return records
 
 
+@dataclass(frozen=True)
+class TracePoint:
+    """What was known of one input after one step of a run; see `verify.Step`. Numbers that are not finite are None."""
+
+    index: int
+    stage: str
+    round: int
+    seconds: float
+    open: bool
+    margin: float | None
+    margins: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, step: Step, numbers: Sequence[int]) -> Iterator[TracePoint]:
+        """One for each of the step's inputs; `numbers` are the names of all inputs."""
+        each = zip(step.inputs.tolist(), step.open.tolist(), step.worst.tolist(), step.margins.tolist(), strict=True)
+        for number, still_open, worst, margins in each:
+            found = tuple(finite(margin) for margin in margins)
+            yield cls(numbers[number], step.stage, step.round, step.seconds, still_open, finite(worst), found)
+
+
+def read_trace(path: str | os.PathLike[str]) -> list[TracePoint]:
+    """The lines of a file that `certify --trace` wrote."""
+    points = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            points.append(TracePoint(**{**values, "margins": tuple(values["margins"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            wanted = ", ".join(sorted(field.name for field in fields(TracePoint)))
+            raise InputError(f"line {number} of {path} is not a step of a run; wanted a JSON object with {wanted}") from error
+    return points
+
+
 def description(model: Model, path: Path) -> dict[str, Any]:
     """What an imported ONNX model is made of, in plain values."""
     import onnx
@@ -206,13 +248,7 @@ def shares(records: Iterable[Record], verdict: Verdict) -> dict[str, list[tuple[
 
 def picture(records: Sequence[Record], path: Path, title: str) -> None:
     """A PNG of the certified share against eps, and of the share with a counterexample: one colour per model."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = canvas()
     certified, broken = shares(records, Verdict.ROBUST), shares(records, Verdict.COUNTEREXAMPLE)
     for number, model in enumerate(certified):
         colour = COLOURS[number % len(COLOURS)]
@@ -221,6 +257,59 @@ def picture(records: Sequence[Record], path: Path, title: str) -> None:
     axes.set(xlabel="eps", ylabel="share of the inputs, %", title=title, ylim=(-3, 103))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    save(figure, path)
+
+
+def trace_picture(trace: str | os.PathLike[str], path: Path) -> None:
+    """A PNG of the deciding margin against the seconds of each input, the first ones of a trace: one colour per stage."""
+    lines: dict[int, list[TracePoint]] = {}
+    for point in read_trace(trace):
+        lines.setdefault(point.index, []).append(point)
+    colours: dict[str, str] = {}
+    figure, axes = canvas()
+    for index, points in sorted(lines.items())[:MOST_LINES]:
+        for point in points:
+            colours.setdefault(point.stage, COLOURS[len(colours) % len(COLOURS)])
+        _trace_line(axes, index, [point for point in points if point.margin is not None], colours)
+    for stage, colour in colours.items():
+        axes.plot([], [], "o-", color=colour, markersize=4, label=stage)
+    axes.plot([], [], "kx", label="counterexample")
+    axes.axhline(0, color="black", linewidth=0.8, linestyle="--")
+    named = f"the first {MOST_LINES} of {len(lines)} inputs" if len(lines) > MOST_LINES else f"{len(lines)} inputs"
+    axes.set(xlabel="seconds of the input", ylabel="worst margin proved", title=f"{Path(trace).name}: {named}")
+    if axes.texts:  # an input was drawn: no time is 0
+        axes.set_xscale("log")
+    axes.set_yscale("asinh", linear_width=0.5)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    figure.legend(fontsize="small", loc="outside right upper")
+    save(figure, path)
+
+
+def _trace_line(axes: Axes, index: int, points: Sequence[TracePoint], colours: dict[str, str]) -> None:
+    """One input's steps, each joined to the one before in its own stage's colour, and the input's number at the end."""
+    places = [(point.seconds, point.margin) for point in points if point.margin is not None]
+    for k, (place, point) in enumerate(zip(places, points, strict=True)):
+        times, margins = zip(places[max(0, k - 1)], place, strict=True)
+        axes.plot(times, margins, "o-", color=colours[point.stage], linewidth=1.0, markersize=3, markevery=[-1])
+    if points:
+        if not points[-1].open and places[-1][1] <= 0:
+            axes.plot(*places[-1], "kx")
+        axes.annotate(str(index), places[-1], (4, 0), textcoords="offset points", fontsize="x-small", va="center")
+
+
+def canvas() -> tuple[Figure, Axes]:
+    """An empty picture, and what to draw in."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path)
     except OSError as error:

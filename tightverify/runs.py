@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from tightverify.errors import UsageError
 from tightverify.files import read_inputs
 from tightverify.models.model import Model
 from tightverify.region import LpBall
-from tightverify.report import JsonLines, Record, finite, summary, table
+from tightverify.report import JsonLines, Record, TracePoint, duration, finite, summary, table, trace_picture
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.values import Interval
+from tightverify.verify import Step, Watch, unwatched
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,35 @@ def correct(inputs: Inputs, top: int, limit: int, batch: int) -> tuple[Inputs, i
     return inputs[chosen], seen - len(chosen)
 
 
+Write = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What is still open in the batch at work, in words for people who wait."""
+
+    limit: float
+    margins: dict[int, float] = field(default_factory=dict)
+
+    def after(self, step: Step) -> str:
+        """The stage, how many inputs are open, between what their margins lie, and the time that there is left."""
+        for number, worst, still_open in zip(step.inputs.tolist(), step.worst.tolist(), step.open.tolist(), strict=True):
+            self.margins.pop(number, None)
+            if still_open:
+                self.margins[number] = worst
+        words = f"{step.stage} round {step.round}" if step.round else step.stage
+        words += f", {len(self.margins)} open"
+        if self.margins:
+            words += f", margins {min(self.margins.values()):+.3f} to {max(self.margins.values()):+.3f}"
+        left = max(0.0, self.limit - step.seconds)
+        return words if math.isinf(left) else f"{words}, {duration(left)} left per input"
+
+
+def all_told(watches: Sequence[Watch], step: Step) -> None:
+    for watch in watches:
+        watch(step)
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What to certify, what to call it, where its records go, and what people should know about it."""
@@ -85,39 +116,62 @@ class Run:
     force: bool = False
     quiet: bool = False
     notes: tuple[str, ...] = ()
+    trace: Path | None = None
 
-    def records(self) -> Iterator[Record]:
+    def records(self, watch: Watch = unwatched) -> Iterator[Record]:
         """One record after the other; everything is checked before this returns."""
         inputs = self.inputs
         if not len(inputs):
             return iter(())
-        results = stream(inputs.model, inputs.x, inputs.y, self.ball, self.settings, None, self.top, self.batch)
+        results = stream(inputs.model, inputs.x, inputs.y, self.ball, self.settings, None, self.top, self.batch, watch)
         numbered = (replace(result, index=int(inputs.numbers[result.index])) for result in results)
         return (Record.of(result, self.name, self.ball.eps, self.ball.norm, self.settings.method) for result in numbered)
 
     def show(self) -> list[Record]:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
         done: list[Record] = []
-        records = self.records()
-        with sink(self.out, self.force) as write:
+        watches: list[Watch] = []
+        records = self.records(lambda step: all_told(watches, step))
+        with sink(self.trace, self.force) as write_step, sink(self.out, self.force) as write:
+            watches.append(self._tracing(write_step))
             for note in () if self.quiet else self.notes:
                 say(f"note: {note}")
             try:
-                self._gather(records, done, write)
+                self._gather(records, done, write, watches)
             except KeyboardInterrupt:
                 where = "above" if self.out is None else f"above and in {self.out}"
                 say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
+                self._draw()
                 raise
+        self._draw()
         return done
 
-    def _gather(self, records: Iterator[Record], done: list[Record], write: Callable[[dict[str, Any]], None]) -> None:
-        began = time.monotonic()
+    def _tracing(self, write: Write) -> Watch:
+        numbers = self.inputs.numbers.tolist()
+
+        def trace(step: Step) -> None:
+            for point in TracePoint.of(step, numbers):
+                write(asdict(point))
+
+        return unwatched if self.trace is None else trace
+
+    def _draw(self) -> None:
+        if self.trace is not None:
+            drawn = picture_of(self.trace)
+            trace_picture(self.trace, drawn)
+            if not self.quiet:
+                say(f"every step: {self.trace}, drawn in {drawn}")
+
+    def _gather(self, records: Iterator[Record], done: list[Record], write: Write, watches: list[Watch]) -> None:
+        began, outlook = time.monotonic(), Outlook(self.settings.time_limit)
         try:
-            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.quiet) as advance:
+            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.quiet) as bar:
+                watches.append(lambda step: bar.note(outlook.after(step)))
                 for record in records:
                     write(asdict(record))
                     done.append(record)
-                    advance()
+                    outlook.margins.clear()  # records come when their batch is done
+                    bar.advance()
         finally:
             console = output()
             console.print(table(done))
@@ -155,7 +209,7 @@ class Bounding:
 
 
 @contextmanager
-def sink(path: Path | None, force: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+def sink(path: Path | None, force: bool) -> Iterator[Write]:
     """Where records go: a new file of JSON lines, or nowhere."""
     if path is None:
         yield nowhere
@@ -168,11 +222,30 @@ def nowhere(values: dict[str, Any]) -> None:
     """Keeps nothing."""
 
 
-def refuse_existing(path: Path | None, force: bool, *read: Path) -> None:
+def picture_of(trace: Path) -> Path:
+    """Where the picture of a trace goes."""
+    return trace.parent / f"{trace.stem}.png"
+
+
+def refuse_trace(trace: Path | None, out: Path | None, force: bool, *read: Path) -> None:
+    """Say at once that a file is in the way of the trace or its picture."""
+    if trace is None:
+        return
+    named = [path.absolute() for path in (trace, picture_of(trace), out) if path is not None]
+    if len(set(named)) < len(named):
+        raise UsageError(
+            f"--trace {trace} writes {trace.name} and the picture {picture_of(trace).name}, and these and --out must be "
+            "different files; give another name, such as trace.jsonl"
+        )
+    for path in (trace, picture_of(trace)):
+        refuse_existing(path, force, *read, option="--trace")
+
+
+def refuse_existing(path: Path | None, force: bool, *read: Path, option: str = "--out") -> None:
     """Say at once, not after hours, that a file is in the way of the results; what is read is never replaced."""
     if path is None or not path.exists():
         return
     if not force:
-        raise UsageError(f"{path} exists already; give another name to --out, or --force to replace it")
+        raise UsageError(f"{path} exists already; give another name to {option}, or --force to replace it")
     if any(other.exists() and path.samefile(other) for other in read):
-        raise UsageError(f"{path} is to be read and cannot be written as well; give another name to --out")
+        raise UsageError(f"{path} is to be read and cannot be written as well; give another name to {option}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tightverify.errors import UsageError
 
 MOST_DIRECTIONS = 16
+MOST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Settings:
 
     `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
     `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
-    for a method's own choice), and `solver` what fits them. `thorough` sends decided inputs on through all the stages, for
-    those who want bounds rather than verdicts.
+    for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
+    `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
     """
 
     method: str = "linear"
@@ -30,6 +31,7 @@ class Settings:
     directions: int | None = None
     solver: str = "batched"
     thorough: bool = False
+    rounds: int = 2
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
@@ -38,5 +40,7 @@ class Settings:
             raise UsageError("restarts and attack_steps count something: they cannot be negative")
         if self.directions is not None and not (0 <= self.directions <= MOST_DIRECTIONS and self.directions % 2 == 0):
             raise UsageError(f"directions is {self.directions}; it must be an even number from 0 to {MOST_DIRECTIONS}")
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise UsageError(f"rounds is {self.rounds}; it must be from 1 to {MOST_ROUNDS}")
         if self.memory < 1:
             raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")

@@ -70,22 +70,65 @@ def misclassified(rows: int) -> Ending:
 
 
 @dataclass(frozen=True, eq=False)
+class Step:
+    """What was known of some inputs at one moment of a run: after a stage, a round of it, or a part of its inputs.
+
+    `round` counts from 1 in a stage that works in rounds, and is 0 otherwise. `inputs` (n,) are numbered as they were given;
+    `margins` (n, R) are their proved lower bounds of all rows, `worst` (n,) the ones that decide, and `open` (n,) says which
+    are neither proved nor refuted. `seconds` is each input's share, so far, of the time of its batch.
+    """
+
+    stage: str
+    round: int
+    inputs: Tensor
+    margins: Tensor
+    worst: Tensor
+    open: Tensor
+    seconds: float
+
+
+Watch = Callable[[Step], None]
+
+
+def unwatched(_step: Step) -> None:
+    """Looks away."""
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """What is asked of a batch of inputs: every stage reads it, none changes it."""
+    """What is asked of a batch of inputs: every stage reads it, none changes it.
+
+    `numbers` are the inputs' places among those given. `watch` is told every step; `stage` and `clock` say of what and when.
+    """
 
     model: Model
     graph: Graph
     region: Region
     wanted: Property
     settings: Settings
+    numbers: Tensor
+    watch: Watch = unwatched
+    stage: str = ""
+    clock: Callable[[], float] = lambda: 0.0
     check: Callable[[], None] = lambda: None
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
-        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs])
+        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=self.numbers[inputs])
 
     def to(self, device: str) -> Problem:
         """The regions and rows on another device; the graph is on the one that it was given on."""
-        return replace(self, region=self.region.to(device), wanted=self.wanted.to(device))
+        region, wanted, numbers = self.region.to(device), self.wanted.to(device), self.numbers.to(device)
+        return replace(self, region=region, wanted=wanted, numbers=numbers)
+
+    def report(self, known: Known, round: int = 0) -> None:
+        """Tell the watch what is known of these inputs now; what a stage does not tell is told when it ends."""
+        self.watch(self.step(known, round))
+
+    def step(self, known: Known, round: int = 0) -> Step:
+        undecided = ~(self.wanted.proved(known.margins) | known.refuted)
+        found = (self.numbers, known.margins, self.wanted.worst(known.margins), undecided)
+        numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
+        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock())
 
     def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
@@ -102,7 +145,7 @@ class Known:
     points: Tensor
     stopped: bool = False
 
-    def __getitem__(self, inputs: Tensor) -> Known:
+    def __getitem__(self, inputs: slice | Tensor) -> Known:
         return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped)
 
     def to(self, device: str) -> Known:
@@ -134,6 +177,7 @@ def linear_stage(problem: Problem, known: Known) -> Known:
             return replace(known, stopped=True)
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        some.report(known[part])
     return known
 
 
@@ -147,6 +191,7 @@ def planes_stage(problem: Problem, known: Known) -> Known:
             return replace(known, stopped=True)
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        some.report(known[part])
     return known
 
 
@@ -156,12 +201,12 @@ def or_else(value: int | None, default: int) -> int:
 
 def efforts(settings: Settings) -> tuple[Effort, ...]:
     """The rounds of `combine`: the second for what the first leaves open, and so on."""
-    kinds = ("tightest", "edges", "corners")
+    kinds = "tightest", "edges", "corners"
 
-    def effort(directions: int, steps: int) -> Effort:
-        return Effort(Fitting(kinds, or_else(settings.directions, directions), settings.solver), steps, 20)
+    def effort(directions: int, steps: int, *more: str) -> Effort:
+        return Effort(Fitting((*kinds, *more), or_else(settings.directions, directions), settings.solver), steps, 20)
 
-    return (effort(4, 2), effort(8, 3), effort(8, 4))
+    return (effort(4, 2), effort(8, 3), effort(16, 4, "ring"))[: settings.rounds]
 
 
 MIXTURE_SHARE = 8
@@ -179,7 +224,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
         margins = known.margins[part].clone()
         try:
             intervals = linear_bounds(some.graph, some.region, some.check).intervals
-            for effort in rounds:
+            for number, effort in enumerate(rounds, start=1):
                 now = some[left]
                 bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
@@ -187,6 +232,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
                 gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
                 margins[left] = torch.maximum(margins[left], lower)
                 known = known.with_margins(part, margins)
+                now.report(known[part][left], number)
                 settled = now.wanted.proved(margins[left])
                 going = torch.nonzero((gain > LEAST_GAIN) & (problem.settings.thorough | ~settled)).flatten()
                 left, intervals = left[going], of_inputs(bounds.intervals, going)
@@ -298,11 +344,39 @@ def decide(problem: Problem) -> Iterator[Ending]:
         if not len(inputs):
             break
         began = time.monotonic()
-        left = (limit - float(ledger.seconds[inputs].max())) * len(inputs)
-        some = replace(problem[inputs].to(device), check=stopwatch(began + left))
-        found = stage(some, ledger.known[inputs].to(device)).to("cpu")
+        used = float(ledger.seconds[inputs].max())
+        check, clock = stopwatch(began + (limit - used) * len(inputs)), shared_clock(began, used, len(inputs))
+        told: Told = {}
+        some = replace(problem[inputs], stage=name, clock=clock, check=check, watch=noting(problem.watch, told))
+        found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
+        rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
+        if rest:
+            some[torch.tensor(rest)].report(found[torch.tensor(rest)])
         ledger.enter(inputs, name, found, time.monotonic() - began, limit)
     return ledger.endings(problem.graph.input_shape)
+
+
+Told = dict[int, tuple[list[float], bool]]
+"""What was last said of each input: its margins, and whether it is open."""
+
+
+def in_short(step: Step) -> Told:
+    return dict(zip(step.inputs.tolist(), zip(step.margins.tolist(), step.open.tolist(), strict=True), strict=True))
+
+
+def noting(watch: Watch, told: Told) -> Watch:
+    """The same watch, and a note of what it was told."""
+
+    def note(step: Step) -> None:
+        told.update(in_short(step))
+        watch(step)
+
+    return note
+
+
+def shared_clock(began: float, used: float, inputs: int) -> Callable[[], float]:
+    """The seconds of each of some inputs, which had used so many before and share the time from now on."""
+    return lambda: used + (time.monotonic() - began) / inputs
 
 
 def stopwatch(deadline: float) -> Callable[[], None]:

@@ -128,7 +128,7 @@ def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int
     """What is left of the operands' boxes (B * n, 4) when so many directions are bounded too."""
     normals = normals_of(ends, directions)
     rows = direction_rows(bounds, node, normals.view(len(bounds.region), node.size, -1, 2))
-    least = bounds.lower(rows)
+    least = bounds.lower(rows, quick=True)
     return Polygons.within(ends, normals, least.view(len(ends), -1))
 
 

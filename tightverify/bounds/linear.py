@@ -54,18 +54,20 @@ class LinearBounds:
     mixtures: int = 0
     """steps towards the best mixture of planes for each row; 0 for none: then the best of the pairs counts"""
 
-    def lower(self, rows: dict[int, Tensor], steps: int | None = None) -> Tensor:
+    def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False) -> Tensor:
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
 
         With mixtures, so many `steps` are taken, at most MOST_STEPS.
 
         Without mixtures, the first pairs of planes of all operations are taken together, then the second ones, and so on, and
-        the best bound counts.
+        the best bound counts; with `quick` only the last.
         """
         if self.mixtures:
             steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
             return below(mixed(self.graph, self.region, self.planes, rows, steps), self.allowance(rows))
-        found = [back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))]
+        found = [
+            back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))[-1 if quick else 0 :]
+        ]
         return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
 
     def suits(self, last: int) -> list[dict[int, Planes]]:

@@ -190,6 +190,7 @@ KINDS: dict[str, Kind] = {
     "corners": towards(DIAGONALS, 0.8),
     "edges": towards(AXES, 0.8),
     "triangles": towards(AXES, 2 / 3),
+    "ring": towards((*AXES, *DIAGONALS), 0.4),
     "r2": r2,
 }
 """By name. `triangles` are R2's other fits: a mean distance over one of the four triangles that the diagonals cut a box into
