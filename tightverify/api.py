@@ -87,7 +87,8 @@ def certify(
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds` and `thorough` are as in `Settings`. `progress(done, total)` is called after every batch.
+    input. `directions`, `solver`, `rounds` and `thorough` are as in `Settings`. `progress(done, total)` is called after every
+    batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `verify.Step`: stage, round, which inputs, the margins known of them by now, which of them are open, and the seconds that

@@ -5,7 +5,8 @@ walk bounds the row, and its bound is concave in the mixture of each operation. 
 its coefficient times the plane's value at the *primal point*: the input that minimises the row, sent forward through the
 network with every operation replaced by the mixed plane that the row's coefficient chose. So the best answer is the plane
 that is tightest at that point; the mixtures move there, all the way at first, by 2 / (step + 2) later (Frank and Wolfe
-1956). Whatever the mixtures are, a walk with them is a proof: the best of all of them counts.
+1956). The bound is not smooth, and the points jump: the planes answer their running mean, as in fictitious play. Whatever
+the mixtures are, a walk with them is a proof: the best of all of them counts.
 
 Rounding. A mixture's coefficients are those of planes, rounded a few times per step: within `mixing_error` of the largest
 of them, which the planes have been moved apart for (`linear.padded`).
@@ -43,6 +44,7 @@ def mixed(
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
     found: list[Tensor] = []
+    mean: dict[int, tuple[Tensor, ...]] = {}
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
         found.append(back_substitute(graph, region, suit, dict(rows), trail if step < steps else None))
@@ -51,7 +53,9 @@ def mixed(
         share = INERTIA / (step + INERTIA)
         for number, operands in pulled(graph, region, suit, trail).items():
             if number in choices:
-                answer = choices[number].tightest(operands)
+                before = mean.get(number, operands)
+                mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
+                answer = choices[number].tightest(mean[number])
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
     return torch.stack(found).amax(0)
 
