@@ -156,8 +156,16 @@ def edge_pieces(question: Question, board: Board) -> None:
         if not len(rest):
             return
         slot, left, right = slot[rest], left[rest], right[rest]
-        middle = (left + right) / 2
+        middle = middle_of(start[slot], along[slot], left, right)
         slot, left, right = slot.repeat(2), torch.cat([left, middle]), torch.cat([middle, right])
+
+
+def middle_of(start: Tensor, along: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Where to cut pieces of edges: `halfway` of the operand that moves more."""
+    more = along.abs().argmax(-1, keepdim=True)
+    begin, step = torch.gather(start, 1, more)[:, 0], torch.gather(along, 1, more)[:, 0]
+    found = (halfway(begin + left * step, begin + right * step) - begin) / step
+    return torch.where((found > left) & (found < right), found, (left + right) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,9 +315,15 @@ def curl_range(curve: Symmetric, low: Tensor, high: Tensor) -> Range:
     return widened(least, most, 1 + torch.maximum(most, -least))
 
 
+def halfway(low: Tensor, high: Tensor) -> Tensor:
+    """A point between, in the middle of short pieces, nearer to 0 in long ones: there is where the curves bend."""
+    found = torch.sinh((torch.asinh(low) + torch.asinh(high)) / 2)
+    return torch.where((found > torch.minimum(low, high)) & (found < torch.maximum(low, high)), found, (low + high) / 2)
+
+
 def quartered(cells: Tensor) -> Tensor:
     x1, x2, y1, y2 = cells.unbind(1)
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    x, y = halfway(x1, x2), halfway(y1, y2)
     return torch.cat([torch.stack(part, dim=1) for part in ((x1, x, y1, y), (x, x2, y1, y), (x1, x, y, y2), (x, x2, y, y2))])
 
 
