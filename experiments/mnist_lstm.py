@@ -7,6 +7,7 @@ Prints the table of experiments/README.md; ends with exit code 1 if a figure wan
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,20 @@ HERE = Path(__file__).parent
 
 
 def run(case: dict[str, Any], method: str, count: int) -> dict[str, float]:
-    """One row of the table."""
+    """One row of the table. Inputs go on through all stages when they are decided, so that their margins can be compared."""
     module = prover_lstm(case["model"])
     images, labels = mnist_test()
     chosen = correctly_classified(module, images, labels, count)
     region = tv.LinfBall(case["eps"], clip=(0, 1))
-    results = tv.certify(module, module.cut(images[chosen]), labels[chosen], region, method=method)
+    began = time.process_time()
+    results = tv.certify(module, module.cut(images[chosen]), labels[chosen], region, method=method, thorough=True)
+    took = time.process_time() - began
     margins = [result.margin for result in results]
     return {
         "certified": sum(result.verdict is tv.Verdict.ROBUST for result in results),
         "falsified": sum(result.verdict is tv.Verdict.COUNTEREXAMPLE for result in results),
         "mean": sum(margins) / len(margins),
-        "seconds": sum(result.seconds for result in results) / len(results),
+        "seconds": took / len(results),
     }
 
 
@@ -43,7 +46,7 @@ def main(method: str) -> None:
     config = tomllib.loads((HERE / "mnist_lstm.toml").read_text())
     count = config["inputs"]
     table = Table(title=f"method {method}, first {count} correctly classified test images, clipped to [0, 1]")
-    for name in ("model", "eps", "certified", "mean margin", "falsified", "s per input", "CROWN", "wanted", "reached"):
+    for name in ("model", "eps", "certified", "mean margin", "falsified", "CPU s per input", "CROWN", "wanted", "reached"):
         table.add_column(name)
     missed = 0
     for case in config["case"]:

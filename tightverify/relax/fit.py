@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 import solvers
@@ -43,6 +44,8 @@ MOST_ROUNDS = 30
 NEWTON_STEPS = 4
 MOST_SLOPE = 1e4
 """in scaled coordinates"""
+BLOCK_ROWS = 1500
+"""rows of the programs that a solver is given as one"""
 SLACK = 0.5e-9
 """what a proof may lose, relative to 1 + |f|"""
 PORTION = 16384
@@ -310,11 +313,33 @@ def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: st
             planes[failed], weights[failed] = programs(rows[failed], target[failed], low[failed], high[failed], "highs")
         return planes, weights
     planes, weights = np.zeros((len(rows), 3)), np.zeros(target.shape)
-    for k in range(len(rows)):
-        found = solvers.solve(solvers.Problem(cost, rows[k], target[k], np.inf, low[k], high[k]), solver)
-        if found.primal is not None and found.dual is not None:
-            planes[k], weights[k] = found.primal, np.clip(found.dual, 0, None)
+    portion = max(1, BLOCK_ROWS // rows.shape[1])
+    for start in range(0, len(rows), portion):
+        part = slice(start, start + portion)
+        planes[part], weights[part] = side_by_side(rows[part], target[part], low[part], high[part], solver)
     return planes, weights
+
+
+def side_by_side(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
+    """Several programs as one, each with rows and variables of its own: what a solver asks for every program is asked once.
+
+    Where the solver has no answer, they are solved one by one; a program without an answer has planes and multipliers of 0.
+    """
+    count, height, width = rows.shape
+    columns = np.arange(count)[:, None, None] * width + np.arange(width)[None, None]
+    columns = np.broadcast_to(columns, rows.shape).ravel()
+    starts = np.arange(0, rows.size + 1, width)
+    matrix = sparse.csr_array((rows.ravel(), columns, starts), shape=(count * height, count * width))
+    cost = np.tile(np.eye(width)[-1], count)
+    problem = solvers.Problem(cost, matrix, target.ravel(), np.inf, low.ravel(), high.ravel())
+    found = solvers.solve(problem, solver)
+    if found.primal is not None and found.dual is not None:
+        return found.primal.reshape(count, width), np.clip(found.dual, 0, None).reshape(count, height)
+    if count == 1:
+        return np.zeros((1, width)), np.zeros((1, height))
+    each = [slice(k, k + 1) for k in range(count)]
+    alone = [side_by_side(rows[one], target[one], low[one], high[one], solver) for one in each]
+    return np.concatenate([planes for planes, _ in alone]), np.concatenate([weights for _, weights in alone])
 
 
 def lower_bound(wish: Wish, frame: Frame, places: Tensor, weights: Tensor) -> Tensor:
