@@ -20,7 +20,7 @@ from tightverify.errors import InputError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
-from tightverify.relax.fit import check_solver
+from tightverify.relax.programs import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
 from tightverify.values import Interval

@@ -12,8 +12,8 @@ from tightverify.errors import UsageError
 from tightverify.ops import OPS, Operation
 from tightverify.relax.curves import One, Symmetric
 from tightverify.relax.family import Ground, Sheaf, fitted, tightest
-from tightverify.relax.fit import check_solver
 from tightverify.relax.polygons import Polygons, cross
+from tightverify.relax.programs import check_solver
 
 CONVEX = 1e-13
 """Rounding that is forgiven to the vertices of a convex polygon, relative to its size."""

@@ -27,18 +27,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-import solvers
-from solvers.batched import Batch, solve_batch
-from solvers.problem import Floats
-from solvers.solution import Status
 from tightverify.relax.curves import Identity, Sigmoid
 from tightverify.relax.family import Ground, distinct, sheaf
 from tightverify.relax.polygons import Polygons
 from tightverify.relax.products import largest_supremum
+from tightverify.relax.programs import programs
 from tightverify.relax.ranges import Range, jet, jet_range
 from tightverify.values import FUNCTION_ERROR, TINY, UNIT_ROUNDOFF, Interval, above
 
@@ -366,24 +362,6 @@ def solved(scene: Scene, gates: Tensor, solver: str) -> tuple[Tensor, Tensor]:
     found = programs(rows.cpu().numpy(), target.cpu().numpy(), low.cpu().numpy(), high.cpu().numpy(), solver)
     plane, weights = (torch.from_numpy(part).to(steps) for part in found)
     return torch.minimum(torch.maximum(scene.tangent + plane[:, :3] * unit, scene.low), scene.high), weights
-
-
-def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
-    """Minimise z with rows (N, M, 4) @ (p, b, c, z) >= target (N, M) and bounds (N, 4): planes (N, 4), multipliers (N, M)."""
-    cost = np.array([0.0, 0.0, 0.0, 1.0])
-    if solver == "batched":
-        answer = solve_batch(Batch(cost, rows, target, np.inf, low, high))
-        planes, weights = np.nan_to_num(answer.primal), np.clip(answer.dual, 0, None)
-        failed = np.flatnonzero(answer.status != Status.OPTIMAL)
-        if len(failed):
-            planes[failed], weights[failed] = programs(rows[failed], target[failed], low[failed], high[failed], "highs")
-        return planes, weights
-    planes, weights = np.zeros(low.shape), np.zeros(target.shape)
-    for k in range(len(rows)):
-        found = solvers.solve(solvers.Problem(cost, rows[k], target[k], np.inf, low[k], high[k]), solver)
-        if found.primal is not None and found.dual is not None:
-            planes[k], weights[k] = found.primal, np.clip(found.dual, 0, None)
-    return planes, weights
 
 
 def lower_bound(scene: Scene, gates: Tensor, weights: Tensor) -> Tensor:

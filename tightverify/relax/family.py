@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from tightverify.relax.curves import One, Symmetric
-from tightverify.relax.fit import Wish, fit, programs
+from tightverify.relax.fit import Wish, fit
 from tightverify.relax.lines import chord_slope
 from tightverify.relax.offsets import Question, proved_offset
 from tightverify.relax.polygons import Polygons
 from tightverify.relax.products import upper_plane
+from tightverify.relax.programs import programs
 from tightverify.relax.ranges import jet
 from tightverify.values import UNIT_ROUNDOFF, Interval, above
 

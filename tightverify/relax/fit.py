@@ -23,20 +23,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
-import solvers
-from solvers.batched import Batch, solve_batch
-from solvers.problem import Floats
-from solvers.solution import Status
-from tightverify.errors import UsageError
 from tightverify.relax.curves import Symmetric
 from tightverify.relax.newton import Setting, descend, inverse_of
 from tightverify.relax.offsets import Question, proved_offset, sizes
 from tightverify.relax.polygons import Polygons, cross
+from tightverify.relax.programs import programs
 from tightverify.relax.ranges import jet, jet_range
 from tightverify.values import FUNCTION_ERROR, UNIT_ROUNDOFF
 
@@ -44,8 +38,6 @@ MOST_ROUNDS = 30
 NEWTON_STEPS = 4
 MOST_SLOPE = 1e4
 """in scaled coordinates"""
-BLOCK_ROWS = 1500
-"""rows of the programs that a solver is given as one"""
 SLACK = 0.5e-9
 """what a proof may lose, relative to 1 + |f|"""
 PORTION = 16384
@@ -82,16 +74,6 @@ class Fitted:
     slopes: Tensor
     height: Tensor
     least: Tensor
-
-
-def check_solver(name: str) -> None:
-    """Say why a solver cannot be used here, if it cannot."""
-    try:
-        reason = solvers.backend(name).missing()
-    except solvers.SolverError as error:
-        raise UsageError(str(error)) from error
-    if reason is not None:
-        raise UsageError(reason)
 
 
 def fit(wish: Wish, solver: str = "highs", tolerance: float = 1e-6, once: bool = False) -> Fitted:
@@ -300,46 +282,6 @@ def rough_mean(wish: Wish, centroids: Tensor) -> Tensor:
     areas = cross(corners - centre, after - centre).clamp(min=0)
     areas = torch.where(areas.sum(1, keepdim=True) > 0, areas, 1.0)
     return (areas * (inner + inner.roll(-1, 1) + outer)).sum(1) / (3 * areas.sum(1))
-
-
-def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
-    """Minimise z with rows (N, M, 3) @ (a, b, z) >= target (N, M) and bounds (N, 3): planes (N, 3) and multipliers (N, M)."""
-    cost = np.array([0.0, 0.0, 1.0])
-    if solver == "batched":
-        answer = solve_batch(Batch(cost, rows, target, np.inf, low, high))
-        planes, weights = np.nan_to_num(answer.primal), np.clip(answer.dual, 0, None)
-        failed = np.flatnonzero(answer.status != Status.OPTIMAL)
-        if len(failed):
-            planes[failed], weights[failed] = programs(rows[failed], target[failed], low[failed], high[failed], "highs")
-        return planes, weights
-    planes, weights = np.zeros((len(rows), 3)), np.zeros(target.shape)
-    portion = max(1, BLOCK_ROWS // rows.shape[1])
-    for start in range(0, len(rows), portion):
-        part = slice(start, start + portion)
-        planes[part], weights[part] = side_by_side(rows[part], target[part], low[part], high[part], solver)
-    return planes, weights
-
-
-def side_by_side(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
-    """Several programs as one, each with rows and variables of its own: what a solver asks for every program is asked once.
-
-    Where the solver has no answer, they are solved one by one; a program without an answer has planes and multipliers of 0.
-    """
-    count, height, width = rows.shape
-    columns = np.arange(count)[:, None, None] * width + np.arange(width)[None, None]
-    columns = np.broadcast_to(columns, rows.shape).ravel()
-    starts = np.arange(0, rows.size + 1, width)
-    matrix = sparse.csr_array((rows.ravel(), columns, starts), shape=(count * height, count * width))
-    cost = np.tile(np.eye(width)[-1], count)
-    problem = solvers.Problem(cost, matrix, target.ravel(), np.inf, low.ravel(), high.ravel())
-    found = solvers.solve(problem, solver)
-    if found.primal is not None and found.dual is not None:
-        return found.primal.reshape(count, width), np.clip(found.dual, 0, None).reshape(count, height)
-    if count == 1:
-        return np.zeros((1, width)), np.zeros((1, height))
-    each = [slice(k, k + 1) for k in range(count)]
-    alone = [side_by_side(rows[one], target[one], low[one], high[one], solver) for one in each]
-    return np.concatenate([planes for planes, _ in alone]), np.concatenate([weights for _, weights in alone])
 
 
 def lower_bound(wish: Wish, frame: Frame, places: Tensor, weights: Tensor) -> Tensor:
