@@ -1,6 +1,6 @@
 """Our margins against another tool's, target by target, on PROVER's MNIST LSTMs.
 
-    python experiments/against.py MARGINS.csv [--method linear] [--theirs CROWN]
+    python experiments/against.py MARGINS.csv [--method linear] [--theirs CROWN] [--rounds 2]
 
 MARGINS.csv has the columns model, eps, method, index (in the MNIST test set), label, target, margin_lower_bound. Prints
 for each case how much larger our proved margins are, at the least and in the mean, and how many are smaller.
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import click
-import torch
 from data import mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
@@ -36,16 +36,23 @@ def read_margins(path: Path) -> dict[Case, Margins]:
     return found
 
 
-def differences(case: Case, theirs: Margins, method: str) -> list[float]:
-    """Ours less theirs, over all images and targets."""
-    model, eps, _ = case
+@cache
+def ours(model: str, eps: float, chosen: tuple[int, ...], method: str, rounds: int) -> list[tv.Result]:
+    """Our results, with the bounds of all stages."""
     module = prover_lstm(model)
     images, labels = mnist_test()
-    chosen = torch.tensor(sorted(theirs))
-    x, y = module.cut(images[chosen]), labels[chosen]
-    results = tv.certify(module, x, y, tv.LinfBall(eps, clip=(0, 1)), method=method, restarts=0)
+    x, y = module.cut(images[list(chosen)]), labels[list(chosen)]
+    region = tv.LinfBall(eps, clip=(0, 1))
+    return tv.certify(module, x, y, region, method=method, rounds=rounds, restarts=0, thorough=True)
+
+
+def differences(case: Case, theirs: Margins, method: str, rounds: int) -> list[float]:
+    """Ours less theirs, over all images and targets."""
+    model, eps, _ = case
+    chosen = tuple(sorted(theirs))
     found = []
-    for index, label, result in zip(chosen.tolist(), y.tolist(), results, strict=True):
+    for index, result in zip(chosen, ours(model, eps, chosen, method, rounds), strict=True):
+        label = result.label
         others = [target for target in range(10) if target != label]
         for target, margin in zip(others, result.margins.tolist(), strict=True):
             if target in theirs[index]:
@@ -57,14 +64,15 @@ def differences(case: Case, theirs: Margins, method: str) -> list[float]:
 @click.argument("margins", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--method", default="linear", show_default=True)
 @click.option("--theirs", default="CROWN", show_default=True, help="Their methods whose names begin so.")
-def main(margins: Path, method: str, theirs: str) -> None:
+@click.option("--rounds", default=2, show_default=True, help="Of combine, at most.")
+def main(margins: Path, method: str, theirs: str, rounds: int) -> None:
     table = Table(title=f"our {method} less their proved margins")
     for name in ("model", "eps", "their method", "margins", "least", "mean", "smaller"):
         table.add_column(name)
     for case, theirs_here in sorted(read_margins(margins).items()):
         if not case[2].startswith(theirs):
             continue
-        found = differences(case, theirs_here, method)
+        found = differences(case, theirs_here, method, rounds)
         mean, smaller = sum(found) / len(found), sum(value < 0 for value in found)
         table.add_row(case[0], f"{case[1]:g}", case[2], str(len(found)), f"{min(found):+.3f}", f"{mean:+.3f}", str(smaller))
     Console(width=120).print(table)

@@ -271,3 +271,24 @@ def test_intervals_that_do_not_hold_are_a_fault() -> None:
     wrong = [Interval(box.lower + 100, box.upper + 100) for box in linear_bounds(graph, region).intervals]
     with pytest.raises(SoundnessFault, match="contradict"):
         combined_bounds(graph, region, LESS, wrong)
+
+
+class Unbounded(nn.Module):
+    """tanh(log(x)), without a value on part of the region: the intervals of what a gate reads are infinite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(2, 3).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(torch.log(x)))
+
+
+@pytest.mark.parametrize("method", ["planes", "combine"])
+def test_infinite_operands_end_soon_and_prove_nothing(method: str) -> None:
+    x = torch.tensor([[0.05, 0.5], [0.4, 0.5]], dtype=torch.float64)
+    undefined, defined = tv.certify(Unbounded(), x, None, tv.LinfBall(0.1), method=method, restarts=0)
+    assert undefined.verdict is tv.Verdict.UNKNOWN
+    assert undefined.margin == -math.inf
+    assert math.isfinite(defined.margin)
