@@ -154,7 +154,7 @@ class Known:
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
         together = self.margins.clone()
-        together[part] = torch.maximum(together[part], torch.nan_to_num(margins, nan=-math.inf))
+        together[part] = torch.maximum(together[part], torch.where(torch.isfinite(margins), margins, -math.inf))
         return replace(self, margins=together)
 
 
@@ -228,7 +228,8 @@ def combine_stage(problem: Problem, known: Known) -> Known:
                 now = some[left]
                 bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
-                lower = torch.nan_to_num(below(lower + now.wanted.offsets, 0.0), nan=-math.inf)
+                lower = below(lower + now.wanted.offsets, 0.0)
+                lower = torch.where(torch.isfinite(lower), lower, -math.inf)
                 gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
                 margins[left] = torch.maximum(margins[left], lower)
                 known = known.with_margins(part, margins)
