@@ -11,16 +11,13 @@ code 1 if a wanted figure is not reached. Run it with nothing else running.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import click
 import flint
 import numpy as np
 import torch
+from figures import Figures, table_of, timed
 from flint import arb, fmpq
 from numpy.typing import NDArray
 from rich.console import Console
@@ -43,32 +40,6 @@ SIDE = 21
 PORTION = 1000
 """boxes that are sampled together"""
 CONSOLE = Console(width=128)
-
-
-@dataclass
-class Figures:
-    """What is wanted, and whether it was reached."""
-
-    table: Table = field(default_factory=lambda: _table("wanted figures", "figure", "measured", "wanted", "reached"))
-    missed: int = 0
-
-    def at_most(self, name: str, value: float, wanted: float, unit: str = "") -> None:
-        reached = value <= wanted
-        self.missed += not reached
-        self.table.add_row(name, f"{value:.3g}{unit}", f"<= {wanted:g}{unit}", "yes" if reached else "no")
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title)
-    for name in columns:
-        table.add_column(name)
-    return table
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
-    result = call()
-    return time.perf_counter() - began, result
 
 
 def intervals(kind: str, count: int, rng: np.random.Generator) -> Floats:
@@ -258,7 +229,7 @@ def main(boxes: int, balls: int, few: int, seed: int) -> None:
     flint.ctx.prec = 200
     torch.set_num_threads(2)
     figures = Figures()
-    holding = _table(
+    holding = table_of(
         f"{boxes} boxes of each kind",
         *(
             "function",
@@ -270,8 +241,8 @@ def main(boxes: int, balls: int, few: int, seed: int) -> None:
             "at the floor",
         ),
     )
-    against = _table("our volume / R2's", "function", "boxes", "least", "1/4", "median", "3/4", "most", "at the floor")
-    times = _table("ms per plane, offset proved", "function", "boxes", f"highs, {few} planes", f"batched, {10 * few} planes")
+    against = table_of("our volume / R2's", "function", "boxes", "least", "1/4", "median", "3/4", "most", "at the floor")
+    times = table_of("ms per plane, offset proved", "function", "boxes", f"highs, {few} planes", f"batched, {10 * few} planes")
     for name in NAMES:
         gates(name, boxes, balls, seed, (holding, against), figures)
     for name in NAMES:

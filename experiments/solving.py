@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import click
 import numpy as np
+from figures import Figures, table_of, timed
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -34,37 +32,6 @@ FEW = 50
 LIMIT = 20.0
 """seconds for one solve of the large program"""
 CONSOLE = Console(width=120)
-
-
-@dataclass
-class Figures:
-    """What is wanted, and whether it was reached."""
-
-    table: Table = field(default_factory=lambda: _table("wanted figures", "figure", "measured", "wanted", "reached"))
-    missed: int = 0
-
-    def at_most(self, name: str, value: float, wanted: float, unit: str = "") -> None:
-        self._add(name, value, f"<= {wanted:g}{unit}", value <= wanted, unit)
-
-    def at_least(self, name: str, value: float, wanted: float, unit: str = "") -> None:
-        self._add(name, value, f">= {wanted:g}{unit}", value >= wanted, unit)
-
-    def _add(self, name: str, value: float, wanted: str, reached: bool, unit: str) -> None:
-        self.missed += not reached
-        self.table.add_row(name, f"{value:.3g}{unit}", wanted, "yes" if reached else "no")
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title)
-    for name in columns:
-        table.add_column(name)
-    return table
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
-    result = call()
-    return time.perf_counter() - began, result
 
 
 @dataclass(frozen=True)
@@ -117,7 +84,7 @@ class Fits:
 def small(count: int, figures: Figures) -> None:
     """(a) and (c): milliseconds a fit, and the proved bounds."""
     fits = Fits.random(count)
-    table = _table(
+    table = table_of(
         f"{SIDE * SIDE} rows, 3 variables; one session each, `batched` also all in one call",
         *("backend", "fits", "ms per fit", "time / highs", "largest error of the objectives"),
     )
@@ -158,7 +125,7 @@ def proved(solutions: list[solvers.Solution], ms: float, figures: Figures) -> No
     objectives = np.array([solution.objective for solution in solutions])
     loss = float(((objectives - bounds) / np.maximum(1, np.abs(objectives))).max())
     cost = 1e3 * took / len(solutions)
-    table = _table(
+    table = table_of(
         "safe_bound on the small fits, from highs's duals", "ms per fit", "share of a solve", "largest relative loss"
     )
     table.add_row(f"{cost:.3f}", f"{cost / ms:.0%}", f"{loss:.1e}")
@@ -221,7 +188,7 @@ def large(repeats: int, figures: Figures) -> None:
         hand.append(timed(case.by_hand)[0])
         seconds, solution = timed(lambda: solvers.solve(case.ours()))
         ours.append(seconds)
-    table = _table(
+    table = table_of(
         f"one program, 3000 x 6000, 1 % fill; alternating, {repeats} times", "", "shortest, s", "median, s", "/ by hand"
     )
     table.add_row("highspy by hand", f"{min(hand):.3f}", f"{np.median(hand):.3f}", "1")
@@ -262,7 +229,7 @@ def resolves(case: Large, figures: Figures) -> None:
     near[:60] *= 1.05
     questions = {"cost changed by 5 % in 1 % of its entries": [near]}
     questions["one variable, up or down"] = [sign * np.eye(1, width, j)[0] for j in (5,) for sign in (1.0, -1.0)]
-    table = _table("another cost", "", "session, s", "from scratch, s", "times cheaper")
+    table = table_of("another cost", "", "session, s", "from scratch, s", "times cheaper")
     for name, costs in questions.items():
         if name.startswith("one"):
             session.solve(cost=costs[-1] * -1, time_limit=LIMIT)

@@ -23,7 +23,7 @@ from tightverify.fits import FUNCTIONS, PlaneFit, planes
 from tightverify.relax import curves, family, fit, offsets, ranges
 from tightverify.relax.family import KINDS, Ground
 from tightverify.relax.offsets import Question, proved_offset
-from tightverify.relax.polygons import Polygons
+from tightverify.relax.polygons import MOST_CUTS, Polygons
 from tightverify.values import FUNCTION_ERROR
 
 Wide = NDArray[np.longdouble]
@@ -743,3 +743,10 @@ def test_broken_proofs_are_caught(mutation: str, monkeypatch: pytest.MonkeyPatch
     where, name, broken = MUTATIONS[mutation]
     monkeypatch.setattr(where, name, broken)
     assert unsound()
+
+
+def test_more_cuts_than_their_rounding_is_paid_for_are_refused() -> None:
+    angles = torch.linspace(0, 6, MOST_CUTS + 1, dtype=torch.float64)
+    normals = torch.stack([angles.cos(), angles.sin()], dim=1)[None]
+    with pytest.raises(UsageError, match="half-planes"):
+        Polygons.within(torch.tensor([[-1.0, 1.0, -1.0, 1.0]], dtype=torch.float64), normals, -torch.ones_like(angles)[None])

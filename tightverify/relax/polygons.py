@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightverify.errors import UsageError
 from tightverify.values import UNIT_ROUNDOFF
 
 MARGIN = 1024 * UNIT_ROUNDOFF
@@ -50,6 +51,8 @@ class Polygons:
 
         A cut that would leave nothing is left out.
         """
+        if normals.shape[1] > MOST_CUTS:
+            raise UsageError(f"{normals.shape[1]} half-planes were given; their rounding is paid for up to {MOST_CUTS}")
         corners = cls.of_boxes(boxes).vertices
         reach = corners.abs().amax(1) * MARGIN
         outward = corners.new_tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]])
