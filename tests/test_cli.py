@@ -23,7 +23,8 @@ from tightverify.cli import main
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import SoundnessFault
 from tightverify.report import read_records
-from tightverify.verify import METHODS, Result
+from tightverify.stages import METHODS
+from tightverify.verify import Result
 
 GRU = str(NETWORKS["GRU"])
 COMMAND = [sys.executable, "-m", "tightverify.cli"]

@@ -25,7 +25,8 @@ from tightverify.cli import main
 from tightverify.errors import InputError, UsageError
 from tightverify.report import TracePoint, read_records, read_trace, trace_picture
 from tightverify.runs import Outlook
-from tightverify.verify import METHODS, Known, Problem, Step
+from tightverify.stages import METHODS
+from tightverify.stages.problem import Known, Problem, Step
 
 EPS = 0.2
 """At this radius the inputs end in every way there is: by intervals, lines and mixtures, refuted and open."""

@@ -23,18 +23,11 @@ from tightverify.region import Perturbation, Region
 from tightverify.relax.programs import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
+from tightverify.stages import stages_of
+from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.problem import Problem, Watch, unwatched
 from tightverify.values import Interval
-from tightverify.verify import (
-    MIXTURE_SHARE,
-    Problem,
-    Result,
-    Watch,
-    decide,
-    efforts,
-    misclassified,
-    stages_of,
-    unwatched,
-)
+from tightverify.verify import Result, decide, misclassified
 
 AnyModel = torch.nn.Module | str | Path | Model
 Rows = tuple[Any, Any] | None
@@ -91,7 +84,7 @@ def certify(
     batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
-    `verify.Step`: stage, round, which inputs, the margins known of them by now, which of them are open, and the seconds that
+    `stages.problem.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
     each has used. Misclassified inputs have no steps, decided ones none after that (unless `thorough`).
     """
     results: list[Result] = []

@@ -203,7 +203,7 @@ def certify(
 
     from tightverify.runs import Run, correct, read, refuse_existing, refuse_trace
     from tightverify.settings import Settings
-    from tightverify.verify import stages_of
+    from tightverify.stages import stages_of
 
     settings = Settings(
         method=method,

@@ -25,7 +25,8 @@ from rich.text import Text
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Apply
 from tightverify.models.model import AGREEMENT, Model
-from tightverify.verify import Result, Step, Verdict
+from tightverify.stages.problem import Step
+from tightverify.verify import Result, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +142,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
 @dataclass(frozen=True)
 class TracePoint:
-    """What was known of one input after one step of a run; see `verify.Step`. Numbers that are not finite are None."""
+    """What was known of one input after one step of a run; see `Step`. Numbers that are not finite are None."""
 
     index: int
     stage: str

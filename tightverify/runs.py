@@ -22,8 +22,8 @@ from tightverify.region import LpBall
 from tightverify.report import JsonLines, Record, TracePoint, duration, finite, summary, table, trace_picture
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
+from tightverify.stages.problem import Step, Watch, unwatched
 from tightverify.values import Interval
-from tightverify.verify import Step, Watch, unwatched
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,37 @@
+"""The list of stages: what each method runs, in order. Cheap ones come first; each sees only what is still open.
+
+To add a stage, write it in a file here and name it in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from tightverify.errors import UsageError
+from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
+from tightverify.stages.combine import combine_stage
+from tightverify.stages.problem import Stage
+from tightverify.stages.search import attack_stage
+
+METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
+    "interval": (("interval", interval_stage), ("attack", attack_stage)),
+    "linear": (("interval", interval_stage), ("linear", linear_stage), ("attack", attack_stage)),
+    "planes": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+    ),
+    "combine": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+        ("combine", combine_stage),
+    ),
+}
+
+
+def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
+    """The stages of a method, by its name."""
+    if method not in METHODS:
+        raise UsageError(f"the method {method!r} does not exist; choose one of {', '.join(METHODS)}")
+    return METHODS[method]

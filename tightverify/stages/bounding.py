@@ -1,0 +1,46 @@
+"""The stages that bound every neuron once: interval arithmetic, linear bounds, fitted planes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tightverify.bounds.fitted import Fitting, fitted_bounds
+from tightverify.bounds.interval import interval_bounds, rows_over
+from tightverify.bounds.linear import linear_bounds
+from tightverify.errors import OutOfTimeError
+from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.values import below
+
+
+def interval_stage(problem: Problem, known: Known) -> Known:
+    """Interval arithmetic, forward."""
+    output = interval_bounds(problem.graph, problem.region)[problem.graph.output]
+    lower = rows_over(problem.wanted.rows, output)
+    return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
+
+
+def linear_stage(problem: Problem, known: Known) -> Known:
+    """Linear bounds by back-substitution, every intermediate bound included."""
+    for part, some in problem.parts():
+        try:
+            bounds = linear_bounds(some.graph, some.region, some.check)
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+        lower = bounds.lower({some.graph.output: some.wanted.rows})
+        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        some.report(known[part])
+    return known
+
+
+def planes_stage(problem: Problem, known: Known) -> Known:
+    """The same with the tightest planes over polygons, beside the closed-form ones."""
+    fitting = Fitting(directions=or_else(problem.settings.directions, 2), solver=problem.settings.solver)
+    for part, some in problem.parts(fitting.directions):
+        try:
+            bounds = fitted_bounds(some.graph, some.region, fitting, some.check)
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+        lower = bounds.lower({some.graph.output: some.wanted.rows})
+        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        some.report(known[part])
+    return known

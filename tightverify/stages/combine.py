@@ -1,0 +1,65 @@
+"""The stage `combine`: every bound from its own mixture of planes, in rounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.errors import OutOfTimeError
+from tightverify.settings import Settings
+from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.values import Interval, below
+
+
+def efforts(settings: Settings) -> tuple[Effort, ...]:
+    """The rounds of `combine`: the second for what the first leaves open, and so on."""
+    kinds = "tightest", "edges", "corners"
+
+    def effort(directions: int, steps: int, *more: str) -> Effort:
+        return Effort(Fitting((*kinds, *more), or_else(settings.directions, directions), settings.solver), steps, 20)
+
+    return (effort(4, 2), effort(8, 3), effort(16, 4, "ring"))[: settings.rounds]
+
+
+MIXTURE_SHARE = 8
+"""A row's mixtures take about so many times the memory of the row itself."""
+LEAST_GAIN = 0.01
+"""A round of `combine` after which no margin of an input has gained more is its last."""
+
+
+def combine_stage(problem: Problem, known: Known) -> Known:
+    """Every bound from its own mixture of planes, in rounds: each starts from the intervals that the last one found."""
+    rounds = efforts(problem.settings)
+    most = max(effort.fitting.directions for effort in rounds)
+    for part, some in problem.parts(most, MIXTURE_SHARE):
+        left = torch.arange(len(some.region), device=some.region.centre.device)
+        margins = known.margins[part].clone()
+        try:
+            intervals = linear_bounds(some.graph, some.region, some.check).intervals
+            for number, effort in enumerate(rounds, start=1):
+                now = some[left]
+                bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
+                lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
+                lower = below(lower + now.wanted.offsets, 0.0)
+                lower = torch.where(torch.isfinite(lower), lower, -math.inf)
+                gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
+                margins[left] = torch.maximum(margins[left], lower)
+                known = known.with_margins(part, margins)
+                now.report(known[part][left], number)
+                settled = now.wanted.proved(margins[left])
+                going = torch.nonzero((gain > LEAST_GAIN) & (problem.settings.thorough | ~settled)).flatten()
+                left, intervals = left[going], of_inputs(bounds.intervals, going)
+                if not len(left):
+                    break
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+    return known
+
+
+def of_inputs(intervals: list[Interval], chosen: Tensor) -> list[Interval]:
+    return [interval.map(lambda ends: ends[chosen]) for interval in intervals]

@@ -1,0 +1,114 @@
+"""What is asked of a batch of inputs, what is known of it, and what a run tells those who watch it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.linear import parts
+from tightverify.graph import Graph
+from tightverify.models.model import Model
+from tightverify.region import Region
+from tightverify.settings import Settings
+from tightverify.spec import Property
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What was known of some inputs at one moment of a run: after a stage, a round of it, or a part of its inputs.
+
+    `round` counts from 1 in a stage that works in rounds, and is 0 otherwise. `inputs` (n,) are numbered as they were given;
+    `margins` (n, R) are their proved lower bounds of all rows, `worst` (n,) the ones that decide, and `open` (n,) says which
+    are neither proved nor refuted. `seconds` is each input's share, so far, of the time of its batch.
+    """
+
+    stage: str
+    round: int
+    inputs: Tensor
+    margins: Tensor
+    worst: Tensor
+    open: Tensor
+    seconds: float
+
+
+Watch = Callable[[Step], None]
+
+
+def unwatched(_step: Step) -> None:
+    """Looks away."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is asked of a batch of inputs: every stage reads it, none changes it.
+
+    `numbers` are the inputs' places among those given. `watch` is told every step; `stage` and `clock` say of what and when.
+    """
+
+    model: Model
+    graph: Graph
+    region: Region
+    wanted: Property
+    settings: Settings
+    numbers: Tensor
+    watch: Watch = unwatched
+    stage: str = ""
+    clock: Callable[[], float] = lambda: 0.0
+    check: Callable[[], None] = lambda: None
+
+    def __getitem__(self, inputs: slice | Tensor) -> Problem:
+        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=self.numbers[inputs])
+
+    def to(self, device: str) -> Problem:
+        """The regions and rows on another device; the graph is on the one that it was given on."""
+        region, wanted, numbers = self.region.to(device), self.wanted.to(device), self.numbers.to(device)
+        return replace(self, region=region, wanted=wanted, numbers=numbers)
+
+    def report(self, known: Known, round: int = 0) -> None:
+        """Tell the watch what is known of these inputs now; what a stage does not tell is told when it ends."""
+        self.watch(self.step(known, round))
+
+    def step(self, known: Known, round: int = 0) -> Step:
+        undecided = ~(self.wanted.proved(known.margins) | known.refuted)
+        found = (self.numbers, known.margins, self.wanted.worst(known.margins), undecided)
+        numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
+        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock())
+
+    def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
+        """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
+        for part in parts(self.graph, self.region, self.settings.memory // share, directions):
+            yield part, self[part]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples."""
+
+    margins: Tensor
+    refuted: Tensor
+    points: Tensor
+    stopped: bool = False
+
+    def __getitem__(self, inputs: slice | Tensor) -> Known:
+        return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped)
+
+    def to(self, device: str) -> Known:
+        return Known(self.margins.to(device), self.refuted.to(device), self.points.to(device), self.stopped)
+
+    def with_margins(self, part: slice, margins: Tensor) -> Known:
+        """The better of the old and the new bounds, for some of the inputs."""
+        together = self.margins.clone()
+        together[part] = torch.maximum(together[part], torch.where(torch.isfinite(margins), margins, -math.inf))
+        return replace(self, margins=together)
+
+
+Stage = Callable[[Problem, Known], Known]
+"""From a problem and what is known to more that is known."""
+
+
+def or_else(value: int | None, default: int) -> int:
+    return default if value is None else value

@@ -1,0 +1,21 @@
+"""The stage `attack`: the search for counterexamples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tightverify.attack import Search, attack
+from tightverify.errors import OutOfTimeError
+from tightverify.stages.problem import Known, Problem
+
+
+def attack_stage(problem: Problem, known: Known) -> Known:
+    """Gradient search for a counterexample, replayed through the original model."""
+    search = Search(problem.settings.restarts, problem.settings.attack_steps, problem.settings.seed)
+    if search.restarts == 0:
+        return known
+    try:
+        found, points = attack(problem.model, problem.graph, problem.region, problem.wanted, search, problem.check)
+    except OutOfTimeError:
+        return replace(known, stopped=True)
+    return replace(known, refuted=found, points=points)
