@@ -72,6 +72,7 @@ def certify(
     directions: int | None = None,
     solver: str = "batched",
     rounds: int = 2,
+    splits: int = 1000,
     thorough: bool = False,
     progress: Callable[[int, int], None] | None = None,
     watch: Watch = unwatched,
@@ -80,8 +81,8 @@ def certify(
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds` and `thorough` are as in `Settings`. `progress(done, total)` is called after every
-    batch.
+    input. `directions`, `solver`, `rounds`, `splits` and `thorough` are as in `Settings`. `progress(done, total)` is called
+    after every batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.problem.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
@@ -89,7 +90,16 @@ def certify(
     """
     results: list[Result] = []
     settings = Settings(
-        method, time_limit, device, seed, restarts, directions=directions, solver=solver, rounds=rounds, thorough=thorough
+        method,
+        time_limit,
+        device,
+        seed,
+        restarts,
+        directions=directions,
+        solver=solver,
+        rounds=rounds,
+        splits=splits,
+        thorough=thorough,
     )
     x = as_inputs(x)
     loaded = load(model, tuple(x.shape[1:]), batch_axis)

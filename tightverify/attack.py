@@ -31,12 +31,21 @@ class Search:
 
 
 def attack(
-    model: Model, graph: Graph, region: Region, wanted: Property, search: Search, check: Callable[[], None]
+    model: Model,
+    graph: Graph,
+    region: Region,
+    wanted: Property,
+    search: Search,
+    check: Callable[[], None],
+    starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(B,) whether a counterexample was found, and (B, n) the points, in the model's dtype (as float64 values)."""
+    """(B,) whether a counterexample was found, and (B, n) the points, in the model's dtype (as float64 values).
+
+    From `starts` (B, S, n), or from the centre and random points.
+    """
     found = torch.zeros(len(region), dtype=torch.bool)
     points = region.centre.clone()
-    for candidate in descend(graph, region, wanted, search, check):
+    for candidate in descend(graph, region, wanted, search, check, starts):
         moved, inside = into_dtype(region, candidate, model.dtype)
         broken = inside & breaks(model, wanted, moved)
         fresh = broken.cpu() & ~found
@@ -47,15 +56,23 @@ def attack(
     return found, points
 
 
-def descend(graph: Graph, region: Region, wanted: Property, search: Search, check: Callable[[], None]) -> list[Tensor]:
+def descend(
+    graph: Graph,
+    region: Region,
+    wanted: Property,
+    search: Search,
+    check: Callable[[], None],
+    starts: Tensor | None = None,
+) -> list[Tensor]:
     """For every start the worst point (B, n) on its way, all starts at once.
 
     The first half of the starts go down the margin that decides; the others one row of the property each, in turn.
     """
-    count = max(1, search.restarts)
-    generator = torch.Generator().manual_seed(search.seed)
-    starts = region.sample(count, generator)
-    starts[:, 0] = region.centre
+    if starts is None:
+        generator = torch.Generator().manual_seed(search.seed)
+        starts = region.sample(max(1, search.restarts), generator)
+        starts[:, 0] = region.centre
+    count = starts.shape[1]
     x = starts
     best, lowest = x.clone(), torch.full(x.shape[:2], torch.inf, dtype=torch.float64, device=x.device)
     rows = torch.arange(count, device=x.device) % wanted.rows.shape[1]

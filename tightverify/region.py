@@ -11,6 +11,8 @@ for every multiplier a lower bound that the best multiplier makes exact (Slater'
 * L2: for lam > 0,    a @ centre + sum_i min over the box of (a_i d_i + lam d_i^2) - lam radius^2.
 
 So any tau or lam gives a sound bound; sorting (L1) or a few steps of clamping (L2) find nearly the best.
+Where half-spaces cut a region as well (`cuts`), their multipliers turn a row over it into one over the region without them.
+
 `rounding_scale` bounds the absolute values that enter these sums, for the caller's rounding allowance.
 """
 
@@ -18,11 +20,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from tightverify.cuts import Cuts
 from tightverify.errors import RegionError
 from tightverify.values import Interval, above, below, times
 
@@ -37,11 +40,17 @@ class Region:
     box: Interval
     radius: Tensor
     norm: float
+    cuts: Cuts | None = None
+    """`sample` and `project` know nothing of them"""
 
     @property
     def separable(self) -> bool:
         """Whether the minimum of a linear function is a sum over coordinates."""
-        return self.norm == torch.inf
+        return self.norm == torch.inf and self.cuts is None
+
+    @property
+    def uncut(self) -> Region:
+        return replace(self, cuts=None)
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -49,16 +58,18 @@ class Region:
     def __getitem__(self, inputs: slice | Tensor) -> Region:
         """The regions of some of the inputs."""
         box = Interval(self.box.lower[inputs], self.box.upper[inputs])
-        return Region(self.centre[inputs], box, self.radius[inputs], self.norm)
+        cuts = None if self.cuts is None else self.cuts[inputs]
+        return Region(self.centre[inputs], box, self.radius[inputs], self.norm, cuts)
 
     def to(self, device: str) -> Region:
-        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm)
+        cuts = None if self.cuts is None else self.cuts.to(device)
+        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm, cuts)
 
     @property
     def rounding_scale(self) -> Tensor:
         """(B, n): what one unit of a coordinate's coefficient may add to the sums in `minimise`, in absolute value."""
         scale = 4 * self.box.magnitude + 4 * self.centre.abs()
-        return scale if self.separable else scale + 4 * self.radius[:, None]
+        return scale if self.norm == torch.inf else scale + 4 * self.radius[:, None]
 
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         """(B, R): the least `rows @ x`, for rows (B or 1, R, m) over the m coordinates of a block.
@@ -66,6 +77,8 @@ class Region:
         For one block of several the region must be separable. Rounding is the caller's to allow for. With `scratch`
         the rows may be overwritten.
         """
+        if self.cuts is not None:
+            return self._minimise_cut(rows, self.cuts)
         box = self.box[block]
         if self.separable:
             middle = box.centre
@@ -83,19 +96,30 @@ class Region:
 
         Where the ball binds, it is the derivative of the least value by the row.
         """
-        if self.separable:
+        if self.cuts is not None:
+            rows = self.cuts.added(rows, self.cuts.multipliers(rows, self.box))
+        if self.norm == torch.inf:
             return torch.where(rows > 0, self.box.lower[:, None], self.box.upper[:, None])
         with torch.enable_grad():
             moving = rows.detach().expand(len(self), -1, -1).clone().requires_grad_()
-            (point,) = torch.autograd.grad(self.minimise(moving).sum(), moving)
+            (point,) = torch.autograd.grad(self.uncut.minimise(moving).sum(), moving)
         return torch.nan_to_num(point)
+
+    def _minimise_cut(self, rows: Tensor, cuts: Cuts) -> Tensor:
+        multipliers = cuts.multipliers(rows, self.box)
+        together = cuts.added(rows, multipliers)
+        least = self.uncut.minimise(together) + torch.matmul(multipliers, cuts.offsets[:, :, None])[..., 0]
+        least = least - cuts.slack(rows, multipliers, self.rounding_scale)
+        # Multipliers were looked for over the box alone; where a ball binds, none may be better.
+        return least if self.norm == torch.inf else torch.maximum(least, self.uncut.minimise(rows))
 
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
         length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
         near: Tensor = length * (1 + 1e-12) <= self.radius
-        return inside & near
+        kept = inside & near
+        return kept if self.cuts is None else kept & self.cuts.surely(x, self.box.magnitude)
 
     def project(self, x: Tensor) -> Tensor:
         """A point inside, near x (B, ..., n): for search, not for proof."""

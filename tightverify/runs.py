@@ -93,6 +93,8 @@ class Outlook:
         words += f", {len(self.margins)} open"
         if self.margins:
             words += f", margins {min(self.margins.values()):+.3f} to {max(self.margins.values()):+.3f}"
+        if any(step.leaves):
+            words += f", {sum(step.leaves)} leaves"
         left = max(0.0, self.limit - step.seconds)
         return words if math.isinf(left) else f"{words}, {duration(left)} left per input"
 

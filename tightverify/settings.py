@@ -18,7 +18,9 @@ class Settings:
     `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
     `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
     for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
-    `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
+    `splits` is how often a region is split at most by the method `complete`, and `leaf_memory` about how many bytes its open
+    parts may take, before those are split first that hardly grow in number. `thorough` sends decided inputs on through all the
+    stages, for those who want bounds rather than verdicts.
     """
 
     method: str = "linear"
@@ -32,6 +34,8 @@ class Settings:
     solver: str = "batched"
     thorough: bool = False
     rounds: int = 2
+    splits: int = 1000
+    leaf_memory: int = 2**30
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
@@ -42,5 +46,7 @@ class Settings:
             raise UsageError(f"directions is {self.directions}; it must be an even number from 0 to {MOST_DIRECTIONS}")
         if not 1 <= self.rounds <= MOST_ROUNDS:
             raise UsageError(f"rounds is {self.rounds}; it must be from 1 to {MOST_ROUNDS}")
-        if self.memory < 1:
-            raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")
+        if self.splits < 0:
+            raise UsageError(f"splits is {self.splits}; it counts something and cannot be negative")
+        if self.memory < 1 or self.leaf_memory < 1:
+            raise UsageError(f"memory is {self.memory} bytes and leaf_memory {self.leaf_memory}; they must be at least 1")

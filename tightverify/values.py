@@ -63,6 +63,13 @@ class Interval:
             )
         return Interval(lower, upper)
 
+    def meet(self, other: Interval) -> tuple[Interval, Tensor]:
+        """What both say of values that there may be none of: (B,) says where they contradict; there this one is kept."""
+        lower = torch.maximum(self.lower, other.lower)
+        upper = torch.minimum(self.upper, other.upper)
+        crossed = lower > upper
+        return Interval(torch.where(crossed, self.lower, lower), torch.where(crossed, self.upper, upper)), crossed.any(-1)
+
     def __getitem__(self, index: Index) -> Interval:
         return self.map(lambda bound: bound[..., index])
 

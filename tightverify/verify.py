@@ -14,6 +14,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from tightverify.branch.search import Branch
 from tightverify.errors import OutOfTimeError
 from tightverify.spec import Property
 from tightverify.stages import stages_of
@@ -36,7 +37,8 @@ class Ending:
 
     `margins` are proved lower bounds of the property's rows (for a label: of its output minus each other one, in the
     order of the classes), -inf where nothing was proved; `margin` is the one that decides. `stage` is the stage that
-    decided, or the last that tried. `seconds` is the input's share of the time of its batch.
+    decided, or the last that tried. `seconds` is the input's share of the time of its batch. `tree` has the nodes of the search
+    tree, if the region was split.
     """
 
     verdict: Verdict
@@ -45,14 +47,15 @@ class Ending:
     stage: str
     seconds: float
     counterexample: Tensor | None
+    tree: tuple[Branch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Result(Ending):
     """The verdict on one input: its place among those given, its label if it was to keep one, and how it ended."""
 
-    index: int
-    label: int | None
+    index: int = 0
+    label: int | None = None
 
 
 def misclassified(rows: int) -> Ending:
@@ -61,7 +64,7 @@ def misclassified(rows: int) -> Ending:
     return Ending(Verdict.MISCLASSIFIED, nothing, -math.inf, "", 0.0, None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ledger:
     """The books of one batch, kept on the CPU: what is known, which stage said so, and what time each input has used."""
 
@@ -90,16 +93,19 @@ class Ledger:
         self.known.margins[inputs] = found.margins
         self.known.refuted[inputs] = found.refuted
         self.known.points[inputs] = found.points
+        if found.intervals:
+            self.known = self.known.with_intervals(inputs, found.intervals)
+        self.known = replace(self.known, trees={**self.known.trees, **found.trees})
         self.seconds[inputs] += took / len(inputs)
         done = self.wanted[inputs].proved(found.margins) | found.refuted
         self.stopped[inputs] = ((self.seconds[inputs] >= limit) | found.stopped) & ~done
         for number in inputs.tolist():
             self.stages[number] = stage
 
-    def endings(self, shape: tuple[int, ...]) -> Iterator[Ending]:
+    def endings(self, shape: tuple[int, ...], numbers: Tensor) -> Iterator[Ending]:
         """The endings in the order of the inputs. A proof counts before anything else."""
         proved = self.wanted.proved(self.known.margins)
-        for k, margins in enumerate(self.known.margins):
+        for k, (margins, number) in enumerate(zip(self.known.margins, numbers.tolist(), strict=True)):
             verdict, point = Verdict.UNKNOWN, None
             if bool(proved[k]):
                 verdict = Verdict.ROBUST
@@ -108,7 +114,8 @@ class Ledger:
             elif bool(self.stopped[k]):
                 verdict = Verdict.TIMED_OUT
             worst = float(self.wanted.worst(margins))
-            yield Ending(verdict, margins, worst, self.stages[k], float(self.seconds[k]), point)
+            tree = self.known.trees.get(number, ())
+            yield Ending(verdict, margins, worst, self.stages[k], float(self.seconds[k]), point, tree)
 
 
 def decide(problem: Problem) -> Iterator[Ending]:
@@ -129,7 +136,7 @@ def decide(problem: Problem) -> Iterator[Ending]:
         if rest:
             some[torch.tensor(rest)].report(found[torch.tensor(rest)])
         ledger.enter(inputs, name, found, time.monotonic() - began, limit)
-    return ledger.endings(problem.graph.input_shape)
+    return ledger.endings(problem.graph.input_shape, problem.numbers)
 
 
 Told = dict[int, tuple[list[float], bool]]

@@ -24,6 +24,8 @@ from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
 
+WORTH = 0.9
+"""A box that keeps more than this of each width keeps the planes that were made for it before it shrank."""
 MOST = 1e6
 """Operands that may be larger than this, infinite ones among them, keep the closed form alone."""
 
@@ -77,38 +79,97 @@ def combined_bounds(
 
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
     """The closed form first, then the fitted ones."""
-    boxes = operand_boxes(bounds, node)
-    closed = node.op.relax(*boxes)
-    shape = closed.upper.offset.shape
-    if node.op.curves is None and not isinstance(node.op, Blend):
+    closed = node.op.relax(*operand_boxes(bounds, node))
+    if not may_be_fitted(node):
         return (closed,)
-    ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
-    sane = (ends.abs() < MOST).all(1)
-    ends = torch.where(sane[:, None], ends, 0.0)
-    fitted = fitted_pairs(bounds, node, ends, shape, fitting)
-    if not bool(sane.all()):
+    shape = closed.upper.offset.shape
+    ends, sane = flat_ends(bounds, node)
+    all_sane = bool(sane.all())
+    fitted = fitted_over(node, ends, polygons_for(bounds, node, ends, all_sane, fitting.directions), shape, fitting)
+    if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
     return closed, *fitted
+
+
+def refitted_planes(
+    bounds: LinearBounds, node: Apply, fitting: Fitting, old: tuple[Planes, ...], before: Sequence[Interval]
+) -> tuple[Planes, ...]:
+    """The same for smaller boxes than planes are at hand for: fitted anew only where a box has shrunk enough to be worth it."""
+    boxes = operand_boxes(bounds, node)
+    closed = node.op.relax(*boxes)
+    if not may_be_fitted(node):
+        return (closed,)
+    ends, sane = flat_ends(bounds, node)
+    left = [torch.where(was.width > 0, box.width / was.width, 1.0) for box, was in zip(boxes, before, strict=True)]
+    chosen = torch.nonzero((torch.stack(left).amin(0) < WORTH).flatten() & sane).flatten()
+    if not len(chosen):
+        return closed, *old[1:]
+    number = len(bounds.intervals) - 1
+    some = ends[chosen]
+    if node.op.arity == 2 and number in bounds.polygons:
+        polygons: Polygons | None = bounds.polygons[number][chosen].cut_to(some)
+    else:
+        polygons = boxes_as_polygons(node, some)
+    fitted = fitted_over(node, some, polygons, chosen.shape, fitting)
+
+    def renewed(was: Tensor, now: Tensor) -> Tensor:
+        return was.flatten().index_copy(0, chosen, now).view(was.shape)
+
+    new = [
+        Planes(
+            *(
+                Plane(
+                    tuple(renewed(a, b) for a, b in zip(was.slopes, now.slopes, strict=True)), renewed(was.offset, now.offset)
+                )
+                for was, now in ((mine.lower, pair.lower), (mine.upper, pair.upper))
+            )
+        )
+        for mine, pair in zip(old[1:], fitted, strict=True)
+    ]
+    return closed, *new
+
+
+def may_be_fitted(node: Apply) -> bool:
+    return node.op.curves is not None or isinstance(node.op, Blend)
+
+
+def flat_ends(bounds: LinearBounds, node: Apply) -> tuple[Tensor, Tensor]:
+    """The operands' boxes (B * n, 2 k), a point in place of each that is too large, and (B * n,) which are not."""
+    boxes = operand_boxes(bounds, node)
+    ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
+    sane = (ends.abs() < MOST).all(1)
+    return torch.where(sane[:, None], ends, 0.0), sane
 
 
 def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
     return Planes(pair.lower.where(where, other.lower), pair.upper.where(where, other.upper))
 
 
-def fitted_pairs(bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.Size, fitting: Fitting) -> list[Planes]:
-    """Pairs of planes over the operands' boxes (B * n, 2 k)."""
-    if isinstance(node.op, Blend):
+def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, directions: int) -> Polygons | None:
+    """What the operands can be together. If none of the boxes (`sane`) stands for a larger one, it is kept in the bounds."""
+    if node.op.arity != 2 or not directions:
+        return boxes_as_polygons(node, ends)
+    polygons = polygons_of(bounds, node, ends, directions)
+    if sane:
+        bounds.polygons[len(bounds.intervals) - 1] = polygons
+    return polygons
+
+
+def boxes_as_polygons(node: Apply, ends: Tensor) -> Polygons | None:
+    """Boxes of one or two operands as polygons; None for those of three."""
+    if node.op.arity == 3:
+        return None
+    return Polygons.of_intervals(ends) if node.op.arity == 1 else Polygons.of_boxes(ends)
+
+
+def fitted_over(node: Apply, ends: Tensor, polygons: Polygons | None, shape: torch.Size, fitting: Fitting) -> list[Planes]:
+    """Pairs of planes over boxes (N, 2 k) or what is left of them, in the shape asked for."""
+    if polygons is None:
         middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
         tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
         apart = two_products(ends, fitting.solver, fitting.tolerance)
         return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
     assert node.op.curves is not None
-    if node.op.arity == 1:
-        polygons = Polygons.of_intervals(ends)
-    elif fitting.directions:
-        polygons = polygons_of(bounds, node, ends, fitting.directions)
-    else:
-        polygons = Polygons.of_boxes(ends)
     found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
     columns = [*range(node.op.arity), 2]
     return list(pairs(found.lower[..., columns], found.upper[..., columns], shape))

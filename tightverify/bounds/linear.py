@@ -31,11 +31,12 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import enclose, undefined
-from tightverify.bounds.mixtures import MOST_STEPS, mixed, mixing_error
-from tightverify.bounds.walk import back_substitute
+from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
+from tightverify.bounds.walk import back_substitute, linear_form
 from tightverify.graph import Affine, Apply, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
+from tightverify.relax.polygons import Polygons
 from tightverify.values import TINY, Interval, below, times
 
 
@@ -53,6 +54,41 @@ class LinearBounds:
     planes: dict[int, tuple[Planes, ...]] = field(default_factory=dict)
     mixtures: int = 0
     """steps towards the best mixture of planes for each row; 0 for none: then the best of the pairs counts"""
+    polygons: dict[int, Polygons] = field(default_factory=dict)
+    """what the operands of an operation can be together, (B * n), where sums and differences of them were bounded"""
+    empty: list[Tensor] = field(default_factory=list)
+    """(B,) each, if half-spaces cut the regions: where bounds contradicted one another, so that nothing is left of a region"""
+
+    def learn(self, number: int, interval: Interval) -> None:
+        """One more interval that holds for a node's neurons on the whole region."""
+        known = self.intervals[number]
+        if self.region.cuts is None:
+            self.intervals[number] = known.intersect(interval)
+        else:
+            self.intervals[number], crossed = known.meet(interval)
+            self.empty.append(crossed)
+
+    def __getitem__(self, inputs: slice | Tensor) -> LinearBounds:
+        """What was found for some of the inputs."""
+        return self.map(lambda value: value[inputs], self.region[inputs])
+
+    def map(self, change: Callable[[Tensor], Tensor], region: Region) -> LinearBounds:
+        """The same change of the batch, made to every tensor, beside the region that it is made to."""
+
+        def polygons(number: int, old: Polygons) -> Polygons:
+            vertices = old.vertices.view(-1, self.graph.nodes[number].size, *old.vertices.shape[1:])
+            return Polygons(change(vertices).flatten(0, 1))
+
+        return LinearBounds(
+            self.graph,
+            region,
+            [interval.map(change) for interval in self.intervals],
+            [change(scale) for scale in self.scales],
+            {number: tuple(pair.map(change) for pair in pairs) for number, pairs in self.planes.items()},
+            self.mixtures,
+            {number: polygons(number, old) for number, old in self.polygons.items()},
+            [change(empty) for empty in self.empty],
+        )
 
     def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False) -> Tensor:
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
@@ -64,11 +100,27 @@ class LinearBounds:
         """
         if self.mixtures:
             steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
-            return below(mixed(self.graph, self.region, self.planes, rows, steps), self.allowance(rows))
+            return below(approach(self.graph, self.region, self.planes, rows, steps)[0], self.allowance(rows))
         found = [
             back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))[-1 if quick else 0 :]
         ]
         return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
+
+    def pulled(self, rows: dict[int, Tensor], steps: int) -> tuple[Tensor, Pull]:
+        """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained."""
+        lower, suit = approach(self.graph, self.region, self.planes, rows, steps)
+        return below(lower, self.allowance(rows)), pull(self.graph, self.region, suit, rows)
+
+    def form(self, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """Constants (B, R) and coefficients (B, R, n) of a function of the input that is surely at most the rows' sum.
+
+        By one pair of planes each, the ones that mixtures start from. Rounding is paid for as in `lower`: what that argument
+        bounds are differences at every point of the region.
+        """
+        suits = self.suits(max(rows))
+        constant, row = linear_form(self.graph, suits[min(START, len(suits) - 1) if self.mixtures else 0], dict(rows))
+        batch = len(self.region)
+        return below(constant, self.allowance(rows)).expand(batch, -1), row.expand(batch, -1, -1)
 
     def suits(self, last: int) -> list[dict[int, Planes]]:
         """One pair of planes for each operation up to node `last`: all the first ones, all the second ones, and so on."""
@@ -141,19 +193,26 @@ def linear_bounds(
     relaxation: Relaxation = closed_form,
     known: Sequence[Interval] | None = None,
     mixtures: int = 0,
+    start: LinearBounds | None = None,
 ) -> LinearBounds:
-    """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold."""
-    bounds = LinearBounds(graph, region, mixtures=mixtures)
+    """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold.
+
+    `start` holds what is to be taken over as it is: its nodes are the first of the graph's.
+    """
+    bounds = LinearBounds(graph, region, mixtures=mixtures) if start is None else start
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):
+        if number < len(bounds.intervals):
+            continue
         check()
-        interval = enclose(graph, number, bounds.intervals, region)
-        bounds.intervals.append(interval if known is None else interval.intersect(known[number]))
+        bounds.intervals.append(enclose(graph, number, bounds.intervals, region))
+        if known is not None:
+            bounds.learn(number, known[number])
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
             bounds.planes[number] = padded(bounds, node, relaxation(bounds, node))
         if number in wanted:
-            bounds.intervals[number] = bounds.intervals[number].intersect(bounds.tighten(number))
+            bounds.learn(number, bounds.tighten(number))
     return bounds
 
 

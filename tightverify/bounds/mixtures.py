@@ -15,6 +15,7 @@ of them, which the planes have been moved apart for (`linear.padded`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,10 +37,22 @@ def mixing_error(steps: int) -> float:
     return gamma(8 * (steps + 1))
 
 
-def mixed(
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """A walk and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes that were
+    taken.
+    """
+
+    point: Tensor
+    trail: dict[int, Tensor]
+    operands: dict[int, tuple[Tensor, ...]]
+    suit: dict[int, Planes]
+
+
+def approach(
     graph: Graph, region: Region, planes: Mapping[int, tuple[Planes, ...]], rows: dict[int, Tensor], steps: int
-) -> Tensor:
-    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for."""
+) -> tuple[Tensor, dict[int, Planes]]:
+    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for; and the last mixtures."""
     last = max(rows)
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
@@ -51,19 +64,27 @@ def mixed(
         if step == steps:
             break
         share = INERTIA / (step + INERTIA)
-        for number, operands in pulled(graph, region, suit, trail).items():
+        for number, operands in pulled(graph, region, suit, trail)[1].items():
             if number in choices:
                 before = mean.get(number, operands)
                 mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
                 answer = choices[number].tightest(mean[number])
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
-    return torch.stack(found).amax(0)
+    return torch.stack(found).amax(0), suit
+
+
+def pull(graph: Graph, region: Region, suit: dict[int, Planes], rows: dict[int, Tensor]) -> Pull:
+    """A walk with given planes, and its primal point."""
+    trail: dict[int, Tensor] = {}
+    back_substitute(graph, region, suit, dict(rows), trail)
+    point, operands = pulled(graph, region, suit, trail)
+    return Pull(point, trail, operands, suit)
 
 
 def pulled(
     graph: Graph, region: Region, planes: Mapping[int, Planes], trail: dict[int, Tensor]
-) -> dict[int, tuple[Tensor, ...]]:
-    """The operands (B, R, n) of every operation that a walk came by, at its primal point."""
+) -> tuple[Tensor, dict[int, tuple[Tensor, ...]]]:
+    """The input (B, R, n) at which a walk's bound is attained, and there the operands of every operation it came by."""
     everything = next(iter(trail.values())).new_zeros((len(region), *next(iter(trail.values())).shape[1:2], graph.input_size))
     for number, row in trail.items():
         node = graph.nodes[number]
@@ -88,7 +109,7 @@ def pulled(
                     operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
                     found[number] = operands
                     values[number] = at(planes[number], trail[number], operands)
-    return found
+    return point, found
 
 
 def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

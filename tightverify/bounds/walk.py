@@ -8,7 +8,7 @@ be let go. Rounding is paid for in `bounds.linear`, whose docstring has the argu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -30,9 +30,39 @@ def back_substitute(
 
     Planes are (B, n), the same for all rows, or (B, R, n). `trail` is filled with the rows over operations and inputs.
     """
-    pending = Pending(graph, rows)
+    if not region.separable:
+        constant, row = linear_form(graph, planes, rows, trail)
+        return constant + region.minimise(row)
     total = torch.zeros(1, dtype=torch.float64, device=region.centre.device)
+
+    def at_input(node: Input, row: Tensor, owned: bool) -> None:
+        nonlocal total
+        total = total + region.minimise(row, node.block, scratch=trail is None and owned)
+
+    return descend(graph, planes, rows, at_input, trail) + total
+
+
+def linear_form(
+    graph: Graph, planes: Mapping[int, Planes], rows: dict[int, Tensor], trail: dict[int, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """(B or 1, R) constants and (B or 1, R, n) coefficients of a function of the input below the sum of `rows @ node`."""
     inputs: list[tuple[Input, Tensor]] = []
+    constant = descend(graph, planes, rows, lambda node, row, _owned: inputs.append((node, row)), trail)
+    row = next(iter(rows.values()))
+    return constant, side_by_side(graph, inputs) if inputs else row.new_zeros((1, row.shape[1], graph.input_size))
+
+
+def descend(
+    graph: Graph,
+    planes: Mapping[int, Planes],
+    rows: dict[int, Tensor],
+    at_input: Callable[[Input, Tensor, bool], None],
+    trail: dict[int, Tensor] | None,
+) -> Tensor:
+    """(B or 1, R): the constants gathered on the way; rows over inputs are handed over, and whether nobody else holds them."""
+    pending = Pending(graph, rows)
+    first = next(iter(rows.values()))
+    total = first.new_zeros(first.shape[:2])
     for number in range(max(rows), -1, -1):
         row = pending.take(number)
         if row is None:
@@ -41,10 +71,7 @@ def back_substitute(
             trail[number] = row
         match graph.nodes[number]:
             case Input() as node:
-                if region.separable:
-                    total = total + region.minimise(row, node.block, scratch=trail is None and pending.owns(number))
-                else:
-                    inputs.append((node, row))
+                at_input(node, row, pending.owns(number))
             case Affine() as node:
                 total = total + row @ node.bias
                 dense, matrix = graph.stacked.get(number, ((), None))
@@ -57,8 +84,6 @@ def back_substitute(
                         pending.add(term.operand, term.pull(row), fresh=term.matrix is not None)
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
-    if inputs:
-        total = total + region.minimise(side_by_side(graph, inputs))
     return total
 
 

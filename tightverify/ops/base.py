@@ -24,6 +24,11 @@ class Operation(ABC):
     curves: tuple[Symmetric, Symmetric] | None = None
     """F and G where the operation is F(x) G(y) for smooth curves, G = 1 for one of one operand"""
 
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Where a function of one operand bends; it is linear between, so that a split there leaves nothing to relax."""
+        return ()
+
     @abstractmethod
     def forward(self, *operands: Tensor) -> Tensor: ...
 

@@ -18,6 +18,11 @@ class Clamp(Operation):
     low: float
     high: float
     name = "clamp"
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return self.low, self.high
+
     arity = 1
 
     def forward(self, *operands: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class LeakyRelu(Operation):
 
     slope: float = 0.0
     name = "leaky_relu"
+    kinks = (0.0,)
     arity = 1
 
     def forward(self, *operands: Tensor) -> Tensor:

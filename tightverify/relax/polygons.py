@@ -5,7 +5,8 @@ The four corners of a box are exact. Where half-planes cut a polygon, the new ve
 made a little too large first: with e = MARGIN |operand|, the box and each half-plane are moved out by what a ball of the
 radii e (one for each operand) reaches over them. A cut moves the curve by less than the ball of e / 64, as each of its
 numbers is the result of a few roundings; less than 64 cuts are made at once, and of convex sets whose borders are less than
-a ball apart the larger one holds the smaller one with the ball taken off. So a polygon holds what it stands for.
+a ball apart the larger one holds the smaller one with the ball taken off. So a polygon holds what it stands for. Four of
+those cuts are kept for smaller boxes (`cut_to`), to which a polygon may be cut once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tightverify.errors import UsageError
 from tightverify.values import UNIT_ROUNDOFF
 
 MARGIN = 1024 * UNIT_ROUNDOFF
-MOST_CUTS = 63
+MOST_CUTS = 59
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,17 @@ class Polygons:
             moved = bound - (normal.abs() * reach).sum(-1) - MARGIN * bound.abs()
             vertices = clipped(vertices, normal, moved)
         return cls(vertices)
+
+    def cut_to(self, boxes: Tensor) -> Polygons:
+        """What of each lies in a box (N, 4)."""
+        reach = self.vertices.abs().amax(1) * MARGIN
+        vertices = self.vertices
+        for k, sign in ((0, 1.0), (1, -1.0), (2, 1.0), (3, -1.0)):
+            normal = vertices.new_zeros((1, 2))
+            normal[0, k // 2] = sign
+            bound = sign * boxes[:, k]
+            vertices = clipped(vertices, normal, bound - reach[:, k // 2] - MARGIN * bound.abs())
+        return Polygons(vertices)
 
     @property
     def boxes(self) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tightverify.errors import UsageError
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
+from tightverify.stages.branch import branch_stage
 from tightverify.stages.combine import combine_stage
 from tightverify.stages.problem import Stage
 from tightverify.stages.search import attack_stage
@@ -26,6 +27,14 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("attack", attack_stage),
         ("planes", planes_stage),
         ("combine", combine_stage),
+    ),
+    "complete": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+        ("combine", combine_stage),
+        ("branch", branch_stage),
     ),
 }
 

@@ -50,6 +50,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
                 gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
                 margins[left] = torch.maximum(margins[left], lower)
                 known = known.with_margins(part, margins)
+                known = known.with_intervals(left + part.start, bounds.intervals)
                 now.report(known[part][left], number)
                 settled = now.wanted.proved(margins[left])
                 going = torch.nonzero((gain > LEAST_GAIN) & (problem.settings.thorough | ~settled)).flatten()

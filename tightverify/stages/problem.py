@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import parts
+from tightverify.branch.search import Branch
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Region
 from tightverify.settings import Settings
 from tightverify.spec import Property
+from tightverify.values import Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,8 @@ class Step:
 
     `round` counts from 1 in a stage that works in rounds, and is 0 otherwise. `inputs` (n,) are numbered as they were given;
     `margins` (n, R) are their proved lower bounds of all rows, `worst` (n,) the ones that decide, and `open` (n,) says which
-    are neither proved nor refuted. `seconds` is each input's share, so far, of the time of its batch.
+    are neither proved nor refuted. `seconds` is each input's share, so far, of the time of its batch. `leaves` counts each
+    input's open leaves, where a search splits its region.
     """
 
     stage: str
@@ -33,6 +36,7 @@ class Step:
     worst: Tensor
     open: Tensor
     seconds: float
+    leaves: tuple[int, ...] = ()
 
 
 Watch = Callable[[Step], None]
@@ -68,15 +72,15 @@ class Problem:
         region, wanted, numbers = self.region.to(device), self.wanted.to(device), self.numbers.to(device)
         return replace(self, region=region, wanted=wanted, numbers=numbers)
 
-    def report(self, known: Known, round: int = 0) -> None:
+    def report(self, known: Known, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
         """Tell the watch what is known of these inputs now; what a stage does not tell is told when it ends."""
-        self.watch(self.step(known, round))
+        self.watch(self.step(known, round, leaves))
 
-    def step(self, known: Known, round: int = 0) -> Step:
+    def step(self, known: Known, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
         undecided = ~(self.wanted.proved(known.margins) | known.refuted)
         found = (self.numbers, known.margins, self.wanted.worst(known.margins), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
-        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock())
+        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock(), leaves)
 
     def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
@@ -86,24 +90,48 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples."""
+    """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples.
+
+    `intervals` are the narrowest that are known of every node, if a stage has left any. `trees` are the nodes of the search
+    trees of inputs whose regions were split, by the inputs' numbers.
+    """
 
     margins: Tensor
     refuted: Tensor
     points: Tensor
     stopped: bool = False
+    intervals: tuple[Interval, ...] = ()
+    trees: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
 
     def __getitem__(self, inputs: slice | Tensor) -> Known:
-        return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped)
+        intervals = tuple(interval.map(lambda ends: ends[inputs]) for interval in self.intervals)
+        return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped, intervals, self.trees)
 
     def to(self, device: str) -> Known:
-        return Known(self.margins.to(device), self.refuted.to(device), self.points.to(device), self.stopped)
+        margins, refuted, points = (value.to(device) for value in (self.margins, self.refuted, self.points))
+        intervals = tuple(interval.map(lambda ends: ends.to(device)) for interval in self.intervals)
+        return Known(margins, refuted, points, self.stopped, intervals, self.trees)
 
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
         together = self.margins.clone()
         together[part] = torch.maximum(together[part], torch.where(torch.isfinite(margins), margins, -math.inf))
         return replace(self, margins=together)
+
+    def with_intervals(self, inputs: Tensor, found: Sequence[Interval]) -> Known:
+        """The new intervals for some of the inputs, which are within the old ones."""
+        old = self.intervals or tuple(everything(len(self.margins), interval) for interval in found)
+
+        def put(ends: Tensor, new: Tensor) -> Tensor:
+            return ends.index_copy(0, inputs, new)
+
+        pairs = zip(old, found, strict=True)
+        return replace(self, intervals=tuple(Interval(put(a.lower, b.lower), put(a.upper, b.upper)) for a, b in pairs))
+
+
+def everything(batch: int, like: Interval) -> Interval:
+    upper = like.upper.new_full((batch, like.upper.shape[1]), math.inf)
+    return Interval(-upper, upper)
 
 
 Stage = Callable[[Problem, Known], Known]

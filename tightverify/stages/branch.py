@@ -1,0 +1,92 @@
+"""The stage `branch`: regions are split at neurons' values, best first, until every part is proved or refuted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tightverify.attack import Search, attack
+from tightverify.bounds.fitted import Effort, Fitting
+from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.branch.search import Branching, Tree
+from tightverify.errors import OutOfTimeError
+from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.values import Interval
+
+KINDS = "tightest", "edges", "corners"
+CHILD = Effort(Fitting(KINDS, directions=0), steps=1, last_steps=8)
+"""How halves are bounded: polygons are those of the whole region."""
+ATTACK_STEPS = 12
+LEAF_NUMBERS = 250
+"""About so many numbers are kept of a leaf for each neuron: planes, polygons, intervals."""
+
+
+def branch_stage(problem: Problem, known: Known) -> Known:
+    """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out."""
+    settings = problem.settings
+    if settings.splits == 0:
+        return known
+    for part, some in problem.parts(or_else(settings.directions, 8), MIXTURE_SHARE):
+        trees: list[Tree] = []
+        inputs = torch.arange(len(known.margins))[part]
+        try:
+            roots = root_bounds(some, known[part])
+            branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory))
+            trees = branching.start(roots, known.margins[part])
+            for number, (points, owners) in enumerate(branching.go(trees, settings.splits), start=1):
+                known = attacked(some, known, inputs, trees, points, owners)
+                known = entered(known, inputs, some, trees)
+                some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
+        except OutOfTimeError:
+            return replace(entered(known, inputs, some, trees), stopped=True)
+        known = entered(known, inputs, some, trees)
+    return known
+
+
+def root_bounds(problem: Problem, known: Known) -> LinearBounds:
+    """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`."""
+    effort = efforts(replace(problem.settings, rounds=2))[-1]
+    intervals: Sequence[Interval] = known.intervals
+    if not intervals:
+        intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
+    relaxation = effort.fitting.relaxation
+    return linear_bounds(problem.graph, problem.region, problem.check, relaxation, intervals, effort.steps)
+
+
+def most_leaves(problem: Problem, memory: int) -> int:
+    neurons = sum(node.size for node in problem.graph.nodes)
+    return max(16, memory // (8 * LEAF_NUMBERS * neurons))
+
+
+def entered(known: Known, inputs: Tensor, problem: Problem, trees: Sequence[Tree]) -> Known:
+    """What the trees have proved by now."""
+    if not trees:
+        return known
+    margins = torch.stack([tree.margins for tree in trees])
+    found = {int(number): tuple(tree.branches) for number, tree in zip(problem.numbers, trees, strict=True)}
+    together = known.margins.clone()
+    together[inputs] = torch.maximum(together[inputs], torch.where(torch.isfinite(margins), margins, -torch.inf))
+    return replace(known, margins=together, trees={**known.trees, **found})
+
+
+def attacked(
+    problem: Problem, known: Known, inputs: Tensor, trees: Sequence[Tree], points: Tensor, owners: Sequence[int]
+) -> Known:
+    """A search for counterexamples from the points at which the halves were bounded; what is refuted is split no more."""
+    if problem.settings.restarts == 0:
+        return known
+    which = torch.tensor(owners)
+    search = Search(1, ATTACK_STEPS, problem.settings.seed)
+    some = problem[which]
+    found, at = attack(some.model, some.graph, some.region, some.wanted, search, some.check, points[:, None])
+    if not bool(found.any()):
+        return known
+    refuted, kept = known.refuted.clone(), known.points.clone()
+    for k in torch.nonzero(found).flatten().tolist():
+        refuted[inputs[owners[k]]], kept[inputs[owners[k]]] = True, at[k]
+        trees[owners[k]].give_up()
+    return replace(known, refuted=refuted, points=kept)
