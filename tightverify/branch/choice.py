@@ -20,6 +20,7 @@ from tightverify.relax.planes import Planes
 from tightverify.values import Interval
 
 LEAST_WIDTH = 1e-9
+LEAST_GAIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def best(gains: dict[int, Tensor]) -> list[tuple[Candidate, ...]]:
     found: list[list[Candidate]] = [[] for _ in range(len(next(iter(gains.values()))))] if gains else []
     for node, values in sorted(gains.items()):
         for mine, value, neuron in zip(found, *(part.tolist() for part in values.max(1)), strict=True):
-            if value > 0:
+            if value > LEAST_GAIN:
                 mine.append(Candidate(node, neuron, value))
     return [tuple(mine) for mine in found]
 

@@ -96,7 +96,7 @@ class Branching:
         return trees
 
     def split(self, trees: list[Tree], chosen: Sequence[Leaf]) -> tuple[Tensor, list[int]]:
-        """Split leaves, bound the halves and enter them; returns points (n, N) at which they were bounded, and whose they are."""
+        """Split leaves, bound the halves, enter them; returns points (n, N) at which they were bounded, and whose these are."""
         groups: dict[int, list[tuple[Leaf, Candidate]]] = defaultdict(list)
         for leaf in chosen:
             candidate = trees[leaf.input].choose(leaf)
