@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.bounds import mixtures
+from tightverify.bounds.columns import generated, inside
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph
 from tightverify.region import LinfBall, Region
 from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
 
 EFFORT = Effort(Fitting(("tightest", "edges", "corners"), 4), 2, 5)
@@ -292,3 +294,30 @@ def test_infinite_operands_end_soon_and_prove_nothing(method: str) -> None:
     assert undefined.verdict is tv.Verdict.UNKNOWN
     assert undefined.margin == -math.inf
     assert math.isfinite(defined.margin)
+
+
+@pytest.mark.parametrize("network", ["lstm 2 layers", "rnn tanh", "mixed", "gru reset before"])
+def test_planes_made_where_rows_pull_hold_and_never_loosen(network: str) -> None:
+    graph = NETWORKS[network](1.0, 3)
+    region = REGIONS["linf"].around(centres(2))
+    bounds = combined(LESS)(graph, region)
+    rows = {graph.output: sign_rows(graph, "cpu")}
+    found, more = generated(bounds, rows, 5, 2, LESS.fitting)
+    assert (found >= bounds.lower(rows, 5)).all()
+    assert not violations(graph, region, probes(graph, region, 200), lambda _graph, _region: more)
+    if network != "gru reset before":
+        assert float((found - bounds.lower(rows, 5)).mean()) > 0
+
+
+def test_points_are_moved_inside() -> None:
+    polygons = Polygons.of_boxes(torch.tensor([[-1.0, 1.0, 0.0, 4.0]], dtype=torch.float64))
+    points = torch.tensor([[[5.0, 2.0], [0.5, 3.0], [0.0, 2.0], [-1.0, 9.0]]], dtype=torch.float64)
+    found = inside(polygons, points)
+    assert (found[..., 0].abs() < 1).all()
+    assert ((found[..., 1] > 0) & (found[..., 1] < 4)).all()
+    assert torch.equal(found[0, 1:3], points[0, 1:3])
+    line = inside(
+        Polygons.of_intervals(torch.tensor([[1.0, 2.0]], dtype=torch.float64)), torch.tensor([[[0.0], [1.5]]]).double()
+    )
+    assert line[0, 0, 0] > 1
+    assert line[0, 1, 0] == 1.5

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tightverify.bounds.columns import generated
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import OutOfTimeError
 from tightverify.settings import Settings
 from tightverify.stages.problem import Known, Problem, or_else
@@ -28,6 +29,8 @@ def efforts(settings: Settings) -> tuple[Effort, ...]:
 
 MIXTURE_SHARE = 8
 """A row's mixtures take about so many times the memory of the row itself."""
+NEAR = 0.1
+"""Planes are made for a margin that is not farther than this from a proof: they bring a hundredth or two."""
 LEAST_GAIN = 0.01
 """A round of `combine` after which no margin of an input has gained more is its last."""
 
@@ -45,6 +48,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
                 now = some[left]
                 bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
+                lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)
                 lower = torch.where(torch.isfinite(lower), lower, -math.inf)
                 gain = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1)
@@ -60,6 +64,18 @@ def combine_stage(problem: Problem, known: Known) -> Known:
         except OutOfTimeError:
             return replace(known, stopped=True)
     return known
+
+
+def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: Effort) -> Tensor:
+    """The bounds (B, R) again, with planes made for them, of inputs that little is wanting to (of all, if `thorough`)."""
+    worst = problem.wanted.worst(lower + problem.wanted.offsets)
+    near = torch.ones_like(worst, dtype=torch.bool) if problem.settings.thorough else (worst <= 0) & (worst > -NEAR)
+    chosen = torch.nonzero(near).flatten()
+    found = lower.clone()
+    if len(chosen):
+        rows = {problem.graph.output: problem.wanted.rows[chosen]}
+        found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
+    return found
 
 
 def of_inputs(intervals: list[Interval], chosen: Tensor) -> list[Interval]:
