@@ -4,14 +4,17 @@ from tightverify.api import bounds, certify, load, stream
 from tightverify.errors import TightVerifyError
 from tightverify.fits import PlaneFit, planes
 from tightverify.models.model import Model
-from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall
+from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
 from tightverify.relax.polygons import Polygons
 from tightverify.settings import Settings
 from tightverify.values import Interval
 from tightverify.verify import Result, Verdict
 
 __all__ = [
+    "AddedNoise",
     "Box",
+    "DecibelBall",
+    "Gain",
     "Interval",
     "L1Ball",
     "L2Ball",
@@ -22,6 +25,8 @@ __all__ = [
     "Polygons",
     "Result",
     "Settings",
+    "Shift",
+    "SnrBall",
     "TightVerifyError",
     "Verdict",
     "bounds",
