@@ -1,6 +1,7 @@
 """Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""
 
 from tightverify.api import bounds, certify, load, stream
+from tightverify.clips import AnyLength, certify_clips
 from tightverify.errors import TightVerifyError
 from tightverify.fits import PlaneFit, planes
 from tightverify.models.model import Model
@@ -12,6 +13,7 @@ from tightverify.verify import Result, Verdict
 
 __all__ = [
     "AddedNoise",
+    "AnyLength",
     "Box",
     "DecibelBall",
     "Gain",
@@ -31,6 +33,7 @@ __all__ = [
     "Verdict",
     "bounds",
     "certify",
+    "certify_clips",
     "load",
     "planes",
     "stream",
