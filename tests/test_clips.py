@@ -83,8 +83,10 @@ def test_some_of_the_clips(network: AnyLength) -> None:
     assert torch.equal(given.right(1), answers == given.y)
     assert given.right(3 - 1).sum() >= given.right(1).sum()
     peaks = [float(clip.abs().max()) for clip in recordings()]
-    assert given.radii(tv.DecibelBall(-20)) == pytest.approx([peak / 10 for peak in peaks])
-    assert given.radii(tv.Gain(1))[0] == math.inf
+    radii, norms = zip(*given.balls(tv.DecibelBall(-20)), strict=True)
+    assert radii == pytest.approx([peak / 10 for peak in peaks])
+    assert set(norms) == {math.inf}
+    assert given.balls(tv.Gain(1))[0] == (math.inf, math.inf)
 
 
 def test_shapes_of_waveforms(tmp_path: Path, file: Path) -> None:

@@ -87,6 +87,7 @@ class Clips:
     y: Tensor | None
     numbers: Tensor
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -96,6 +97,7 @@ class Clips:
         labels: Any,
         names: Sequence[str] = (),
         batch_axis: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Clips:
         """Clips as a user hands them over: one input of the model each, without the batch."""
         network = model if isinstance(model, AnyLength) else AnyLength(model, batch_axis)
@@ -106,7 +108,7 @@ class Clips:
             raise InputError(f"{len(clips)} clips were given, and {len(called)} names; give one for each")
         tensors = tuple(_one(clip, name) for clip, name in zip(clips, called, strict=True))
         y = None if labels is None else as_labels(labels, len(tensors))
-        return cls(network, tensors, y, torch.arange(len(tensors)), called)
+        return cls(network, tensors, y, torch.arange(len(tensors)), called, notes)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -167,10 +169,11 @@ class Clips:
             found[places] = ~wanted.broken(wanted.margins(run_original(model, x)))
         return found
 
-    def radii(self, region: Perturbation) -> list[float]:
-        """The radius of each clip's own region; infinite where it is no ball."""
+    def balls(self, region: Perturbation) -> list[tuple[float, float]]:
+        """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
         dtype = next(self.groups())[0].dtype
-        return [float(region.around(clip[None].to(dtype)).radius) for clip in self.clips]
+        regions = [region.around(clip[None].to(dtype)) for clip in self.clips]
+        return [(float(each.radius), each.norm) for each in regions]
 
 
 def certify_clips(
