@@ -4,6 +4,7 @@ from tightverify.api import bounds, certify, load, stream
 from tightverify.clips import AnyLength, certify_clips
 from tightverify.errors import TightVerifyError
 from tightverify.fits import PlaneFit, planes
+from tightverify.fragility import Stretches, stretches
 from tightverify.models.model import Model
 from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
 from tightverify.relax.polygons import Polygons
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "Shift",
     "SnrBall",
+    "Stretches",
     "TightVerifyError",
     "Verdict",
     "bounds",
@@ -37,4 +39,5 @@ __all__ = [
     "load",
     "planes",
     "stream",
+    "stretches",
 ]

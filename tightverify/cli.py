@@ -1,4 +1,4 @@
-"""The command line: `certify`, `bounds`, `tightness`, `info`, `demo`.
+"""The command line: `certify`, `bounds`, `stretches`, `tightness`, `info`, `demo`.
 
 Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
 to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
@@ -12,10 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tightverify.cli_stretches import stretches
 from tightverify.console import output, progress, say
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.options import (
@@ -24,12 +25,18 @@ from tightverify.options import (
     EPS_HELP,
     FILE,
     LEVEL,
+    MODEL,
+    QUIET,
     SOUND,
+    Command,
     ball_of,
     files_read,
+    options,
     read_given,
+    refuse_folder,
     region_of,
     stretch,
+    use_threads,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +44,6 @@ if TYPE_CHECKING:
     from tightverify.tightness import FunctionTightness, ModelTightness
 
 DONE, BAD_USAGE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 3, 130, 141
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 MOST_POSITIONS = 1_000_000
@@ -107,14 +112,6 @@ class Boxing(click.Command):
         return super().parse_args(ctx, joined)
 
 
-def use_threads(count: int | None) -> None:
-    """Compute with so many threads; None leaves torch its choice."""
-    import torch
-
-    if count is not None:
-        torch.set_num_threads(count)
-
-
 REGION = (
     click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."),
     click.option("--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
@@ -131,24 +128,11 @@ WORK = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
     click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
-MODEL = click.argument("model", type=FILE, metavar="MODEL.onnx")
 INTO_FILE = (
     click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
     click.option("--force", is_flag=True, help="Replace files that exist."),
     QUIET,
 )
-
-
-def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Several arguments and options at once, in their order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(several):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def common(methods: str) -> Callable[[Command], Command]:
@@ -421,16 +405,6 @@ def model_tightness(
     return found
 
 
-def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:
-    """Say at once that results cannot go to a folder, or that others are in the way."""
-    from tightverify.runs import refuse_existing
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder to --out")
-    for name in files:
-        refuse_existing(folder / name, force)
-
-
 @commands.command()
 @click.argument("model", type=FILE, metavar="MODEL.onnx")
 @click.option(
@@ -469,6 +443,9 @@ def demo(out: Path, quiet: bool) -> None:
     from tightverify.demo.show import show
 
     show(out, quiet)
+
+
+commands.add_command(stretches)
 
 
 def number(value: float | None) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api import AnyModel, as_inputs, as_labels, load, run_original, stream
-from tightverify.errors import InputError, ModelError, RegionError
+from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.settings import Settings
@@ -133,10 +133,8 @@ class Clips:
             yield model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some)
 
     def _imported(self, shape: tuple[int, ...], name: str) -> Model:
-        try:
+        with said_of(f"{name}, an input of shape {shape}"):
             return self.network.at(shape)
-        except ModelError as error:
-            raise type(error)(f"{name}, an input of shape {shape}: {error}") from error
 
     def check(self, region: Perturbation, top: int) -> None:
         """Say before any work what is wrong with a clip or a label; the shortest clip's network is imported for that."""
@@ -222,7 +220,7 @@ def said_of(name: str) -> Iterator[None]:
     """What is wrong with a single input is said of it by its name."""
     try:
         yield
-    except (InputError, RegionError) as error:
+    except UsageError as error:
         words = str(error)
         raise type(error)(f"{name}{words[7:] if words.startswith('input 0 ') else f': {words}'}") from error
 

@@ -1,9 +1,10 @@
-"""Options of the command line that name a region or say what to take of audio files, and what they come to."""
+"""What several commands share: options that name a region or say what to take of audio files, and what they come to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
     from tightverify.region import LpBall, Perturbation
     from tightverify.runs import Inputs
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 ARRAYS = ".npz"
 FILE = click.Path(path_type=Path)
 AT_LEAST_ONE = click.IntRange(min=1)
 EPS_HELP = "Radius of the ball around each input."
+MODEL = click.argument("model", type=FILE, metavar="MODEL.onnx")
+QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
 LEVELS = "--eps", "--db", "--snr", "--gain"
 LEVEL = (
     click.option("--eps", type=float, help=EPS_HELP),
@@ -26,14 +31,46 @@ LEVEL = (
     click.option("--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     click.option("--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
 )
-SOUND = (
-    click.option("--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label."),
+READING = (
     click.option("--rate", type=AT_LEAST_ONE, metavar="HZ", help="The sampling rate that the model wants; others are refused."),
     click.option("--resample", is_flag=True, help="Resample audio files of another rate instead."),
     click.option("--channel", type=click.IntRange(min=0), help="Channel to take of audio files that have several."),
     click.option("--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Stretch to take, in seconds."),
     click.option("--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
 )
+SOUND = (
+    click.option("--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label."),
+    *READING,
+)
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several arguments and options at once, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(several):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with so many threads; None leaves torch its choice."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:
+    """Say at once that results cannot go to a folder, or that others are in the way."""
+    from tightverify.runs import refuse_existing
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder to --out")
+    for name in files:
+        refuse_existing(folder / name, force)
 
 
 def stretch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
