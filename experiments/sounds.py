@@ -2,8 +2,8 @@
 
     python experiments/sounds.py [--clips 20] [--picture FILE.png]
 
-The first test clips of the Free Spoken Digit Dataset (by name, digit_speaker_index) of at most 3,400 samples that the network
-classifies rightly; sample values are those of the 16-bit files. `noise` is hum, 50 Hz and its next two harmonics, of amplitude 1.
+The first test clips of the Free Spoken Digit Dataset (by name, digit_speaker_index) of at most 3,400 samples that the
+network classifies rightly; sample values are those of the 16-bit files. `noise` is hum: 50 Hz and its next two harmonics.
 """
 
 from __future__ import annotations

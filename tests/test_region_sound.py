@@ -179,6 +179,25 @@ def test_searching_stays_inside(perturbation: Perturbation) -> None:
     assert torch.equal(region[torch.tensor([2, 0])].centre, region.centre[[2, 0]])
 
 
+@every_line
+def test_halves_are_the_whole(perturbation: Perturbation) -> None:
+    region = perturbation.around(clips())
+    assert isinstance(region, Zonotope)
+    halves = region.halves()
+    assert len(halves) == 6
+    assert torch.allclose(halves.generators, region.generators.repeat_interleave(2, 0) / 2, atol=0)
+    for share in (-1.0, -0.4, 0.0, 0.4, 1.0):
+        point = region.at(torch.full((3, 1, 1), share, dtype=DOUBLE))[:, 0]
+        inside = halves.contains(point.repeat_interleave(2, 0)).view(3, 2)
+        assert bool(inside[:, 0].all()) or share > 0
+        assert bool(inside[:, 1].all()) or share < 0
+    rows = torch.randn((3, 4, 16), generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+    both = halves.minimise(rows.repeat_interleave(2, 0)).view(3, 2, 4).amin(1)
+    assert bool((both <= region.minimise(rows) + 1e-15).all())
+    assert torch.allclose(both, region.minimise(rows), rtol=1e-12, atol=1e-12)
+    assert bool((halves.slack > region.slack.repeat_interleave(2, 0)).all())
+
+
 class Loudness(nn.Module):
     """Class 0 if the sound is louder than a threshold, by the absolute value of a few correlations with it."""
 

@@ -19,10 +19,11 @@ from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds, parts
+from tightverify.bounds.pieces import over_pieces
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
-from tightverify.region import Region
+from tightverify.region import Region, Zonotope
 from tightverify.settings import Settings
 from tightverify.spec import Property
 from tightverify.values import Interval, below
@@ -260,6 +261,40 @@ def attack_stage(problem: Problem, known: Known) -> Known:
     return replace(known, refuted=found, points=points)
 
 
+MOST_HALVINGS = 5
+"""So often the region of an input is halved, at most, where a few unknown shares move it."""
+
+
+def pieces_stage(problem: Problem, known: Known) -> Known:
+    """Linear bounds over pieces of regions that a few unknown shares move; other regions are left as they are."""
+    if not isinstance(problem.region, Zonotope):
+        return known
+    for part, some in problem.parts():
+        assert isinstance(some.region, Zonotope)
+
+        def bound(pieces: Zonotope, owners: Tensor, some: Problem = some) -> Tensor:
+            cut = replace(some[owners], region=pieces)
+            found = torch.cat([_linear(piece) for _, piece in cut.parts()])
+            return torch.where(torch.isfinite(found), found, -math.inf)
+
+        def worst(margins: Tensor, owners: Tensor, some: Problem = some) -> Tensor:
+            return some.wanted[owners].worst(margins)
+
+        try:
+            margins = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS)
+        except OutOfTimeError:
+            return replace(known, stopped=True)
+        known = known.with_margins(part, margins)
+        some.report(known[part])
+    return known
+
+
+def _linear(problem: Problem) -> Tensor:
+    """The rows' lower bounds by one sweep."""
+    lower = linear_bounds(problem.graph, problem.region, problem.check).lower({problem.graph.output: problem.wanted.rows})
+    return below(lower + problem.wanted.offsets, 0.0)
+
+
 METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
     "interval": (("interval", interval_stage), ("attack", attack_stage)),
     "linear": (("interval", interval_stage), ("linear", linear_stage), ("attack", attack_stage)),
@@ -340,7 +375,10 @@ def decide(problem: Problem) -> Iterator[Ending]:
     """Run a method's stages over a batch; inputs leave it when they are decided or their time is up."""
     limit, device = problem.settings.time_limit, problem.settings.device
     ledger = Ledger.empty(problem)
-    for name, stage in stages_of(problem.settings.method):
+    stages = stages_of(problem.settings.method)
+    if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
+        stages = (*stages, ("pieces", pieces_stage))
+    for name, stage in stages:
         inputs = ledger.open_inputs(problem.settings.thorough)
         if not len(inputs):
             break

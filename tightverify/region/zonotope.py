@@ -73,6 +73,22 @@ class Zonotope(Region):
         found = torch.matmul(x - self.centre[:, None], torch.linalg.pinv(self.generators))
         return found.nan_to_num().clamp(-1, 1)
 
+    def halves(self) -> Zonotope:
+        """(2 B): both halves of each, one after the other, along the generator that moves the samples most.
+
+        The new centre rounds once, by at most half a unit of its size, which the slack takes in.
+        """
+        rows, longest = torch.arange(len(self), device=self.centre.device), self.generators.abs().sum(2).argmax(1)
+        half = self.generators[rows, longest] / 2
+        generators = self.generators.clone()
+        generators[rows, longest] = half
+        centre = torch.stack([self.centre - half, self.centre + half], 1).flatten(0, 1)
+        return thickened(
+            centre,
+            generators.repeat_interleave(2, 0),
+            above(self.slack.repeat_interleave(2, 0), gamma(1) * centre.abs()),
+        )
+
     def project(self, x: Tensor) -> Tensor:
         return self.at(self.shares(x.view(len(self), -1, x.shape[-1]))).view(x.shape)
 
@@ -109,13 +125,21 @@ class Zonotope(Region):
 def zonotope(centre: Tensor, generators: Tensor, size: Tensor, dtype: torch.dtype) -> Zonotope:
     """The zonotopes of centres (B, n) and generators (B, K, n), thickened by what rounding in `dtype` may add.
 
-    `size` (B, n) is at least every number that enters a sample. The hull's own rounding, a sum of K + 2 numbers, is within
-    gamma(K + 4) of the sum of their absolute values.
+    `size` (B, n) is at least every number that enters a sample.
     """
     reach = generators.abs().sum(1)
     kind = torch.finfo(dtype)
     unit, least = kind.eps / 2, kind.smallest_normal * kind.eps
     slack = (ROUNDINGS * unit + OWN_ROUNDINGS * UNIT_ROUNDOFF) * (size + centre.abs() + reach) + ROUNDINGS * least
+    return thickened(centre, generators, slack)
+
+
+def thickened(centre: Tensor, generators: Tensor, slack: Tensor) -> Zonotope:
+    """The zonotopes of centres and generators with so much slack.
+
+    The hull's own rounding, a sum of K + 2 numbers, is within gamma(K + 4) of the sum of their absolute values.
+    """
+    reach = generators.abs().sum(1)
     allowance = reach + slack + gamma(generators.shape[1] + 4) * (centre.abs() + reach + slack)
     box = Interval(below(centre, allowance), above(centre, allowance))
     everywhere = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
