@@ -133,8 +133,12 @@ class Clips:
             yield model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some)
 
     def _imported(self, shape: tuple[int, ...], name: str) -> Model:
-        with said_of(f"{name}, an input of shape {shape}"):
+        try:
             return self.network.at(shape)
+        except ModelError as error:
+            raise type(error)(
+                f"{name}, an input of shape {shape}: {error}; if it is shorter than one frame of the network, leave it out"
+            ) from error
 
     def check(self, region: Perturbation, top: int) -> None:
         """Say before any work what is wrong with a clip or a label; the shortest clip's network is imported for that."""
