@@ -27,7 +27,7 @@ QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on
 LEVELS = "--eps", "--db", "--snr", "--gain"
 LEVEL = (
     click.option("--eps", type=float, help=EPS_HELP),
-    click.option("--db", type=float, help="Decibel ball instead: changes so many dB below the clip's peak, such as -80."),
+    click.option("--db", type=float, help="Decibel ball instead: changes of so many dB relative to the peak, such as -80."),
     click.option("--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     click.option("--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
 )

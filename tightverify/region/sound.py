@@ -153,7 +153,7 @@ class AddedNoise(Perturbation):
 
 @dataclass(frozen=True, eq=False)
 class Shift(Perturbation):
-    """The clip is read up to `samples` (at most 1) earlier or, if negative, later, between samples by straight lines.
+    """The whole sound comes up to `samples` (at most 1) sooner or, if negative, later, by straight lines between samples.
 
     x_i becomes x_i + t (x_{i+1} - x_i) for one unknown t in [0, samples], the last sample being repeated; if negative,
     x_i + t (x_{i-1} - x_i) for t in [0, -samples]. This is what a resampler that interpolates linearly makes of a delay of less
