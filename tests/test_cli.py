@@ -143,7 +143,7 @@ BAD = [
     ("text.onnx", "good.npz", [], "not an ONNX file"),
     ("strange.onnx", "wide.npz", [], "Erf"),
     (GRU, "gone.npz", [], "does not exist"),
-    (GRU, ".", [], "is not a file"),
+    (GRU, ".", [], "holds no .wav"),
     (GRU, "pickle.npz", [], "not an .npz file"),
     (GRU, "text.npz", [], "not an .npz file"),
     (GRU, "nothing.npz", [], "not an .npz file"),

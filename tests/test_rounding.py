@@ -17,7 +17,7 @@ from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
 from tightverify.models.builder import Builder, Symbols
 from tightverify.ops import Clamp, LeakyRelu, Square, Tanh
-from tightverify.region import L1Ball, L2Ball, LinfBall, Perturbation, Region
+from tightverify.region import Gain, L1Ball, L2Ball, LinfBall, Perturbation, Region
 from tightverify.values import above, below, gamma
 
 OPPOSED = 1e8
@@ -65,6 +65,7 @@ POINTS: dict[str, Perturbation] = {
     "linf": LinfBall(1e-12),
     "l2": L2Ball(1e-12, clip=(0.0, 1.0)),
     "l1": L1Ball(1e-12),
+    "gain": Gain(1e-12),
 }
 
 

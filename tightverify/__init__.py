@@ -1,17 +1,23 @@
 """Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""
 
 from tightverify.api import bounds, certify, load, stream
+from tightverify.clips import AnyLength, certify_clips
 from tightverify.errors import TightVerifyError
 from tightverify.fits import PlaneFit, planes
+from tightverify.fragility import Stretches, stretches
 from tightverify.models.model import Model
-from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall
+from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
 from tightverify.relax.polygons import Polygons
 from tightverify.settings import Settings
 from tightverify.values import Interval
 from tightverify.verify import Result, Verdict
 
 __all__ = [
+    "AddedNoise",
+    "AnyLength",
     "Box",
+    "DecibelBall",
+    "Gain",
     "Interval",
     "L1Ball",
     "L2Ball",
@@ -22,11 +28,16 @@ __all__ = [
     "Polygons",
     "Result",
     "Settings",
+    "Shift",
+    "SnrBall",
+    "Stretches",
     "TightVerifyError",
     "Verdict",
     "bounds",
     "certify",
+    "certify_clips",
     "load",
     "planes",
     "stream",
+    "stretches",
 ]

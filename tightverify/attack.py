@@ -77,7 +77,6 @@ def descend(
     best, lowest = x.clone(), torch.full(x.shape[:2], torch.inf, dtype=torch.float64, device=x.device)
     rows = torch.arange(count, device=x.device) % wanted.rows.shape[1]
     single = torch.arange(count, device=x.device) >= (count + 1) // 2
-    reach = torch.minimum(region.box.upper - region.box.lower, 2 * region.radius[:, None])[:, None] / 2
     for step in range(search.steps + 1):
         check()
         x = x.detach().requires_grad_(True)
@@ -91,18 +90,8 @@ def descend(
             break
         (gradient,) = torch.autograd.grad(torch.where(single, chosen, decides).sum(), x)
         length = 0.5 * (1 - step / max(1, search.steps)) + 0.02
-        x = region.project(x.detach() - length * _direction(gradient.nan_to_num(), region, reach))
+        x = region.project(x.detach() - length * region.steepest(gradient.nan_to_num()))
     return list(best.unbind(1))
-
-
-def _direction(gradient: Tensor, region: Region, reach: Tensor) -> Tensor:
-    """The steepest step: every coordinate by its own reach, or along the gradient by the ball's radius."""
-    if region.separable:
-        return gradient.sign() * reach
-    gradient = gradient * (reach > 0)
-    length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp(min=1e-300)
-    step: Tensor = gradient / length * region.radius[:, None, None]
-    return step
 
 
 def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

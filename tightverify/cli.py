@@ -1,4 +1,4 @@
-"""The command line: `certify`, `bounds`, `tightness`, `info`, `demo`.
+"""The command line: `certify`, `bounds`, `stretches`, `tightness`, `info`, `demo`.
 
 Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
 to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
@@ -12,20 +12,38 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tightverify.cli_stretches import stretches
 from tightverify.console import output, progress, say
 from tightverify.errors import SoundnessFault, UsageError
+from tightverify.options import (
+    ARRAYS,
+    AT_LEAST_ONE,
+    EPS_HELP,
+    FILE,
+    LEVEL,
+    MODEL,
+    QUIET,
+    SOUND,
+    Command,
+    ball_of,
+    files_read,
+    options,
+    read_given,
+    refuse_folder,
+    region_of,
+    stretch,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from tightverify.region import LpBall
     from tightverify.tightness import FunctionTightness, ModelTightness
 
 DONE, BAD_USAGE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 3, 130, 141
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 MOST_POSITIONS = 1_000_000
@@ -94,17 +112,6 @@ class Boxing(click.Command):
         return super().parse_args(ctx, joined)
 
 
-def use_threads(count: int | None) -> None:
-    """Compute with so many threads; None leaves torch its choice."""
-    import torch
-
-    if count is not None:
-        torch.set_num_threads(count)
-
-
-FILE = click.Path(path_type=Path)
-AT_LEAST_ONE = click.IntRange(min=1)
-EPS_HELP = "Radius of the ball around each input."
 REGION = (
     click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."),
     click.option("--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
@@ -112,6 +119,7 @@ REGION = (
         "--frames", callback=positions, metavar="LIST", help="Frames that may change, such as 0,3-5; all if not given."
     ),
     click.option("--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
+    click.option("--samples", callback=stretch, metavar="A-B", help="Stretch of a waveform's samples that may change."),
 )
 WORK = (
     click.option("--limit", type=AT_LEAST_ONE, help="Stop after so many inputs."),
@@ -120,13 +128,6 @@ WORK = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
     click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
-ON_INPUTS = (
-    click.argument("model", type=FILE, metavar="MODEL.onnx"),
-    click.argument("inputs", type=FILE, metavar="INPUTS.npz"),
-    click.option("--eps", type=float, required=True, help=EPS_HELP),
-    *REGION,
-)
 INTO_FILE = (
     click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
     click.option("--force", is_flag=True, help="Replace files that exist."),
@@ -134,21 +135,10 @@ INTO_FILE = (
 )
 
 
-def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Several arguments and options at once, in their order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(several):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 def common(methods: str) -> Callable[[Command], Command]:
-    """The arguments and options that `certify` and `bounds` share; their methods differ."""
+    """The options that `certify` and `bounds` share; their methods differ."""
     method = click.option("--method", default="linear", show_default=True, help=f"How to bound: {methods}.")
-    return options(*ON_INPUTS, method, *WORK, *INTO_FILE)
+    return options(*LEVEL, *REGION, method, *WORK, *INTO_FILE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -158,13 +148,15 @@ def commands() -> None:
     """Decide, with proof, whether a recurrent network keeps its answer on a whole region of inputs.
 
     INPUTS.npz holds x (N, time, features) or (N, features), and the labels y (N,); without y the model's own answers are
-    the labels. Results go to stdout, progress and errors to stderr. Exit codes: 0 ran to the end, 2 bad usage or input,
-    3 an internal or soundness fault, 130 interrupted.
+    the labels. Instead of it, `certify` takes audio files and folders of them. Results go to stdout, progress and errors to
+    stderr. Exit codes: 0 ran to the end, 2 bad usage or input, 3 an internal or soundness fault, 130 interrupted.
     """
 
 
 @commands.command()
+@options(MODEL, click.argument("inputs", type=FILE, metavar="INPUTS.npz|CLIPS...", nargs=-1, required=True))
 @common("interval, linear, planes or combine")
+@options(*SOUND)
 @click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
 @click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
 @click.option("--time-limit", type=float, default=float("inf"), help="Seconds per input; no limit if not given.")
@@ -177,7 +169,7 @@ def commands() -> None:
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
     model: Path,
-    inputs: Path,
+    inputs: tuple[Path, ...],
     method: str,
     top: int,
     limit: int | None,
@@ -197,11 +189,20 @@ def certify(
     out: Path | None,
     force: bool,
     quiet: bool,
+    labels: Path | None,
+    rate: int | None,
+    resample: bool,
+    channel: int | None,
+    cut: tuple[float, float] | None,
+    int16: bool,
     **region: Any,
 ) -> None:
-    """Decide for every input whether the model keeps its answer on the ball around it."""
+    """Decide for every input whether the model keeps its answer on the region around it.
 
-    from tightverify.runs import Run, correct, read, refuse_existing, refuse_trace
+    Inputs are arrays in a file INPUTS.npz, or clips: audio files, or folders of them, each verified at its own length.
+    """
+    from tightverify.audio import Reading
+    from tightverify.runs import Run, correct, refuse_existing, refuse_trace
     from tightverify.settings import Settings
     from tightverify.stages import stages_of
 
@@ -218,21 +219,24 @@ def certify(
     )
     stages_of(method)
     use_threads(threads)
-    ball = ball_of(**region)
-    refuse_existing(out, force, model, inputs)
-    refuse_trace(trace, out, force, model, inputs)
-    given = read(model, inputs, batch_axis, top)
+    stated = region_of(**region)
+    files = files_read(inputs, model, labels)
+    refuse_existing(out, force, *files)
+    refuse_trace(trace, out, force, *files)
+    given = read_given(model, inputs, Reading(rate, resample, channel, cut, int16), labels, batch_axis, top)
     most = len(given) if limit is None else limit
     chosen, skipped = correct(given, top, most, batch) if skip_wrong else (given[:most], 0)
-    notes = list(given.model.notes)
+    notes = list(given.notes)
     if given.y is None:
-        notes.append(f"{inputs} has no y: the model's own answers are the labels")
+        missing = f"{inputs[0]} has no y" if inputs[0].suffix == ARRAYS else "no labels were given"
+        notes.append(f"{missing}: the model's own answers are the labels")
     if skipped:
         notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
-    Run(chosen, str(model), ball, settings, top, batch, out, force, quiet, tuple(notes), trace).show()
+    Run(chosen, str(model), stated, settings, top, batch, out, force, quiet, tuple(notes), trace).show()
 
 
 @commands.command()
+@options(MODEL, click.argument("inputs", type=FILE, metavar="INPUTS.npz"))
 @common("interval, linear, planes or combine (its first round)")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")
 def bounds(
@@ -256,9 +260,9 @@ def bounds(
     from tightverify.runs import Bounding, read, refuse_existing, sink
 
     use_threads(threads)
-    ball = ball_of(**region)
+    stated = region_of(**region)
     refuse_existing(out, force, model, inputs)
-    bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), ball, method, batch, device)
+    bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), stated, method, batch, device)
     grid = Table("input", "output", "lower", "upper")
     lines = bounding.lines()
     with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
@@ -401,16 +405,6 @@ def model_tightness(
     return found
 
 
-def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:
-    """Say at once that results cannot go to a folder, or that others are in the way."""
-    from tightverify.runs import refuse_existing
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder to --out")
-    for name in files:
-        refuse_existing(folder / name, force)
-
-
 @commands.command()
 @click.argument("model", type=FILE, metavar="MODEL.onnx")
 @click.option(
@@ -451,17 +445,7 @@ def demo(out: Path, quiet: bool) -> None:
     show(out, quiet)
 
 
-def ball_of(
-    eps: float,
-    norm: str,
-    clip: tuple[float, float] | None,
-    frames: tuple[int, ...] | None,
-    features: tuple[int, ...] | None,
-) -> LpBall:
-    """The region that the options name."""
-    from tightverify.region import LpBall
-
-    return LpBall(eps, float(norm), clip, frames, features)
+commands.add_command(stretches)
 
 
 def number(value: float | None) -> str:

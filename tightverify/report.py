@@ -48,13 +48,17 @@ MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Record:
-    """One input's outcome. `norm` is "inf", "2" or "1"; numbers that are not finite are None."""
+    """One input's outcome. Numbers that are not finite are None.
+
+    `eps` is the radius of the input's own region and `norm` its norm, "inf", "2" or "1": None where it is no ball. `region`
+    says how it was stated where that is not by its radius, and `file` where a clip is from.
+    """
 
     model: str
     index: int
     label: int | None
-    eps: float
-    norm: str
+    eps: float | None
+    norm: str | None
     method: str
     verdict: str
     margin: float | None
@@ -62,15 +66,26 @@ class Record:
     stage: str | None
     seconds: float
     counterexample: Any = None
+    region: str | None = None
+    file: str | None = None
 
     @classmethod
-    def of(cls, result: Result, model: str, eps: float, norm: float, method: str) -> Record:
+    def of(
+        cls,
+        result: Result,
+        model: str,
+        eps: float,
+        norm: float,
+        method: str,
+        region: str | None = None,
+        file: str | None = None,
+    ) -> Record:
         return cls(
             model=model,
             index=result.index,
             label=result.label,
-            eps=eps,
-            norm=f"{norm:g}",
+            eps=finite(eps),
+            norm=f"{norm:g}" if math.isfinite(eps) else None,
             method=method,
             verdict=result.verdict.name,
             margin=finite(result.margin),
@@ -78,6 +93,8 @@ class Record:
             stage=result.stage or None,
             seconds=result.seconds,
             counterexample=None if result.counterexample is None else result.counterexample.tolist(),
+            region=region,
+            file=file,
         )
 
 
@@ -205,13 +222,14 @@ def description(model: Model, path: Path) -> dict[str, Any]:
 def table(records: Sequence[Record], title: str | None = None) -> Table:
     """One row per input."""
     grid = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("input", "label", "eps", "verdict", "worst margin", "stage", "time"):
+    region = "region" if any(record.region for record in records) else "eps"
+    for heading in ("input", "label", region, "verdict", "worst margin", "stage", "time"):
         grid.add_column(heading, justify="left" if heading in ("verdict", "stage") else "right", no_wrap=True)
     for record in records:
         grid.add_row(
-            str(record.index),
+            str(record.index) if record.file is None else Path(record.file).name,
             "-" if record.label is None else str(record.label),
-            f"{record.eps:g}",
+            record.region or ("-" if record.eps is None else f"{record.eps:g}"),
             Text(record.verdict, style=STYLES[Verdict[record.verdict]]),
             "-" if record.margin is None else f"{record.margin:+.4f}",
             record.stage or "-",
@@ -241,7 +259,8 @@ def shares(records: Iterable[Record], verdict: Verdict) -> dict[str, list[tuple[
     """For every model, (eps, percentage of its inputs that got the verdict), by growing eps."""
     groups: dict[str, dict[float, list[bool]]] = {}
     for record in records:
-        groups.setdefault(record.model, {}).setdefault(record.eps, []).append(record.verdict == verdict.name)
+        if record.eps is not None:
+            groups.setdefault(record.model, {}).setdefault(record.eps, []).append(record.verdict == verdict.name)
     return {
         model: [(eps, 100 * sum(hits) / len(hits)) for eps, hits in sorted(by_eps.items())] for model, by_eps in groups.items()
     }

@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from tightverify.api import as_inputs, as_labels, bounds, fitting, load, run_original, stream
+from tightverify.audio import Reading, read_labels, read_sounds
+from tightverify.clips import AnyLength, Clips, said_of
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
 from tightverify.files import read_inputs
 from tightverify.models.model import Model
-from tightverify.region import LpBall
+from tightverify.region import LpBall, Perturbation
 from tightverify.report import JsonLines, Record, TracePoint, duration, finite, summary, table, trace_picture
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.stages.problem import Step, Watch, unwatched
 from tightverify.values import Interval
+from tightverify.verify import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,25 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.x)
 
+    def right(self, top: int) -> Tensor:
+        """(N,): which inputs the model itself classifies as their labels say."""
+        if self.y is None:
+            return torch.ones(len(self), dtype=torch.bool)
+        wanted = classify_as(self.y, self.model.graph.output_size, top)
+        return ~wanted.broken(wanted.margins(run_original(self.model, self.x)))
+
+    def stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Watch) -> Iterator[Result]:
+        return stream(self.model, self.x, self.y, region, settings, None, top, batch, watch)
+
+    def balls(self, region: Perturbation) -> list[tuple[float, float]]:
+        """Radius and norm of each input's own region; a radius is infinite where it is no ball."""
+        regions = region.around(self.x)
+        return [(radius, regions.norm) for radius in regions.radius.tolist()]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.model.notes
+
 
 def read(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1) -> Inputs:
     """Both files, every input and label checked, those that a limit will leave out among them."""
@@ -54,18 +76,26 @@ def read(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1)
     return Inputs(loaded, x, y, torch.arange(len(x)))
 
 
-def correct(inputs: Inputs, top: int, limit: int, batch: int) -> tuple[Inputs, int]:
+def read_clips(model: Path, paths: Sequence[Path], reading: Reading, labels: Path | None, batch_axis: int | None) -> Clips:
+    """Audio files, and their labels if there is a file of them, in the shape that an ONNX model takes."""
+    sounds = read_sounds(paths, reading)
+    network, files = AnyLength(model, batch_axis), [sound.path for sound in sounds]
+    y = None if labels is None else read_labels(labels, files)
+    clips: list[Tensor] = []
+    for sound in sounds:
+        with said_of(str(sound.path)):
+            clips.append(sound.values.view(network.shaped(len(sound.values))))
+    notes = tuple(note for sound in sounds for note in sound.notes)
+    return Clips.of(network, clips, y, [str(file) for file in files], notes=notes)
+
+
+def correct(inputs: Inputs | Clips, top: int, limit: int, batch: int) -> tuple[Inputs | Clips, int]:
     """The first inputs that the model classifies as their labels say, and how many others came before the last of them."""
     if inputs.y is None:
         return inputs[:limit], 0
     found: list[int] = []
     for start in range(0, len(inputs), batch):
-        part = inputs[start : start + batch]
-        assert part.y is not None
-        outputs = run_original(inputs.model, part.x)
-        wanted = classify_as(part.y, inputs.model.graph.output_size, top)
-        right = ~wanted.broken(wanted.margins(outputs))
-        found.extend((start + torch.nonzero(right).flatten()).tolist())
+        found.extend((start + torch.nonzero(inputs[start : start + batch].right(top)).flatten()).tolist())
         if len(found) >= limit:
             break
     chosen = torch.tensor(found[:limit], dtype=torch.long)
@@ -108,9 +138,9 @@ def all_told(watches: Sequence[Watch], step: Step) -> None:
 class Run:
     """What to certify, what to call it, where its records go, and what people should know about it."""
 
-    inputs: Inputs
+    inputs: Inputs | Clips
     name: str
-    ball: LpBall
+    region: Perturbation
     settings: Settings
     top: int = 1
     batch: int = 100
@@ -125,9 +155,17 @@ class Run:
         inputs = self.inputs
         if not len(inputs):
             return iter(())
-        results = stream(inputs.model, inputs.x, inputs.y, self.ball, self.settings, None, self.top, self.batch, watch)
-        numbered = (replace(result, index=int(inputs.numbers[result.index])) for result in results)
-        return (Record.of(result, self.name, self.ball.eps, self.ball.norm, self.settings.method) for result in numbered)
+        results = inputs.stream(self.region, self.settings, self.top, self.batch, watch)
+        balls, numbers = inputs.balls(self.region), inputs.numbers.tolist()
+        files = inputs.names if isinstance(inputs, Clips) else (None,) * len(inputs)
+        stated = None if isinstance(self.region, LpBall) else self.region.words
+
+        def record(result: Result) -> Record:
+            place, method = result.index, self.settings.method
+            named = replace(result, index=numbers[place])
+            return Record.of(named, self.name, *balls[place], method, stated, files[place])
+
+        return map(record, results)
 
     def show(self) -> list[Record]:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
@@ -176,7 +214,7 @@ class Run:
                     bar.advance()
         finally:
             console = output()
-            console.print(table(done))
+            console.print(table(sorted(done, key=lambda record: record.index)))
             console.print(summary(done, time.monotonic() - began), soft_wrap=True)
 
 
@@ -186,7 +224,7 @@ class Bounding:
 
     inputs: Inputs
     name: str
-    ball: LpBall
+    region: Perturbation
     method: str
     batch: int
     device: str
@@ -194,20 +232,22 @@ class Bounding:
     def lines(self) -> Iterator[dict[str, Any]]:
         """A line of plain values per input; what was asked for is checked, on the first input, before this returns."""
         self._bounds(self.inputs[:1])
-        self.ball.around(self.inputs.x)
+        self.region.around(self.inputs.x)
         return self._lines()
 
     def _bounds(self, part: Inputs) -> Interval:
-        return bounds(part.model, part.x, self.ball, self.method, batch=self.batch, device=self.device)
+        return bounds(part.model, part.x, self.region, self.method, batch=self.batch, device=self.device)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        asked = {"eps": self.ball.eps, "norm": f"{self.ball.norm:g}", "method": self.method}
+        stated = {} if isinstance(self.region, LpBall) else {"region": self.region.words}
         for start in range(0, len(self.inputs), self.batch):
             part = self.inputs[start : start + self.batch]
             found = self._bounds(part)
-            for number, lower, upper in zip(part.numbers.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True):
+            each = zip(part.numbers.tolist(), part.balls(self.region), found.lower.tolist(), found.upper.tolist(), strict=True)
+            for number, (radius, norm), lower, upper in each:
+                ball = {"eps": finite(radius), "norm": f"{norm:g}" if finite(radius) is not None else None}
                 sides = {"lower": [finite(v) for v in lower], "upper": [finite(v) for v in upper]}
-                yield {"model": self.name, "index": number, **asked, **sides}
+                yield {"model": self.name, "index": number, **ball, "method": self.method, **stated, **sides}
 
 
 @contextmanager

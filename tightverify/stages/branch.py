@@ -13,6 +13,7 @@ from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
+from tightverify.region import Zonotope
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.problem import Known, Problem, or_else
 from tightverify.values import Interval
@@ -28,8 +29,8 @@ LEAF_NUMBERS = 250
 def branch_stage(problem: Problem, known: Known) -> Known:
     """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out."""
     settings = problem.settings
-    if settings.splits == 0:
-        return known
+    if settings.splits == 0 or isinstance(problem.region, Zonotope):
+        return known  # what few unknown numbers move is cut along these (`stages.pieces`)
     for part, some in problem.parts(or_else(settings.directions, 8), MIXTURE_SHARE):
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]

@@ -1,8 +1,7 @@
-"""Regions of inputs: what may happen to an input, and the exact minimum of a linear function over it.
+"""Balls cut to boxes, and the exact minimum of a linear function over them.
 
-A `Perturbation` is what the user states (an Lp ball of some radius, a box, on some frames); `around(x)` makes of it a
-batch of `Region`s, one per input, over flat inputs (B, n). A region is a ball intersected with a box,
-`{x : |x - centre|_p <= radius, lower <= x <= upper}`; coordinates that may not change have lower = upper = centre.
+A region is a ball intersected with a box, `{x : |x - centre|_p <= radius, lower <= x <= upper}`, over flat inputs (B, n);
+coordinates that may not change have lower = upper = centre.
 
 Minimum of a @ x. Over the box alone it is taken coordinate by coordinate. With the ball as well, Lagrange duality gives
 for every multiplier a lower bound that the best multiplier makes exact (Slater's condition holds: the centre is inside):
@@ -18,16 +17,13 @@ Where half-spaces cut a region as well (`cuts`), their multipliers turn a row ov
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tightverify.cuts import Cuts
-from tightverify.errors import RegionError
-from tightverify.values import Interval, above, below, times
+from tightverify.values import Interval, times
 
 CLAMPINGS = 8
 
@@ -113,6 +109,17 @@ class Region:
         # Multipliers were looked for over the box alone; where a ball binds, none may be better.
         return least if self.norm == torch.inf else torch.maximum(least, self.uncut.minimise(rows))
 
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The step (B, ..., n) along a gradient that goes from the centre about to the border: it steers a search."""
+        shape = (len(self),) + (1,) * (gradient.dim() - 2) + (-1,)
+        reach = torch.minimum(self.box.width, 2 * self.radius[:, None]).view(shape) / 2
+        if self.separable:
+            return gradient.sign() * reach
+        gradient = gradient * (reach > 0)
+        length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp(min=1e-300)
+        step: Tensor = gradient / length * self.radius.view((*shape[:-1], 1))
+        return step
+
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
@@ -193,116 +200,3 @@ def _shrink_to_l1(step: Tensor, radius: Tensor) -> Tensor:
     count = (ordered > level).sum(-1, keepdim=True).clamp(min=1)
     threshold = torch.gather(level, -1, count - 1).clamp(min=0)
     return step.sign() * (size - threshold).clamp(min=0)
-
-
-class Perturbation(ABC):
-    """What may happen to an input, whatever the input: `around(x)` states it for a batch."""
-
-    @abstractmethod
-    def around(self, x: Tensor) -> Region:
-        """The regions of a batch x (B, time, features) or (B, features), over the flattened inputs."""
-
-
-Frames = Sequence[int] | Tensor | None
-
-
-@dataclass(frozen=True, eq=False)
-class LpBall(Perturbation):
-    """All inputs within `eps` in the given norm, inside `clip` if given, changed only on some frames or features.
-
-    `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
-    """
-
-    eps: float
-    norm: float
-    clip: tuple[float, float] | None = None
-    frames: Frames = None
-    features: Frames = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eps < torch.inf:
-            raise RegionError(f"eps is {self.eps}; a radius must be a finite number, 0 or more")
-        if self.norm not in (1, 2, torch.inf):
-            raise RegionError(f"the norm is {self.norm}; balls of the norms 1, 2 and inf are supported")
-        if self.clip is not None and not self.clip[0] <= self.clip[1]:
-            raise RegionError(f"clip is {tuple(self.clip)}; give the least value first, then the greatest")
-
-    def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
-        free = _mask(centre, self.frames, self.features)
-        box = Interval(below(centre, self.eps), above(centre, self.eps))
-        if self.eps == 0:
-            box = Interval(centre, centre)
-        if self.clip is not None:
-            low, high = self.clip
-            if bool(((centre < low) | (centre > high)).any()):
-                worst = float(centre.min()) if bool((centre < low).any()) else float(centre.max())
-                raise RegionError(
-                    f"an input has the value {worst:g}, outside the range ({low:g}, {high:g}) of clip; "
-                    "scale the inputs to that range or give another"
-                )
-            box = Interval(box.lower.clamp(min=low), box.upper.clamp(max=high))
-        box = Interval(torch.where(free, box.lower, centre), torch.where(free, box.upper, centre))
-        radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
-        return Region(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, float(self.norm))
-
-
-def LinfBall(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
-    """Every value may change by at most eps."""
-    return LpBall(eps, torch.inf, clip, frames, features)
-
-
-def L2Ball(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
-    """The Euclidean length of the change is at most eps."""
-    return LpBall(eps, 2, clip, frames, features)
-
-
-def L1Ball(eps: float, clip: tuple[float, float] | None = None, frames: Frames = None, features: Frames = None) -> LpBall:
-    """The sum of all changes is at most eps."""
-    return LpBall(eps, 1, clip, frames, features)
-
-
-@dataclass(frozen=True, eq=False)
-class Box(Perturbation):
-    """All inputs between `lower` and `upper`, tensors that broadcast to the inputs; the inputs must lie inside."""
-
-    lower: Tensor
-    upper: Tensor
-
-    def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
-        try:
-            lower = torch.as_tensor(self.lower, dtype=torch.float64, device=x.device).expand_as(centre)
-            upper = torch.as_tensor(self.upper, dtype=torch.float64, device=x.device).expand_as(centre)
-        except RuntimeError as error:
-            raise RegionError(
-                f"the box's bounds have shapes {tuple(self.lower.shape)} and {tuple(self.upper.shape)}, "
-                f"the inputs {tuple(x.shape)}: give bounds of the inputs' shape, or one that broadcasts to it"
-            ) from error
-        if not bool((torch.isfinite(lower) & torch.isfinite(upper)).all()):
-            raise RegionError("a bound of the box is NaN or infinite; every bound must be a finite number")
-        if bool((lower > upper).any()):
-            raise RegionError("a lower bound of the box is above its upper bound; swap them")
-        if bool(((centre < lower) | (centre > upper)).any()):
-            raise RegionError("an input lies outside its own box; give boxes that hold the inputs")
-        box = Interval(lower.flatten(1), upper.flatten(1))
-        radius = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
-        return Region(centre.flatten(1), box, radius, torch.inf)
-
-
-def _mask(x: Tensor, frames: Frames, features: Frames) -> Tensor:
-    """(time, features) or (features,), broadcast to x: where the input may change."""
-    free = torch.ones_like(x, dtype=torch.bool)
-    for axis, chosen, name in ((1, frames, "frame"), (x.dim() - 1, features, "feature")):
-        if chosen is None:
-            continue
-        if axis == 1 and name == "frame" and x.dim() < 3:
-            raise RegionError("frames were chosen, but the inputs have no time axis: they are (N, features)")
-        positions = torch.as_tensor(chosen, dtype=torch.long).flatten()
-        size = x.shape[axis]
-        if len(positions) == 0 or bool(((positions < 0) | (positions >= size)).any()):
-            raise RegionError(f"{name}s {positions.tolist()} were chosen; give some of 0 to {size - 1}")
-        picked = torch.zeros(size, dtype=torch.bool, device=x.device)
-        picked[positions.to(x.device)] = True
-        free = free & picked.view([-1 if other == axis else 1 for other in range(x.dim())])
-    return free

@@ -1,0 +1,107 @@
+"""Regions cut into pieces: every piece counts, proofs hold on all of the region, what cannot be proved stops soon."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sounds import Listener, recordings
+from torch import Tensor, nn
+
+import tightverify as tv
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.pieces import over_pieces
+from tightverify.region import Zonotope
+
+DOUBLE = torch.float64
+
+
+def plain_worst(margins: Tensor, _owners: Tensor) -> Tensor:
+    return margins.amin(1)
+
+
+def test_the_worst_piece_decides() -> None:
+    """Bounds by hand: each piece's is its own least share, less its width; the second input never gets better."""
+    region = tv.AddedNoise(torch.ones(4, dtype=DOUBLE), (-1.0, 1.0)).around(torch.zeros(2, 4, dtype=DOUBLE))
+    seen: list[int] = []
+
+    def bound(pieces: Zonotope, owners: Tensor) -> Tensor:
+        seen.append(len(owners))
+        share, half = pieces.centre[:, 0], pieces.generators[:, 0, 0]
+        first = 1.2 + (share - half) - half
+        return torch.where(owners == 0, first, -3.0)[:, None]
+
+    found = over_pieces(region, torch.full((2, 1), -2.0, dtype=DOUBLE), bound, plain_worst, 6)
+    # Shares -1 to 1; a piece is proved as soon as it is narrower than 0.2 at the low end.
+    assert found[0, 0] == pytest.approx(1.2 - 1 - 0.125)
+    assert found[1, 0] == -2.0
+    assert seen[0] == 4  # both inputs
+    assert max(seen[1:]) == 2  # then only the first one's, and of it one piece that is not proved
+    assert over_pieces(region, torch.full((2, 1), -2.0, dtype=DOUBLE), bound, plain_worst, 0).tolist() == [[-2.0], [-2.0]]
+
+
+def test_nothing_is_proved_by_bounds_that_are_no_numbers() -> None:
+    region = tv.Gain(1.0).around(torch.ones(1, 4, dtype=DOUBLE))
+    start = torch.full((1, 2), -math.inf, dtype=DOUBLE)
+    found = over_pieces(region, start, lambda pieces, _: torch.full((len(pieces), 2), -math.inf, dtype=DOUBLE), plain_worst, 5)
+    assert found.tolist() == [[-math.inf] * 2]
+
+
+class Bump(nn.Module):
+    """The label's lead is (1 + lift) less the product of two squashed sums of the samples: one walk is loose on it."""
+
+    def __init__(self, lift: float) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 3, bias=False, dtype=DOUBLE), nn.Linear(6, 3, bias=False, dtype=DOUBLE)
+        with torch.no_grad():
+            self.one.weight.copy_(torch.linspace(-1, 1, 18, dtype=DOUBLE).view(3, 6))
+            self.other.weight.copy_(-self.one.weight.flip(0))
+        self.lift = lift
+
+    def forward(self, x: Tensor) -> Tensor:
+        wave = (torch.tanh(self.one(x)) * torch.sigmoid(self.other(x))).sum(1)
+        return torch.stack([torch.full_like(wave, self.lift), wave], 1)
+
+
+@pytest.mark.parametrize("region", [tv.Gain(6.0), tv.AddedNoise(torch.cos(torch.arange(6.0)), (-1.0, 1.0)), tv.Shift(1.0)])
+def test_pieces_prove_what_one_walk_cannot(region: tv.region.Perturbation) -> None:
+    x = torch.linspace(0.2, 1.4, 6, dtype=DOUBLE)[None]
+    zonotope = region.around(x)
+    points = zonotope.at(torch.linspace(-1, 1, 4001, dtype=DOUBLE).view(1, -1, 1))[0]
+    top = float(Bump(0.0)(points)[:, 1].detach().max())
+    network = tv.load(Bump(top), (6,))
+    bounds = linear_bounds(network.graph, zonotope)
+    gap = -float(bounds.lower({network.graph.output: torch.tensor([[[1.0, -1.0]]], dtype=DOUBLE)}))
+    assert gap > 0
+    lifted = Bump(top + 0.3 * gap)
+    (result,) = tv.certify(lifted, x, [0], region)
+    assert (result.verdict, result.stage) == (tv.Verdict.ROBUST, "pieces")
+    assert result.margin <= 0.3 * gap + 1e-9
+    (result,) = tv.certify(lifted, x, [0], region, method="interval")
+    assert result.stage == "attack"
+    (result,) = tv.certify(Bump(top - 0.01 * gap), x, [0], region, thorough=True)
+    assert result.verdict is tv.Verdict.COUNTEREXAMPLE
+    assert result.margin <= -0.01 * gap + 1e-9
+
+
+@pytest.mark.parametrize("method", ["linear", "planes", "combine"])
+def test_margins_over_pieces_hold_all_along_the_line(method: str) -> None:
+    network, clips = Listener().eval().double(), [clip.double() for clip in recordings()[:3]]
+    for region in (tv.Gain(20.0), tv.AddedNoise(torch.sin(torch.arange(200.0)), 3.0), tv.Shift(-1.0)):
+        results = tv.certify_clips(network, clips, None, region, tv.Settings(method, thorough=True, rounds=1))
+        for clip, result in zip(clips, results, strict=True):
+            assert result.stage == "pieces"
+            points = region.around(clip[None]).at(torch.linspace(-1, 1, 801, dtype=DOUBLE).view(1, -1, 1))[0]
+            with torch.no_grad():
+                outputs = network(points)
+            assert result.label is not None
+            others = [k for k in range(3) if k != result.label]
+            true = (outputs[:, [result.label]] - outputs[:, others]).amin(0)
+            assert bool((result.margins <= true + 1e-9).all())
+
+
+def test_time_runs_out_among_pieces() -> None:
+    x = torch.linspace(0.2, 1.4, 6, dtype=DOUBLE)[None]
+    (result,) = tv.certify(Bump(1.5), x, [0], tv.Gain(20.0), time_limit=1e-9, restarts=0)
+    assert result.verdict is tv.Verdict.TIMED_OUT

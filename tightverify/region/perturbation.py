@@ -1,0 +1,199 @@
+"""What may happen to an input, as the user states it: Lp balls and boxes, on some frames, features or samples.
+
+`around(x)` makes of a statement a batch of regions, one per input, over flat inputs (B, n).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.errors import RegionError
+from tightverify.region.ball import Region
+from tightverify.values import Interval, above, below
+
+Frames = Sequence[int] | Tensor | None
+Stretch = tuple[int, int] | None
+"""The first of some consecutive samples, and the first after them; None for all."""
+
+
+class Perturbation(ABC):
+    """What may happen to an input, whatever the input: `around(x)` states it for a batch."""
+
+    @abstractmethod
+    def around(self, x: Tensor) -> Region:
+        """The regions of a batch x (B, time, features) or (B, features), over the flattened inputs."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """The region in a few words, for tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class LpBall(Perturbation):
+    """All inputs within `eps` in the given norm, inside `clip` if given, changed only on some frames or features.
+
+    `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
+    `samples=(start, stop)` is a stretch of a waveform's samples: start, start + 1, ..., stop - 1.
+    """
+
+    eps: float
+    norm: float
+    clip: tuple[float, float] | None = None
+    frames: Frames = None
+    features: Frames = None
+    samples: Stretch = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps < torch.inf:
+            raise RegionError(f"eps is {self.eps}; a radius must be a finite number, 0 or more")
+        if self.norm not in (1, 2, torch.inf):
+            raise RegionError(f"the norm is {self.norm}; balls of the norms 1, 2 and inf are supported")
+        check_clip(self.clip)
+
+    @property
+    def words(self) -> str:
+        return f"{self.eps:g}"
+
+    def around(self, x: Tensor) -> Region:
+        centre = x.detach().to(torch.float64)
+        free = positions(centre, self.frames, self.features) & stretch(centre, self.samples)
+        radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
+        return ball(centre, radius, float(self.norm), self.clip, free)
+
+
+def LinfBall(
+    eps: float,
+    clip: tuple[float, float] | None = None,
+    frames: Frames = None,
+    features: Frames = None,
+    samples: Stretch = None,
+) -> LpBall:
+    """Every value may change by at most eps."""
+    return LpBall(eps, torch.inf, clip, frames, features, samples)
+
+
+def L2Ball(
+    eps: float,
+    clip: tuple[float, float] | None = None,
+    frames: Frames = None,
+    features: Frames = None,
+    samples: Stretch = None,
+) -> LpBall:
+    """The Euclidean length of the change is at most eps."""
+    return LpBall(eps, 2, clip, frames, features, samples)
+
+
+def L1Ball(
+    eps: float,
+    clip: tuple[float, float] | None = None,
+    frames: Frames = None,
+    features: Frames = None,
+    samples: Stretch = None,
+) -> LpBall:
+    """The sum of all changes is at most eps."""
+    return LpBall(eps, 1, clip, frames, features, samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Box(Perturbation):
+    """All inputs between `lower` and `upper`, tensors that broadcast to the inputs; the inputs must lie inside."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def words(self) -> str:
+        return "box"
+
+    def around(self, x: Tensor) -> Region:
+        centre = x.detach().to(torch.float64)
+        try:
+            lower = torch.as_tensor(self.lower, dtype=torch.float64, device=x.device).expand_as(centre)
+            upper = torch.as_tensor(self.upper, dtype=torch.float64, device=x.device).expand_as(centre)
+        except RuntimeError as error:
+            raise RegionError(
+                f"the box's bounds have shapes {tuple(self.lower.shape)} and {tuple(self.upper.shape)}, "
+                f"the inputs {tuple(x.shape)}: give bounds of the inputs' shape, or one that broadcasts to it"
+            ) from error
+        if not bool((torch.isfinite(lower) & torch.isfinite(upper)).all()):
+            raise RegionError("a bound of the box is NaN or infinite; every bound must be a finite number")
+        if bool((lower > upper).any()):
+            raise RegionError("a lower bound of the box is above its upper bound; swap them")
+        if bool(((centre < lower) | (centre > upper)).any()):
+            raise RegionError("an input lies outside its own box; give boxes that hold the inputs")
+        box = Interval(lower.flatten(1), upper.flatten(1))
+        radius = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
+        return Region(centre.flatten(1), box, radius, torch.inf)
+
+
+def check_clip(clip: tuple[float, float] | None) -> None:
+    if clip is not None and not clip[0] <= clip[1]:
+        raise RegionError(f"clip is {tuple(clip)}; give the least value first, then the greatest")
+
+
+def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] | None, free: Tensor) -> Region:
+    """Balls around a batch of inputs, each of its own radius (B,), cut to a range, changed only where `free` says."""
+    each = radius.view(-1, *(1,) * (centre.dim() - 1))
+    box = Interval(below(centre, each), above(centre, each))
+    free = free & (each > 0)
+    if clip is not None:
+        low, high = clip
+        if bool(((centre < low) | (centre > high)).any()):
+            worst = float(centre.min()) if bool((centre < low).any()) else float(centre.max())
+            raise RegionError(
+                f"an input has the value {worst:g}, outside the range ({low:g}, {high:g}) of clip; "
+                "scale the inputs to that range or give another"
+            )
+        box = Interval(box.lower.clamp(min=low), box.upper.clamp(max=high))
+    box = Interval(torch.where(free, box.lower, centre), torch.where(free, box.upper, centre))
+    return Region(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, norm)
+
+
+def positions(x: Tensor, frames: Frames, features: Frames) -> Tensor:
+    """(time, features) or (features,), broadcast to x: where the input may change."""
+    free = torch.ones_like(x, dtype=torch.bool)
+    for axis, chosen, name in ((1, frames, "frame"), (x.dim() - 1, features, "feature")):
+        if chosen is None:
+            continue
+        if axis == 1 and name == "frame" and x.dim() < 3:
+            raise RegionError("frames were chosen, but the inputs have no time axis: they are (N, features)")
+        numbers = torch.as_tensor(chosen, dtype=torch.long).flatten()
+        size = x.shape[axis]
+        if len(numbers) == 0 or bool(((numbers < 0) | (numbers >= size)).any()):
+            raise RegionError(f"{name}s {numbers.tolist()} were chosen; give some of 0 to {size - 1}")
+        picked = torch.zeros(size, dtype=torch.bool, device=x.device)
+        picked[numbers.to(x.device)] = True
+        free = free & along(x, axis, picked)
+    return free
+
+
+def stretch(x: Tensor, samples: Stretch) -> Tensor:
+    """Where a stretch of samples lies, broadcast to waveforms x (N, samples), (N, channels, samples) or (N, samples, 1)."""
+    axis = samples_axis(tuple(x.shape))
+    size = x.shape[axis]
+    start, stop = (0, size) if samples is None else samples
+    if not 0 <= start < stop <= size:
+        raise RegionError(
+            f"the stretch of samples is ({start}, {stop}), an input has samples 0 to {size - 1}; "
+            f"give the first sample, and the first one after the stretch, at most {size}"
+        )
+    picked = torch.zeros(size, dtype=torch.bool, device=x.device)
+    picked[start:stop] = True
+    return along(x, axis, picked)
+
+
+def samples_axis(shape: tuple[int, ...]) -> int:
+    """The axis of a batch of waveforms along which time goes: the last one that is longer than 1."""
+    longer = [axis for axis, size in enumerate(shape) if axis > 0 and size > 1]
+    return longer[-1] if longer else len(shape) - 1
+
+
+def along(x: Tensor, axis: int, values: Tensor) -> Tensor:
+    """Values along one axis, shaped to broadcast to x."""
+    return values.view([-1 if other == axis else 1 for other in range(x.dim())])

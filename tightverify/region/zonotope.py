@@ -1,0 +1,146 @@
+"""Inputs that a few unknown numbers move: zonotopes, and the exact minimum of a linear function over them.
+
+A region is `{centre + sum_k t_k g_k + r : |t_k| <= 1, |r_i| <= slack_i}`, a point moved along K given directions g_k (the
+generators), each by an unknown share t_k, over flat inputs (B, n). A linear function of it is one of t and r, so that
+
+    min of a @ x  =  a @ centre - sum_k |a @ g_k| - |a| @ slack,
+
+attained at t_k = -sign(a @ g_k), r_i = -sign(a_i) slack_i. Nothing is lost, as it would be on the box around the region,
+where every sample has an unknown of its own.
+
+Why the slack. A float is hardly ever a point of a line. The samples that a user's own precision can hold lie beside it: the
+slack is what working the change out in that precision may add, a few units of rounding of each sample. So the region is what a
+program that makes the change can hand to the model. A proof holds for all of that, and a counterexample is of that kind.
+
+For one generator `contains` finds whether there is a t by intersecting the intervals of t that every sample allows; for more,
+it tries the t that least squares propose, improved once for each generator. It says yes only for a t at which every sample
+is surely within its slack, whatever rounding did to the test itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tightverify.region.ball import Region
+from tightverify.values import UNIT_ROUNDOFF, Interval, above, below, gamma, times
+
+ROUNDINGS = 4
+"""Of a change worked out in the user's precision: differences, products and sums."""
+OWN_ROUNDINGS = 64
+"""Of the centre, the generators and the test in `contains`, in float64."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Zonotope(Region):
+    """A batch of zonotopes: `generators` are (B, K, n), `slack` is (B, n), `box` is the hull; the ball is all of space."""
+
+    generators: Tensor
+    slack: Tensor
+
+    @property
+    def separable(self) -> bool:
+        return False
+
+    def __getitem__(self, inputs: slice | Tensor) -> Zonotope:
+        return Zonotope(**vars(super().__getitem__(inputs)), generators=self.generators[inputs], slack=self.slack[inputs])
+
+    def to(self, device: str) -> Zonotope:
+        return Zonotope(**vars(super().to(device)), generators=self.generators.to(device), slack=self.slack.to(device))
+
+    @property
+    def rounding_scale(self) -> Tensor:
+        """(B, n): as for all regions; a row's sums over n samples and K generators round at most n + K + 3 times."""
+        share = self.generators.shape[1] / self.generators.shape[2]
+        return (4 + share) * (self.centre.abs() + self.generators.abs().sum(1) + self.slack)
+
+    def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
+        least = times(rows, self.centre[:, block]) - times(rows.abs(), self.slack[:, block])
+        return least - torch.matmul(rows, self.generators[:, :, block].mT).abs().sum(-1)
+
+    def minimiser(self, rows: Tensor) -> Tensor:
+        shares = -torch.matmul(rows, self.generators.mT).sign()
+        return self.centre[:, None] + torch.matmul(shares, self.generators) - rows.sign() * self.slack[:, None]
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """By the sign of each generator's own slope, all of it."""
+        return torch.matmul(torch.matmul(gradient, self.generators.mT).sign(), self.generators)
+
+    def shares(self, x: Tensor) -> Tensor:
+        """(B, S, K): the shares of a point near each x (B, S, n), the nearest for one generator."""
+        found = torch.matmul(x - self.centre[:, None], torch.linalg.pinv(self.generators))
+        return found.nan_to_num().clamp(-1, 1)
+
+    def halves(self) -> Zonotope:
+        """(2 B): both halves of each, one after the other, along the generator that moves the samples most.
+
+        The new centre rounds once, by at most half a unit of its size, which the slack takes in.
+        """
+        rows, longest = torch.arange(len(self), device=self.centre.device), self.generators.abs().sum(2).argmax(1)
+        half = self.generators[rows, longest] / 2
+        generators = self.generators.clone()
+        generators[rows, longest] = half
+        centre = torch.stack([self.centre - half, self.centre + half], 1).flatten(0, 1)
+        return thickened(
+            centre,
+            generators.repeat_interleave(2, 0),
+            above(self.slack.repeat_interleave(2, 0), gamma(1) * centre.abs()),
+        )
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.at(self.shares(x.view(len(self), -1, x.shape[-1]))).view(x.shape)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        draw = torch.rand((len(self), count, self.generators.shape[1]), generator=generator, dtype=torch.float64)
+        draw[:, ::2] = draw[:, ::2].round()
+        return self.at((2 * draw - 1).to(self.centre.device))
+
+    def at(self, shares: Tensor) -> Tensor:
+        """(B, S, n): the points of shares (B, S, K), without any slack."""
+        return self.centre[:, None] + torch.matmul(shares, self.generators)
+
+    def contains(self, x: Tensor) -> Tensor:
+        test = gamma(self.generators.shape[1] + 4) * (self.centre.abs() + self.generators.abs().sum(1) + x.abs())
+        shares = self.shares(x[:, None])[:, 0]
+        for k in range(self.generators.shape[1]):
+            shares = self._improved(x, shares, k)
+        off = (x - self.at(shares[:, None])[:, 0]).abs()
+        inside: Tensor = (off + test <= self.slack).all(1)
+        return inside
+
+    def _improved(self, x: Tensor, shares: Tensor, k: int) -> Tensor:
+        """The shares (B, K) with the middle of what all samples allow for share k, the others being what they are."""
+        line = self.generators[:, k]
+        rest = x - self.at(shares[:, None])[:, 0] + shares[:, k, None] * line
+        ends = torch.stack([(rest - self.slack) / line, (rest + self.slack) / line])
+        least = torch.where(line != 0, ends.amin(0), -1.0).amax(1).clamp(-1, 1)
+        most = torch.where(line != 0, ends.amax(0), 1.0).amin(1).clamp(-1, 1)
+        better = shares.clone()
+        better[:, k] = (least + most) / 2
+        return better
+
+
+def zonotope(centre: Tensor, generators: Tensor, size: Tensor, dtype: torch.dtype) -> Zonotope:
+    """The zonotopes of centres (B, n) and generators (B, K, n), thickened by what rounding in `dtype` may add.
+
+    `size` (B, n) is at least every number that enters a sample.
+    """
+    reach = generators.abs().sum(1)
+    kind = torch.finfo(dtype)
+    unit, least = kind.eps / 2, kind.smallest_normal * kind.eps
+    slack = (ROUNDINGS * unit + OWN_ROUNDINGS * UNIT_ROUNDOFF) * (size + centre.abs() + reach) + ROUNDINGS * least
+    return thickened(centre, generators, slack)
+
+
+def thickened(centre: Tensor, generators: Tensor, slack: Tensor) -> Zonotope:
+    """The zonotopes of centres and generators with so much slack.
+
+    The hull's own rounding, a sum of K + 2 numbers, is within gamma(K + 4) of the sum of their absolute values.
+    """
+    reach = generators.abs().sum(1)
+    allowance = reach + slack + gamma(generators.shape[1] + 4) * (centre.abs() + reach + slack)
+    box = Interval(below(centre, allowance), above(centre, allowance))
+    everywhere = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
+    return Zonotope(centre=centre, box=box, radius=everywhere, norm=torch.inf, generators=generators, slack=slack)
