@@ -155,7 +155,7 @@ def commands() -> None:
 
 @commands.command()
 @options(MODEL, click.argument("inputs", type=FILE, metavar="INPUTS.npz|CLIPS...", nargs=-1, required=True))
-@common("interval, linear, planes or combine")
+@common("interval, linear, planes, combine or complete")
 @options(*SOUND)
 @click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
 @click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
@@ -165,6 +165,9 @@ def commands() -> None:
 @click.option("--directions", type=int, help="How many sums of a gate's operands to bound too: even, 0 to 16; by method.")
 @click.option("--solver", default="batched", show_default=True, help="What fits planes: batched, highs, gurobi, ...")
 @click.option("--rounds", type=click.IntRange(1, 3), default=2, show_default=True, help="Of combine, at most.")
+@click.option(
+    "--splits", type=click.IntRange(min=0), default=1000, show_default=True, help="Of a region, at most, by complete."
+)
 @click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
@@ -184,6 +187,7 @@ def certify(
     directions: int | None,
     solver: str,
     rounds: int,
+    splits: int,
     thorough: bool,
     trace: Path | None,
     out: Path | None,
@@ -215,6 +219,7 @@ def certify(
         directions=directions,
         solver=solver,
         rounds=rounds,
+        splits=splits,
         thorough=thorough,
     )
     stages_of(method)

@@ -51,7 +51,8 @@ class Record:
     """One input's outcome. Numbers that are not finite are None.
 
     `eps` is the radius of the input's own region and `norm` its norm, "inf", "2" or "1": None where it is no ball. `region`
-    says how it was stated where that is not by its radius, and `file` where a clip is from.
+    says how it was stated where that is not by its radius, and `file` where a clip is from. `tree` has the nodes of the search
+    tree of a region that was split.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Record:
     counterexample: Any = None
     region: str | None = None
     file: str | None = None
+    tree: Any = None
 
     @classmethod
     def of(
@@ -95,6 +97,7 @@ class Record:
             counterexample=None if result.counterexample is None else result.counterexample.tolist(),
             region=region,
             file=file,
+            tree=[asdict(branch) for branch in result.tree] or None,
         )
 
 
