@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,12 +226,12 @@ def searched(most_leaves: int, splits: int) -> tuple[list[tuple[int, ...]], Tens
 
 
 def test_search_is_sound_and_only_gets_better() -> None:
-    searched(10_000, 20)
+    searched(10_000, 8)
 
 
 def test_little_memory_goes_deep_first() -> None:
-    wide, _ = searched(10_000, 24)
-    narrow, _ = searched(2, 24)
+    wide, _ = searched(10_000, 12)
+    narrow, _ = searched(2, 12)
     assert max(map(sum, narrow)) <= max(map(sum, wide))
 
 
@@ -248,7 +249,7 @@ def hard() -> Hard:
 def test_complete_decides_more_than_combine(hard: Hard) -> None:
     network, x, labels, eps = hard
     combine = tv.certify(network, x, labels, LinfBall(eps), method="combine", rounds=1)
-    complete = tv.certify(network, x, labels, LinfBall(eps), method="complete", rounds=1, splits=60)
+    complete = tv.certify(network, x, labels, LinfBall(eps), method="complete", rounds=1, splits=24)
     for before, after in zip(combine, complete, strict=True):
         if before.verdict is not Verdict.UNKNOWN:
             assert after.verdict is before.verdict
@@ -285,7 +286,7 @@ def test_counterexamples_are_found_from_where_halves_are_bounded(monkeypatch: py
     labels = network(x).argmax(1)
     blind = {"complete": tuple(s for s in tv.stages.METHODS["complete"] if s[0] != "attack")}
     monkeypatch.setattr(tv.stages, "METHODS", blind)
-    found = tv.certify(network, x, labels, LinfBall(1.5), method="complete", rounds=1, splits=30)
+    found = tv.certify(network, x, labels, LinfBall(1.5), method="complete", rounds=1, splits=12)
     broken = [result for result in found if result.verdict is Verdict.COUNTEREXAMPLE]
     assert broken
     for result in broken:
@@ -316,3 +317,32 @@ def test_top_two_and_no_splits(hard: Hard) -> None:
     assert not any(result.tree for result in none)
     with pytest.raises(UsageError, match="splits is -1"):
         Settings(splits=-1)
+
+
+def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
+    network, x, labels, eps = hard
+    some, kept = slice(0, 1), tmp_path / "trees"
+
+    def run(splits: int, trees: Path | None = None, region: tv.LpBall | None = None) -> list[tv.Result]:
+        return tv.certify(
+            network, x[some], labels[some], region or LinfBall(eps), method="complete", rounds=1, splits=splits, trees=trees
+        )
+
+    whole = run(14)
+    first = run(4, kept)
+    files = sorted(kept.iterdir())
+    assert [file.name for file in files] == [f"{r.index}.npz" for r in first if r.tree]
+    assert files
+    again = run(14, kept)
+    for before, after, once in zip(first, again, whole, strict=True):
+        assert after.verdict is once.verdict
+        assert after.margin >= before.margin
+        assert after.tree[: len(before.tree)] == before.tree
+        assert abs(after.margin - once.margin) < 0.1
+    done = run(14, kept)
+    assert [result.verdict for result in done] == [result.verdict for result in again]
+    with pytest.raises(UsageError, match="another network, region or property"):
+        run(5, kept, LinfBall(eps * 1.01))
+    files[0].write_text("no tree")
+    with pytest.raises(UsageError, match="is no search tree"):
+        run(5, kept)

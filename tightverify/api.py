@@ -73,6 +73,7 @@ def certify(
     solver: str = "batched",
     rounds: int = 2,
     splits: int = 1000,
+    trees: Path | None = None,
     thorough: bool = False,
     progress: Callable[[int, int], None] | None = None,
     watch: Watch = unwatched,
@@ -81,8 +82,8 @@ def certify(
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds`, `splits` and `thorough` are as in `Settings`. `progress(done, total)` is called
-    after every batch.
+    input. `directions`, `solver`, `rounds`, `splits`, `trees` and `thorough` are as in `Settings`. `progress(done, total)` is
+    called after every batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.problem.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
@@ -99,6 +100,7 @@ def certify(
         solver=solver,
         rounds=rounds,
         splits=splits,
+        trees=trees,
         thorough=thorough,
     )
     x = as_inputs(x)

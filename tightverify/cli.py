@@ -168,6 +168,7 @@ def commands() -> None:
 @click.option(
     "--splits", type=click.IntRange(min=0), default=1000, show_default=True, help="Of a region, at most, by complete."
 )
+@click.option("--trees", type=FILE, help="Folder in which complete keeps its search trees, and goes on from them.")
 @click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
@@ -188,6 +189,7 @@ def certify(
     solver: str,
     rounds: int,
     splits: int,
+    trees: Path | None,
     thorough: bool,
     trace: Path | None,
     out: Path | None,
@@ -220,6 +222,7 @@ def certify(
         solver=solver,
         rounds=rounds,
         splits=splits,
+        trees=trees,
         thorough=thorough,
     )
     stages_of(method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from tightverify.errors import UsageError
 
@@ -19,8 +20,9 @@ class Settings:
     `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
     for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
     `splits` is how often a region is split at most by the method `complete`, and `leaf_memory` about how many bytes its open
-    parts may take, before those are split first that hardly grow in number. `thorough` sends decided inputs on through all the
-    stages, for those who want bounds rather than verdicts.
+    parts may take, before those are split first that hardly grow in number. `trees` is a folder in which search trees are kept,
+    and from which searches go on. `thorough` sends decided inputs on through all the stages, for those who want bounds rather
+    than verdicts.
     """
 
     method: str = "linear"
@@ -36,6 +38,7 @@ class Settings:
     rounds: int = 2
     splits: int = 1000
     leaf_memory: int = 2**30
+    trees: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:

@@ -147,11 +147,14 @@ def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
 
 def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, directions: int) -> Polygons | None:
     """What the operands can be together. If none of the boxes (`sane`) stands for a larger one, it is kept in the bounds."""
+    number = len(bounds.intervals) - 1
+    if number in bounds.polygons:
+        return bounds.polygons[number].cut_to(ends)
     if node.op.arity != 2 or not directions:
         return boxes_as_polygons(node, ends)
     polygons = polygons_of(bounds, node, ends, directions)
     if sane:
-        bounds.polygons[len(bounds.intervals) - 1] = polygons
+        bounds.polygons[number] = polygons
     return polygons
 
 

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -61,6 +62,12 @@ class Tree:
     def splits(self) -> int:
         return len(self.branches) // 2
 
+    def enter(self, leaf: Leaf, closed: str) -> None:
+        if closed == "proved":
+            self.floor = torch.minimum(self.floor, leaf.margins)
+        elif not closed:
+            (self.open if leaf.candidates else self.stuck).append(leaf)
+
     def give_up(self) -> None:
         """Split no more: what is open stays open."""
         self.stuck.extend(self.open)
@@ -76,6 +83,40 @@ class Tree:
     def learn(self, candidate: Candidate, gain: float) -> None:
         brought, estimated = self.gains.get(candidate.node, (0.0, 0.0))
         self.gains[candidate.node] = brought + gain, estimated + candidate.gain
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """What bounding the rows on a batch of leaves has found: (B, R) margins, (B,) what decides, how each is closed, where to
+    split, and the points (B, n) at which the decisive rows were bounded.
+    """
+
+    margins: Tensor
+    worst: Tensor
+    closed: list[str]
+    candidates: Sequence[tuple[Candidate, ...]]
+    points: Tensor
+
+    def leaf(self, k: int, input: int, number: int, path: tuple[Split, ...], bounds: LinearBounds) -> Leaf:
+        one = bounds[k : k + 1]
+        return Leaf(input, number, path, one, self.margins[k], float(self.worst[k]), self.candidates[k])
+
+
+class Past(Protocol):
+    """A tree that was kept: its nodes, and its open leaves with all that it takes to bound them again."""
+
+    branches: list[Branch]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def numbers(self) -> list[int]: ...
+
+    def paths(self) -> list[tuple[Split, ...]]: ...
+
+    def tensor(self, name: str, like: Tensor) -> Tensor: ...
+
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort) -> LinearBounds: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +157,26 @@ class Branching:
             ]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
-            worst, at = self._enter(trees, children, inputs, splits, inherited)
-            points.append(at)
+            found = self._enter(trees, children, inputs, splits, inherited)
+            points.append(found.points)
             owners.extend(inputs)
-            for (leaf, candidate), gain in zip(pairs, worst.view(-1, 2).amin(1).tolist(), strict=True):
+            for (leaf, candidate), gain in zip(pairs, found.worst.view(-1, 2).amin(1).tolist(), strict=True):
                 trees[leaf.input].learn(candidate, gain - leaf.worst)
         return torch.cat(points), owners
+
+    def resume(self, tree: Tree, input: int, past: Past, root: LinearBounds) -> None:
+        """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
+        tree.branches, tree.floor = list(past.branches), past.tensor("floor", tree.floor)
+        tree.open.clear()
+        tree.stuck.clear()
+        margins, paths = past.tensor("margins", tree.floor), past.paths()
+        for start in range(0, len(past), AT_ONCE):
+            self.check()
+            part = slice(start, start + AT_ONCE)
+            bounds = past.bounds(root, part, self.effort)
+            found = self._bounded(bounds, [input] * len(paths[part]), margins[part])
+            for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
+                tree.enter(found.leaf(k, input, number, path, bounds), found.closed[k])
 
     def _enter(
         self,
@@ -130,8 +185,19 @@ class Branching:
         inputs: list[int],
         splits: Sequence[tuple[Leaf, Split] | None],
         known: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Bound the rows on new leaves and enter these in their trees; returns what decides each, and points there."""
+    ) -> Bounded:
+        """Bound the rows on new leaves, and enter these in their trees."""
+        found = self._bounded(bounds, inputs, known)
+        for k, (owner, origin) in enumerate(zip(inputs, splits, strict=True)):
+            parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
+            leaf = found.leaf(k, owner, len(trees[owner].branches), path, bounds)
+            split = path[-1] if path else None
+            trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
+            trees[owner].enter(leaf, found.closed[k])
+        return found
+
+    def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor) -> Bounded:
+        """The rows that are open, bounded on a batch of leaves, and what that says of each."""
         wanted = self.wanted[torch.tensor(inputs, device=known.device)]
         left = open_rows(wanted, known)
         which = torch.arange(len(inputs), device=left.device)
@@ -139,29 +205,19 @@ class Branching:
         lower, pull = bounds.pulled({bounds.graph.output: rows}, self.effort.last_steps)
         lower = below(lower + torch.gather(wanted.offsets, 1, left), 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
-        found = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
-        decisive = (left == deciding(wanted, found)[:, None]).long().argmax(1)
-        proved = wanted.proved(found)
+        margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
+        decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
+        proved = wanted.proved(margins)
         empty = torch.stack(bounds.empty).any(0) if bounds.empty else torch.zeros_like(proved)
         if bool((empty & bounds.region.contains(bounds.region.centre)).any()):
-            raise SoundnessFault(
-                "a part of a region came out empty that holds the region's centre: this is a bug, please report it"
-            )
-        candidates = best(estimates(bounds, pull, decisive)) or [()] * len(inputs)
-        for k, owner in enumerate(inputs):
-            tree, origin = trees[owner], splits[k]
-            closed = "empty" if bool(empty[k]) else "proved" if bool(proved[k]) else ""
-            parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
-            tree.branches.append(
-                Branch(len(tree.branches), parent, path[-1] if path else None, tuple(found[k].tolist()), closed)
-            )
-            if closed == "proved":
-                tree.floor = torch.minimum(tree.floor, found[k])
-            elif not closed:
-                one = bounds[k : k + 1]
-                leaf = Leaf(owner, tree.branches[-1].number, path, one, found[k], float(wanted.worst(found)[k]), candidates[k])
-                (tree.open if candidates[k] else tree.stuck).append(leaf)
-        return torch.where(empty, math.inf, wanted.worst(found)), pull.point.expand(len(inputs), -1, -1)[which, decisive]
+            raise SoundnessFault("a part of a region that holds its centre came out empty: this is a bug, please report it")
+        return Bounded(
+            margins,
+            torch.where(empty, math.inf, wanted.worst(margins)),
+            ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
+            best(estimates(bounds, pull, decisive)) or [()] * len(inputs),
+            pull.point.expand(len(inputs), -1, -1)[which, decisive],
+        )
 
     def go(self, trees: list[Tree], most_splits: int) -> Iterator[tuple[Tensor, list[int]]]:
         """Split on, a batch at a time, until nothing is open; hands out points, and whose they are, after each batch."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.branch.saved import Saved, fingerprint, save
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
 from tightverify.region import Zonotope
@@ -34,18 +37,58 @@ def branch_stage(problem: Problem, known: Known) -> Known:
     for part, some in problem.parts(or_else(settings.directions, 8), MIXTURE_SHARE):
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
+        kept = Kept(None, [])
         try:
             roots = root_bounds(some, known[part])
             branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory))
             trees = branching.start(roots, known.margins[part])
+            kept = Kept.of(some)
+            kept.resume(branching, trees, roots)
             for number, (points, owners) in enumerate(branching.go(trees, settings.splits), start=1):
                 known = attacked(some, known, inputs, trees, points, owners)
                 known = entered(known, inputs, some, trees)
                 some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
+                kept.save(trees, last=False)
         except OutOfTimeError:
+            kept.save(trees)
             return replace(entered(known, inputs, some, trees), stopped=True)
+        kept.save(trees)
         known = entered(known, inputs, some, trees)
     return known
+
+
+SAVED_EVERY = 30.0
+
+
+@dataclass
+class Kept:
+    """Where the trees of some inputs are kept, if anywhere: a file for each, written now and then and in the end."""
+
+    folder: Path | None
+    files: list[tuple[Path, str]]
+    saved: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Kept:
+        folder = problem.settings.trees
+        if folder is None:
+            return cls(None, [])
+        marks = [
+            fingerprint(problem.graph, problem.region[k : k + 1], problem.wanted[k : k + 1]) for k in range(len(problem.region))
+        ]
+        return cls(folder, [(folder / f"{n}.npz", mark) for n, mark in zip(problem.numbers.tolist(), marks, strict=True)])
+
+    def resume(self, branching: Branching, trees: Sequence[Tree], roots: LinearBounds) -> None:
+        for k, (path, mark) in enumerate(self.files):
+            if path.exists():
+                branching.resume(trees[k], k, Saved(path, mark), roots[k : k + 1])
+
+    def save(self, trees: Sequence[Tree], last: bool = True) -> None:
+        """Write the trees, if it is time for it or the end (`last`)."""
+        if trees and (last or time.monotonic() - self.saved > SAVED_EVERY):
+            for tree, (path, mark) in zip(trees, self.files, strict=False):
+                save(path, tree, mark)
+            self.saved = time.monotonic()
 
 
 def root_bounds(problem: Problem, known: Known) -> LinearBounds:

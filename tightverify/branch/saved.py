@@ -1,0 +1,150 @@
+"""Search trees on disk: a search goes on where it was left, hours or reboots later.
+
+A file holds one input's tree: all its nodes, the least that was proved of closed leaves, and for each open leaf its margins,
+its half-spaces and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever written
+by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightverify.bounds.fitted import Effort
+from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.branch.leaf import MOST_CUTS, Split, padded_to
+from tightverify.branch.search import Branch, Tree
+from tightverify.cuts import Cuts
+from tightverify.errors import UsageError
+from tightverify.graph import Affine, Apply, Graph
+from tightverify.region import Region
+from tightverify.spec import Property
+from tightverify.values import Interval
+
+
+def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
+    """Of one input's question: what is not the same has another one."""
+    found = hashlib.sha256()
+
+    def add(*values: Tensor) -> None:
+        for value in values:
+            found.update(str(tuple(value.shape)).encode())
+            found.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+
+    for node in graph.nodes:
+        found.update(type(node).__name__.encode())
+        for operand in node.operands:
+            found.update(f"{operand.source} {operand.index if isinstance(operand.index, slice) else ''}".encode())
+            if isinstance(operand.index, Tensor):
+                add(operand.index)
+        if isinstance(node, Affine):
+            add(node.bias, *(term.matrix for term in node.terms if term.matrix is not None))
+        if isinstance(node, Apply):
+            found.update(repr(node.op).encode())
+    add(region.centre, region.box.lower, region.box.upper, region.radius, wanted.rows, wanted.offsets)
+    found.update(f"{region.norm} {wanted.needed}".encode())
+    return found.hexdigest()
+
+
+def save(path: Path, tree: Tree, mark: str) -> None:
+    """Write a tree, in place of what was there; whoever reads it meanwhile sees the old one or the new one."""
+    leaves = (*tree.open, *tree.stuck)
+    cuts = [padded_to(leaf.bounds.region, MOST_CUTS) for leaf in leaves]
+    width = 0 if not leaves else leaves[0].bounds.region.centre.shape[1]
+    arrays = {
+        "floor": tree.floor,
+        "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
+        "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
+        "rows": stacked([cut.rows[0] for cut in cuts], (MOST_CUTS, width)),
+        "offsets": stacked([cut.offsets[0] for cut in cuts], (MOST_CUTS,)),
+        "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
+        "upper": stacked([torch.cat([one.upper[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
+    }
+    branches = np.array(json.dumps([asdict(branch) for branch in tree.branches]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        plain = {name: array.cpu().numpy() for name, array in arrays.items()}
+        np.savez_compressed(file, fingerprint=np.array(mark), branches=branches, **plain)  # type: ignore[arg-type]
+    os.replace(beside, path)
+
+
+def stacked(values: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(values) if values else torch.zeros((0, *shape), dtype=torch.float64)
+
+
+class Saved:
+    """What a file holds of one input's tree."""
+
+    def __init__(self, path: Path, mark: str) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                self._arrays = {name: arrays[name] for name in arrays.files}
+            known = str(self._arrays["fingerprint"])
+            self.branches = [read_branch(one) for one in json.loads(str(self._arrays["branches"]))]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} is no search tree that this program wrote ({error}); remove it, or name another folder"
+            ) from error
+        if known != mark:
+            raise UsageError(
+                f"{path} is about another network, region or property; remove it, or name another folder for trees"
+            )
+
+    def __len__(self) -> int:
+        return len(self._arrays["numbers"])
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(number) for number in self._arrays["numbers"]]
+
+    def tensor(self, name: str, like: Tensor) -> Tensor:
+        return torch.from_numpy(self._arrays[name]).to(like)
+
+    def paths(self) -> list[tuple[Split, ...]]:
+        """The splits that lead to each open leaf."""
+        found = []
+        for number in self.numbers:
+            path: list[Split] = []
+            while number:
+                branch = self.branches[number]
+                assert branch.split is not None
+                path.append(branch.split)
+                number = branch.parent
+            found.append(tuple(reversed(path)))
+        return found
+
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort) -> LinearBounds:
+        """Some of the leaves bounded again, from the intervals and half-spaces of the file and the polygons of the root (1)."""
+        rows = self.tensor("rows", root.region.centre)[part]
+        count = len(rows)
+
+        def many(value: Tensor) -> Tensor:
+            return value.expand(count, *value.shape[1:])
+
+        whole = root.map(many, region_of(root.region, count))
+        region = replace(whole.region, cuts=Cuts(rows, self.tensor("offsets", rows)[part]))
+        sizes = [node.size for node in root.graph.nodes]
+        ends = zip(*(torch.split(self.tensor(name, rows)[part], sizes, 1) for name in ("lower", "upper")), strict=True)
+        start = LinearBounds(root.graph, region, mixtures=effort.steps, polygons=whole.polygons)
+        known = [Interval(lower, upper) for lower, upper in ends]
+        return linear_bounds(
+            root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
+        )
+
+
+def region_of(region: Region, count: int) -> Region:
+    """One region many times."""
+    return region[torch.zeros(count, dtype=torch.long, device=region.centre.device)]
+
+
+def read_branch(values: dict[str, object]) -> Branch:
+    split = values["split"]
+    return Branch(**{**values, "split": split and Split(**split), "margins": tuple(values["margins"])})  # type: ignore[arg-type]
