@@ -164,7 +164,7 @@ def commands() -> None:
 
 
 @commands.command()
-@common("interval, linear, planes or combine")
+@common("interval, linear, planes, combine, lp or milp")
 @click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
 @click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
 @click.option("--time-limit", type=float, default=float("inf"), help="Seconds per input; no limit if not given.")
@@ -173,6 +173,10 @@ def commands() -> None:
 @click.option("--directions", type=int, help="How many sums of a gate's operands to bound too: even, 0 to 16; by method.")
 @click.option("--solver", default="batched", show_default=True, help="What fits planes: batched, highs, gurobi, ...")
 @click.option("--rounds", type=click.IntRange(1, 3), default=2, show_default=True, help="Of combine, at most.")
+@click.option("--lp-solver", default="highs", show_default=True, help="What solves the programs of lp and milp.")
+@click.option("--tighten", type=click.IntRange(min=0), default=0, show_default=True, help="Neurons that lp bounds by programs.")
+@click.option("--processes", type=AT_LEAST_ONE, default=1, show_default=True, help="For --tighten.")
+@click.option("--dump", type=FILE, help="Folder for the programs of lp and milp, as MPS files.")
 @click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
@@ -192,6 +196,10 @@ def certify(
     directions: int | None,
     solver: str,
     rounds: int,
+    lp_solver: str,
+    tighten: int,
+    processes: int,
+    dump: Path | None,
     thorough: bool,
     trace: Path | None,
     out: Path | None,
@@ -203,7 +211,7 @@ def certify(
 
     from tightverify.runs import Run, correct, read, refuse_existing, refuse_trace
     from tightverify.settings import Settings
-    from tightverify.stages import stages_of
+    from tightverify.stages import passed_by, stages_of
 
     settings = Settings(
         method=method,
@@ -215,6 +223,10 @@ def certify(
         solver=solver,
         rounds=rounds,
         thorough=thorough,
+        lp_solver=lp_solver,
+        tighten=tighten,
+        processes=processes,
+        dump=dump,
     )
     stages_of(method)
     use_threads(threads)
@@ -227,6 +239,7 @@ def certify(
     notes = list(given.model.notes)
     if given.y is None:
         notes.append(f"{inputs} has no y: the model's own answers are the labels")
+    notes.extend(passed_by(method, ball.norm))
     if skipped:
         notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
     Run(chosen, str(model), ball, settings, top, batch, out, force, quiet, tuple(notes), trace).show()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from tightverify.errors import UsageError
 
@@ -18,6 +19,9 @@ class Settings:
     `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
     `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
     for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
+    `lp_solver` solves the programs of whole networks, of the stages `lp` and `milp`; `tighten` is how many neurons `lp` bounds
+    by programs of their own where a margin is open, over so many `processes`; `dump` is a folder for all those programs, as MPS
+    files.
     `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
     """
 
@@ -32,6 +36,10 @@ class Settings:
     solver: str = "batched"
     thorough: bool = False
     rounds: int = 2
+    lp_solver: str = "highs"
+    tighten: int = 0
+    processes: int = 1
+    dump: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
@@ -42,5 +50,9 @@ class Settings:
             raise UsageError(f"directions is {self.directions}; it must be an even number from 0 to {MOST_DIRECTIONS}")
         if not 1 <= self.rounds <= MOST_ROUNDS:
             raise UsageError(f"rounds is {self.rounds}; it must be from 1 to {MOST_ROUNDS}")
+        if self.tighten < 0:
+            raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
+        if self.processes < 1:
+            raise UsageError(f"processes is {self.processes}; it must be 1 or more")
         if self.memory < 1:
             raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")

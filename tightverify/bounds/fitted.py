@@ -75,8 +75,12 @@ def combined_bounds(
     return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps)
 
 
-def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
-    """The closed form first, then the fitted ones."""
+Seen = dict[int, Polygons]
+"""Of each operation, by its node, the polygons (B * n) that its planes were fitted over."""
+
+
+def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting, seen: Seen | None = None) -> tuple[Planes, ...]:
+    """The closed form first, then the fitted ones; the polygons that these hold over are noted in `seen`."""
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
     shape = closed.upper.offset.shape
@@ -85,7 +89,7 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
     sane = (ends.abs() < MOST).all(1)
     ends = torch.where(sane[:, None], ends, 0.0)
-    fitted = fitted_pairs(bounds, node, ends, shape, fitting)
+    fitted = fitted_pairs(bounds, node, ends, shape, fitting, seen)
     if not bool(sane.all()):
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
     return closed, *fitted
@@ -95,7 +99,9 @@ def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
     return Planes(pair.lower.where(where, other.lower), pair.upper.where(where, other.upper))
 
 
-def fitted_pairs(bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.Size, fitting: Fitting) -> list[Planes]:
+def fitted_pairs(
+    bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.Size, fitting: Fitting, seen: Seen | None
+) -> list[Planes]:
     """Pairs of planes over the operands' boxes (B * n, 2 k)."""
     if isinstance(node.op, Blend):
         middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
@@ -109,6 +115,8 @@ def fitted_pairs(bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.S
         polygons = polygons_of(bounds, node, ends, fitting.directions)
     else:
         polygons = Polygons.of_boxes(ends)
+    if seen is not None:
+        seen[len(bounds.intervals) - 1] = polygons
     found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
     columns = [*range(node.op.arity), 2]
     return list(pairs(found.lower[..., columns], found.upper[..., columns], shape))

@@ -5,9 +5,12 @@ To add a stage, write it in a file here and name it in `METHODS`.
 
 from __future__ import annotations
 
+import math
+
 from tightverify.errors import UsageError
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.combine import combine_stage
+from tightverify.stages.lp import lp_stage
 from tightverify.stages.problem import Stage
 from tightverify.stages.search import attack_stage
 
@@ -27,6 +30,14 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("planes", planes_stage),
         ("combine", combine_stage),
     ),
+    "lp": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("planes", planes_stage),
+        ("combine", combine_stage),
+        ("lp", lp_stage),
+    ),
 }
 
 
@@ -35,3 +46,13 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
     if method not in METHODS:
         raise UsageError(f"the method {method!r} does not exist; choose one of {', '.join(METHODS)}")
     return METHODS[method]
+
+
+def passed_by(method: str, norm: float) -> list[str]:
+    """What a user should know of stages that have nothing to say about balls of a norm."""
+    silent = [name for name, stage in stages_of(method) if stage in BOXES_ONLY and math.isfinite(norm)]
+    return [f"the stage {name} needs a box: it passes balls of the norm {norm:g} by" for name in silent]
+
+
+BOXES_ONLY = (lp_stage,)
+"""Stages whose programs hold boxes of inputs only; other regions are left as they were."""
