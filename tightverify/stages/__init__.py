@@ -11,6 +11,7 @@ from tightverify.errors import UsageError
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.combine import combine_stage
 from tightverify.stages.lp import lp_stage
+from tightverify.stages.milp import milp_stage
 from tightverify.stages.problem import Stage
 from tightverify.stages.search import attack_stage
 
@@ -38,6 +39,13 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("combine", combine_stage),
         ("lp", lp_stage),
     ),
+    "milp": (
+        ("interval", interval_stage),
+        ("linear", linear_stage),
+        ("attack", attack_stage),
+        ("combine", combine_stage),
+        ("milp", milp_stage),
+    ),
 }
 
 
@@ -54,5 +62,5 @@ def passed_by(method: str, norm: float) -> list[str]:
     return [f"the stage {name} needs a box: it passes balls of the norm {norm:g} by" for name in silent]
 
 
-BOXES_ONLY = (lp_stage,)
+BOXES_ONLY = (lp_stage, milp_stage)
 """Stages whose programs hold boxes of inputs only; other regions are left as they were."""

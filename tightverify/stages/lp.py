@@ -117,10 +117,14 @@ class OneInput:
 
     def learnt(self, known: Known, row: int, found: Converged) -> Known:
         """What a program has proved, and whether its worst input is a counterexample."""
-        margins = known.margins[self.place : self.place + 1].clone()
-        bound = torch.tensor(found.proved, dtype=torch.float64)
-        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
-        known = known.with_margins(slice(self.place, self.place + 1), margins)
+        known = self.with_bound(known, row, found.proved)
         if found.point is None:
             return known
         return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))
+
+    def with_bound(self, known: Known, row: int, proved: float) -> Known:
+        """The row's margin by a proved bound of its linear part."""
+        margins = known.margins[self.place : self.place + 1].clone()
+        bound = torch.tensor(proved, dtype=torch.float64)
+        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
+        return known.with_margins(slice(self.place, self.place + 1), margins)
