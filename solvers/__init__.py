@@ -36,10 +36,16 @@ __all__ = [
 
 
 def load(
-    problem: Problem, solver: str = "highs", *, time_limit: float = np.inf, threads: int = 1, log: bool = False
+    problem: Problem,
+    solver: str = "highs",
+    *,
+    time_limit: float = np.inf,
+    threads: int = 1,
+    log: bool = False,
+    interior: bool = False,
 ) -> Session:
     """A session: the problem in the solver's memory, to be solved again with other costs, bounds or rows."""
-    return backend(solver).load(problem, Options(time_limit, threads, log))
+    return backend(solver).load(problem, Options(time_limit, threads, log, interior))
 
 
 def solve(

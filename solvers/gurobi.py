@@ -138,6 +138,7 @@ class _GurobiSession(Session):
     def _run(self, options: Options) -> Answer:
         model, log = self._model, list[str]()
         model.Params.Threads = options.threads
+        model.Params.Method = 2 if options.interior and not self.problem.is_mixed_integer else -1
         model.Params.TimeLimit = min(options.time_limit, 1e100)
         messages = self._api.GRB.Callback.MESSAGE
 

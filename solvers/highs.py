@@ -153,6 +153,10 @@ class _HighsSession(Session):
     def _run(self, options: Options) -> Answer:
         highs = self._highs
         self._tell("threads", options.threads)
+        interior = options.interior and not self.problem.is_mixed_integer
+        self._tell("solver", "ipm" if interior else "choose")
+        if interior:
+            self._tell("simplex_strategy", DUAL_SIMPLEX)
         self._follow(options.log)
         limit = options.time_limit
         # HiGHS counts all the runs of an object together.

@@ -4,18 +4,22 @@ A solver's own tree bound cannot be checked: its cuts and its pruning are not sh
 the relaxation under narrower bounds of the whole variables; it is split at a variable whose value v in its relaxation is not
 whole, into x_j <= floor(v) and x_j >= floor(v) + 1, which together hold every whole x_j. At any time the open nodes and the
 leaves cover all feasible points, so that the least of their bounds, each a `safe.safe_bound` of that node's relaxation (+inf
-where infeasibility is proved), bounds the optimum. The solver's claim only says where to stop: a node whose bound
-reaches it is left alone.
+where infeasibility is proved), bounds the optimum. A node whose bound is above what is `wanted` is left alone: for
+`leaf_bound` a little less than the solver's claim, for those who only ask whether the optimum is above some value, just that.
+
+Which variable to split is guessed from what splits have gained before (pseudo-costs): per unit that the value had to move, on
+either side; the product of both sides' expected gains counts, so that both halves are likely to be done soon.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from itertools import count
+from dataclasses import dataclass
 
 import numpy as np
 
+from solvers.base import Session
 from solvers.problem import Floats, Problem
 from solvers.safe import safe_bound_of
 from solvers.solution import Solution
@@ -24,50 +28,135 @@ WHOLE = 1e-6
 """How far a value may be from a whole number and still be taken for one: steers the search, proves nothing."""
 CLOSE = 1e-7
 """How far below the claim, relative to its size, a node's bound may be to be left alone."""
+LITTLE = 1e-6
+"""The least gain that is expected of a split."""
 
-Node = tuple[float, int, Floats, Floats]
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An open node: the bound of the node that it came from, the bounds of its variables, and the split that made it."""
+
+    known: float
+    lower: Floats
+    upper: Floats
+    depth: int = 0
+    variable: int = -1
+    side: int = 0
+    distance: float = 1.0
+
+
+@dataclass(eq=False)
+class LeafTree:
+    """The tree of a problem as it grows, node by node; `deep` goes down one branch first, else the least bound is first.
+
+    To prove that the optimum is above `wanted`, all nodes that are not must be split in any order: going down keeps the open
+    nodes few, and each relaxation near the last one.
+    """
+
+    problem: Problem
+    wanted: float = math.inf
+    solver: str = "highs"
+    deep: bool = False
+    solved: int = 0
+    settled: float = math.inf
+    """the least bound of a leaf"""
+
+    def __post_init__(self) -> None:
+        from solvers import load
+
+        self._session: Session = load(self.problem.relaxed(), self.solver)
+        lower = np.where(self.problem.integer, np.ceil(self.problem.lower), self.problem.lower)
+        upper = np.where(self.problem.integer, np.floor(self.problem.upper), self.problem.upper)
+        self._order = 0
+        self._heap: list[tuple[float, int, Node]] = []
+        self._gains = Gains.of(self.problem.shape[1])
+        self._push(Node(-math.inf, lower, upper))
+
+    @property
+    def bound(self) -> float:
+        """A proved lower bound on the optimum, at any time."""
+        return min(self.settled, min((node.known for _, _, node in self._heap), default=math.inf))
+
+    @property
+    def open(self) -> int:
+        return len(self._heap)
+
+    def step(self) -> Solution | None:
+        """Solve one open node and split it, or make it a leaf; None if it needed no solve."""
+        _, _, node = heapq.heappop(self._heap)
+        if (node.lower > node.upper).any():
+            return None
+        if node.known > self.wanted:
+            self.settled = min(self.settled, node.known)
+            return None
+        solution = self._session.solve(lower=node.lower, upper=node.upper)
+        self.solved += 1
+        bound = max(node.known, safe_bound_of(solution))
+        self._gains.learn(node, bound)
+        split = None if bound > self.wanted else self._split(node, solution)
+        if split is None:
+            self.settled = min(self.settled, bound)
+            return solution
+        variable, value = split
+        down = value - math.floor(value)
+        halves_of = halves(node.lower, node.upper, variable, value)
+        for side, distance, (lower, upper) in zip((0, 1), (down, 1 - down), halves_of, strict=True):
+            self._push(Node(bound, lower, upper, node.depth + 1, variable, side, max(distance, LITTLE)))
+        return solution
+
+    def _push(self, node: Node) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (-node.depth if self.deep else node.known, self._order, node))
+
+    def _split(self, node: Node, solution: Solution) -> tuple[int, float] | None:
+        """Where to split; without a point of the relaxation, in the middle of the first variable that is not fixed."""
+        if solution.primal is not None and np.isfinite(solution.primal).all():
+            return self._gains.best(self.problem, solution.primal)
+        free = np.flatnonzero(self.problem.integer & (node.lower < node.upper) & np.isfinite(node.upper - node.lower))
+        return (int(free[0]), float(node.lower[free[0]] + node.upper[free[0]]) / 2) if len(free) else None
+
+
+@dataclass(eq=False)
+class Gains:
+    """What splits at a variable have raised bounds by, down and up, per unit that its value had to move."""
+
+    sums: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, count: int) -> Gains:
+        return cls(np.zeros((2, count)), np.zeros((2, count)))
+
+    def learn(self, node: Node, bound: float) -> None:
+        gain = (bound - node.known) / node.distance
+        if node.variable >= 0 and math.isfinite(gain):
+            self.sums[node.side, node.variable] += gain
+            self.counts[node.side, node.variable] += 1
+
+    def best(self, problem: Problem, primal: Floats) -> tuple[int, float] | None:
+        """The variable whose split is expected to gain most, and its value; None if all are whole."""
+        distance = np.abs(primal - np.round(primal))
+        places = np.flatnonzero(problem.integer & (distance > WHOLE))
+        if not len(places):
+            return None
+        values = primal[places]
+        down = values - np.floor(values)
+        known = self.counts.sum(1)
+        mean = np.where(known > 0, self.sums.sum(1) / np.maximum(known, 1), 1.0)[:, None]
+        counts, sums = self.counts[:, places], self.sums[:, places]
+        each = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
+        expected = np.maximum(each * np.stack([down, 1 - down]), LITTLE)
+        chosen = int(np.argmax(expected[0] * expected[1]))
+        return int(places[chosen]), float(values[chosen])
 
 
 def leaf_bound(problem: Problem, claim: float = math.inf, leaves: int = 1000, solver: str = "highs") -> float:
     """A proved lower bound on the optimum, from at most so many leaves: about the claim, if it is right and they suffice."""
-    from solvers import load
-
-    session = load(problem.relaxed(), solver)
     wanted = claim - CLOSE * max(1.0, abs(claim)) if math.isfinite(claim) else math.inf
-    lower = np.where(problem.integer, np.ceil(problem.lower), problem.lower)
-    upper = np.where(problem.integer, np.floor(problem.upper), problem.upper)
-    order = count()
-    heap: list[Node] = [(-math.inf, next(order), lower, upper)]
-    settled = math.inf
-    solved = 0
-    while heap and solved < leaves:
-        known, _, lower, upper = heapq.heappop(heap)
-        if (lower > upper).any():
-            continue
-        if known >= wanted:
-            settled = min(settled, known)
-            continue
-        solution = session.solve(lower=lower, upper=upper)
-        solved += 1
-        bound = max(known, safe_bound_of(solution))
-        split = None if bound >= wanted else fractional(problem, solution)
-        if split is None:
-            settled = min(settled, bound)
-            continue
-        variable, value = split
-        for side_lower, side_upper in halves(lower, upper, variable, value):
-            heapq.heappush(heap, (bound, next(order), side_lower, side_upper))
-    open_bound = min((node[0] for node in heap), default=math.inf)
-    return min(settled, open_bound)
-
-
-def fractional(problem: Problem, solution: Solution) -> tuple[int, float] | None:
-    """The whole variable whose value is farthest from a whole number; None if all are whole, or no values are known."""
-    if solution.primal is None or not np.isfinite(solution.primal).all():
-        return None
-    distance = np.where(problem.integer, np.abs(solution.primal - np.round(solution.primal)), 0.0)
-    worst = int(np.argmax(distance)) if len(distance) else 0
-    return (worst, float(solution.primal[worst])) if len(distance) and distance[worst] > WHOLE else None
+    tree = LeafTree(problem, wanted, solver)
+    while tree.open and tree.solved < leaves:
+        tree.step()
+    return tree.bound
 
 
 def halves(lower: Floats, upper: Floats, variable: int, value: float) -> list[tuple[Floats, Floats]]:

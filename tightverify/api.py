@@ -19,6 +19,7 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
+from tightverify.refine.lp import check_program_solver
 from tightverify.region import Perturbation, Region
 from tightverify.relax.programs import check_solver
 from tightverify.settings import Settings
@@ -75,6 +76,10 @@ def certify(
     splits: int = 1000,
     trees: Path | None = None,
     thorough: bool = False,
+    lp_solver: str = "highs",
+    tighten: int = 0,
+    processes: int = 1,
+    dump: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     watch: Watch = unwatched,
 ) -> list[Result]:
@@ -82,8 +87,8 @@ def certify(
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds`, `splits`, `trees` and `thorough` are as in `Settings`. `progress(done, total)` is
-    called after every batch.
+    input. `directions`, `solver`, `rounds`, `splits`, `trees`, `thorough`, `lp_solver`, `tighten`, `processes` and `dump` are
+    as in `Settings`. `progress(done, total)` is called after every batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.problem.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
@@ -102,6 +107,10 @@ def certify(
         splits=splits,
         trees=trees,
         thorough=thorough,
+        lp_solver=lp_solver,
+        tighten=tighten,
+        processes=processes,
+        dump=None if dump is None else Path(dump),
     )
     x = as_inputs(x)
     loaded = load(model, tuple(x.shape[1:]), batch_axis)
@@ -129,6 +138,7 @@ def stream(
     """
     stages_of(settings.method)
     check_solver(settings.solver)
+    check_program_solver(settings.lp_solver)
     x = fitting(model, as_inputs(x))
     at_least_one(batch)
     graph = model.graph.to(usable(settings.device))

@@ -155,7 +155,7 @@ def commands() -> None:
 
 @commands.command()
 @options(MODEL, click.argument("inputs", type=FILE, metavar="INPUTS.npz|CLIPS...", nargs=-1, required=True))
-@common("interval, linear, planes, combine or complete")
+@common("interval, linear, planes, combine, complete, lp or milp")
 @options(*SOUND)
 @click.option("--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs.")
 @click.option("--skip-wrong/--keep-wrong", default=False, help="Leave misclassified inputs out, or report them (default).")
@@ -169,6 +169,10 @@ def commands() -> None:
     "--splits", type=click.IntRange(min=0), default=1000, show_default=True, help="Of a region, at most, by complete."
 )
 @click.option("--trees", type=FILE, help="Folder in which complete keeps its search trees, and goes on from them.")
+@click.option("--lp-solver", default="highs", show_default=True, help="What solves the programs of lp and milp.")
+@click.option("--tighten", type=click.IntRange(min=0), default=0, show_default=True, help="Neurons that lp bounds by programs.")
+@click.option("--processes", type=AT_LEAST_ONE, default=1, show_default=True, help="For --tighten.")
+@click.option("--dump", type=FILE, help="Folder for the programs of lp and milp, as MPS files.")
 @click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
@@ -190,6 +194,10 @@ def certify(
     rounds: int,
     splits: int,
     trees: Path | None,
+    lp_solver: str,
+    tighten: int,
+    processes: int,
+    dump: Path | None,
     thorough: bool,
     trace: Path | None,
     out: Path | None,
@@ -210,7 +218,7 @@ def certify(
     from tightverify.audio import Reading
     from tightverify.runs import Run, correct, refuse_existing, refuse_trace
     from tightverify.settings import Settings
-    from tightverify.stages import stages_of
+    from tightverify.stages import passed_by, stages_of
 
     settings = Settings(
         method=method,
@@ -224,6 +232,10 @@ def certify(
         splits=splits,
         trees=trees,
         thorough=thorough,
+        lp_solver=lp_solver,
+        tighten=tighten,
+        processes=processes,
+        dump=dump,
     )
     stages_of(method)
     use_threads(threads)
@@ -238,6 +250,7 @@ def certify(
     if given.y is None:
         missing = f"{inputs[0]} has no y" if inputs[0].suffix == ARRAYS else "no labels were given"
         notes.append(f"{missing}: the model's own answers are the labels")
+    notes.extend(passed_by(method, stated.boxes, stated.words))
     if skipped:
         notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
     Run(chosen, str(model), stated, settings, top, batch, out, force, quiet, tuple(notes), trace).show()

@@ -21,8 +21,11 @@ class Settings:
     for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
     `splits` is how often a region is split at most by the method `complete`, and `leaf_memory` about how many bytes its open
     parts may take, before those are split first that hardly grow in number. `trees` is a folder in which search trees are kept,
-    and from which searches go on. `thorough` sends decided inputs on through all the stages, for those who want bounds rather
-    than verdicts.
+    and from which searches go on.
+    `lp_solver` solves the programs of whole networks, of the stages `lp` and `milp`; `tighten` is how many neurons `lp` bounds
+    by programs of their own where a margin is open, over so many `processes`; `dump` is a folder for all those programs, as MPS
+    files.
+    `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
     """
 
     method: str = "linear"
@@ -39,6 +42,10 @@ class Settings:
     splits: int = 1000
     leaf_memory: int = 2**30
     trees: Path | None = None
+    lp_solver: str = "highs"
+    tighten: int = 0
+    processes: int = 1
+    dump: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
@@ -53,3 +60,7 @@ class Settings:
             raise UsageError(f"splits is {self.splits}; it counts something and cannot be negative")
         if self.memory < 1 or self.leaf_memory < 1:
             raise UsageError(f"memory is {self.memory} bytes and leaf_memory {self.leaf_memory}; they must be at least 1")
+        if self.tighten < 0:
+            raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
+        if self.processes < 1:
+            raise UsageError(f"processes is {self.processes}; it must be 1 or more")

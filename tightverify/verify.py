@@ -16,11 +16,8 @@ from torch import Tensor
 
 from tightverify.branch.search import Branch
 from tightverify.errors import OutOfTimeError
-from tightverify.region import Zonotope
 from tightverify.spec import Property
-from tightverify.stages import stages_of
-from tightverify.stages.bounding import linear_stage
-from tightverify.stages.pieces import pieces_stage
+from tightverify.stages import stages_for
 from tightverify.stages.problem import Known, Problem, Step, Watch
 
 
@@ -125,10 +122,7 @@ def decide(problem: Problem) -> Iterator[Ending]:
     """Run a method's stages over a batch; inputs leave it when they are decided or their time is up."""
     limit, device = problem.settings.time_limit, problem.settings.device
     ledger = Ledger.empty(problem)
-    stages = stages_of(problem.settings.method)
-    if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
-        stages = (*stages, ("pieces", pieces_stage))
-    for name, stage in stages:
+    for name, stage in stages_for(problem):
         inputs = ledger.open_inputs(problem.settings.thorough)
         if not len(inputs):
             break

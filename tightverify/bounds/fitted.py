@@ -85,7 +85,8 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     shape = closed.upper.offset.shape
     ends, sane = flat_ends(bounds, node)
     all_sane = bool(sane.all())
-    fitted = fitted_over(node, ends, polygons_for(bounds, node, ends, all_sane, fitting.directions), shape, fitting)
+    polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions)
+    fitted = fitted_over(node, ends, polygons, shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
     return closed, *fitted

@@ -47,6 +47,10 @@ class OnStretches(Perturbation):
     def words(self) -> str:
         return "stretches"
 
+    @property
+    def boxes(self) -> bool:
+        return self.norm == math.inf
+
     def around(self, x: Tensor) -> Region:
         centre = x.detach().to(torch.float64)
         free = [stretch(centre[:1], pair).expand_as(centre[:1]) for pair in pairwise(self.edges)]

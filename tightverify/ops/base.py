@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from tightverify.relax.curves import Symmetric
+from tightverify.relax.curves import Curve, Symmetric
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
 
@@ -23,6 +23,8 @@ class Operation(ABC):
     arity: int
     curves: tuple[Symmetric, Symmetric] | None = None
     """F and G where the operation is F(x) G(y) for smooth curves, G = 1 for one of one operand"""
+    curve: Curve | None = None
+    """f where the operation is f(x) for a curve that is not smooth, or convex, or concave"""
 
     @property
     def kinks(self) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Clip
+from tightverify.relax.curves import Clip, Curve
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
@@ -25,11 +25,15 @@ class Clamp(Operation):
 
     arity = 1
 
+    @property
+    def curve(self) -> Curve:  # type: ignore[override]
+        return Clip(self.low, self.high)
+
     def forward(self, *operands: Tensor) -> Tensor:
-        return Clip(self.low, self.high).value(operands[0])
+        return self.curve.value(operands[0])
 
     def interval(self, *boxes: Interval) -> Interval:
-        return curve_range(Clip(self.low, self.high), boxes[0])
+        return curve_range(self.curve, boxes[0])
 
     def relax(self, *boxes: Interval) -> Planes:
-        return tightest_lines(Clip(self.low, self.high), boxes[0])
+        return tightest_lines(self.curve, boxes[0])

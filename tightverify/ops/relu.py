@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Kink
+from tightverify.relax.curves import Curve, Kink
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
@@ -22,11 +22,15 @@ class LeakyRelu(Operation):
     kinks = (0.0,)
     arity = 1
 
+    @property
+    def curve(self) -> Curve:  # type: ignore[override]
+        return Kink(self.slope, 1.0)
+
     def forward(self, *operands: Tensor) -> Tensor:
-        return Kink(self.slope, 1.0).value(operands[0])
+        return self.curve.value(operands[0])
 
     def interval(self, *boxes: Interval) -> Interval:
-        return curve_range(Kink(self.slope, 1.0), boxes[0])
+        return curve_range(self.curve, boxes[0])
 
     def relax(self, *boxes: Interval) -> Planes:
-        return tightest_lines(Kink(self.slope, 1.0), boxes[0])
+        return tightest_lines(self.curve, boxes[0])

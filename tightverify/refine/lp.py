@@ -30,7 +30,7 @@ few units in their last place, so `proved` counts its equations as ranges: the r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from tightverify.bounds.linear import LinearBounds
 from tightverify.errors import UsageError
 from tightverify.graph import Affine, Apply, Graph, Input, Operand
 from tightverify.relax.planes import Plane
+from tightverify.relax.programs import check_solver
 
 SMALL = 1e-9
 """Solvers take a coefficient smaller than this for 0 and then find no point where planes lie close together."""
@@ -64,7 +65,11 @@ class NetworkProgram:
     upper: Floats
     """bounds of all variables that the network keeps on the region, whether or not the program is `boxed`"""
     slack: Floats
-    """how far each row's bounds may be off by the rounding of the network's own numbers"""
+    """how far each row's bounds may be off by the rounding of the network's own numbers; rows added later are exact"""
+    neuron: Places
+    """for each row that is a plane, the variable of the neuron that it holds; -1 for other rows"""
+    equations: dict[int, slice]
+    """the rows that say what an affine node's neurons are"""
 
     def cost(self, rows: Mapping[int, Tensor]) -> Floats:
         """The cost of a row over nodes of the program: with it the same program bounds another row."""
@@ -80,9 +85,23 @@ class NetworkProgram:
     def proved(self, solution: solvers.Solution) -> float:
         """A lower bound of the row, proved by a solution's multipliers for the network itself, rounding and all."""
         problem = solution.problem
-        widened = problem.changed(row_lower=problem.row_lower - self.slack, row_upper=problem.row_upper + self.slack)
         dual = np.zeros(problem.shape[0]) if solution.dual is None else solution.dual
-        return safe_bound(widened, dual, self.lower, self.upper)
+        return safe_bound(self.widened(problem), dual, self.lower, self.upper)
+
+    def widened(self, problem: solvers.Problem) -> solvers.Problem:
+        """A problem of these rows, and maybe more, that holds the true network, rounding and all."""
+        slack = np.zeros(problem.shape[0])
+        slack[: len(self.slack)] = self.slack
+        low, high = np.nextafter(problem.row_lower - slack, -np.inf), np.nextafter(problem.row_upper + slack, np.inf)
+        return problem.changed(row_lower=low, row_upper=high)
+
+    def with_rows(self, more: Rows) -> tuple[NetworkProgram, tuple[sparse.csr_array, Floats, Floats]]:
+        """The same program with more planes, and what to tell a session of them."""
+        matrix, low, high, slack = more.together(self.lower, self.upper)
+        low, high = np.nextafter(low - slack, -np.inf), np.nextafter(high + slack, np.inf)
+        problem = self.problem.with_rows(matrix, low, high)
+        neuron = np.concatenate([self.neuron, more.neuron])
+        return replace(self, problem=problem, neuron=neuron), (matrix, low, high)
 
 
 def network_lp(bounds: LinearBounds, number_of_input: int, rows: Mapping[int, Tensor], boxed: bool = True) -> NetworkProgram:
@@ -108,12 +127,20 @@ def network_lp(bounds: LinearBounds, number_of_input: int, rows: Mapping[int, Te
                     written.plane(number, node, mine.lower, below=True)
                     written.plane(number, node, mine.upper, below=False)
     matrix, row_lower, row_upper, slack = written.together(lower, upper)
+    rests = (slack, written.neuron, written.equations)
     asked = fixed | boxed
     problem = solvers.Problem(
         np.zeros(count), matrix, row_lower, row_upper, np.where(asked, lower, -np.inf), np.where(asked, upper, np.inf)
     )
-    program = NetworkProgram(problem, columns, lower, upper, slack)
-    return NetworkProgram(problem.changed(cost=program.cost(rows)), columns, lower, upper, slack)
+    program = NetworkProgram(problem, columns, lower, upper, *rests)
+    return replace(program, problem=problem.changed(cost=program.cost(rows)))
+
+
+def check_program_solver(name: str) -> None:
+    """Say why a solver cannot be given programs of networks, if it cannot."""
+    check_solver(name)
+    if name == "batched":
+        raise UsageError("batched solves tiny programs only; give highs, gurobi or another solver for programs of networks")
 
 
 def check(bounds: LinearBounds, number_of_input: int) -> None:
@@ -150,6 +177,14 @@ def numbers(values: Tensor) -> Floats:
     return np.asarray(values.detach().cpu().numpy(), dtype=np.float64)
 
 
+def places_of(columns: Mapping[int, slice], operand: Operand) -> Places:
+    """The variables that an operand reads, in order."""
+    mine = columns[operand.source]
+    every = np.arange(mine.start, mine.stop)
+    index = operand.index
+    return every[index if isinstance(index, slice) else index.cpu().numpy()]
+
+
 class Rows:
     """The program's rows as they are written, a block for each term or plane: places (h, w) of variables, and coefficients."""
 
@@ -158,7 +193,17 @@ class Rows:
         nowhere, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
         self._entries = [(nowhere, nowhere, nothing)]
         self._bounds = [(nothing, nothing, nothing)]
+        self._neurons = [nowhere]
         self._height = 0
+        self.equations: dict[int, slice] = {}
+
+    def __len__(self) -> int:
+        return self._height
+
+    @property
+    def neuron(self) -> Places:
+        """For each row that is a plane, the variable of the neuron that it holds; -1 for other rows."""
+        return np.concatenate(self._neurons)
 
     def affine(self, number: int, node: Affine, slack: Floats) -> None:
         """`neuron - sum of terms = bias`"""
@@ -174,20 +219,32 @@ class Rows:
             else:
                 self._enter(every, places, -numbers(term.matrix))
         bias = numbers(node.bias)
+        self.equations[number] = slice(self._height, self._height + node.size)
         self._close(bias, bias, slack)
 
-    def plane(self, number: int, node: Apply, plane: Plane, below: bool) -> None:
-        """`neuron - slopes @ operands >= offset` for a plane below, `<= offset` for one above; infinite ones say nothing."""
+    def plane(self, number: int, node: Apply, plane: Plane, below: bool, which: Places | None = None) -> None:
+        """`neuron - slopes @ operands >= offset` for a plane below, `<= offset` for one above; infinite ones say nothing.
+
+        The planes are those of the neurons `which`, of all of them if not given.
+        """
         slopes = [numbers(slope) for slope in plane.slopes]
         offset = numbers(plane.offset)
         sane = np.flatnonzero(np.isfinite(np.stack([*slopes, offset])).all(0))
-        every = np.arange(len(sane))
-        self._enter(every, self._places(Operand(number))[sane], np.ones(len(sane)))
+        every, mine = np.arange(len(sane)), sane if which is None else which[sane]
+        neurons = self._places(Operand(number))[mine]
+        self._enter(every, neurons, np.ones(len(sane)))
         for operand, slope in zip(node.operands, slopes, strict=True):
-            self._enter(every, self._places(operand)[sane], -slope[sane])
+            self._enter(every, self._places(operand)[mine], -slope[sane])
         nothing = np.full(len(sane), np.inf)
         low, high = (offset[sane], nothing) if below else (-nothing, offset[sane])
-        self._close(low, high, np.zeros(len(sane)))
+        self._close(low, high, np.zeros(len(sane)), neurons)
+
+    def half_planes(self, node: Apply, which: Places, normals: Floats, least: Floats) -> None:
+        """`normals @ operands >= least` for the operands of some neurons, normals (len(which), k)."""
+        every = np.arange(len(which))
+        for operand, normal in zip(node.operands, normals.T, strict=True):
+            self._enter(every, self._places(operand)[which], normal)
+        self._close(least, np.full(len(which), np.inf), np.zeros(len(which)))
 
     def together(self, lower: Floats, upper: Floats) -> tuple[sparse.csr_array, Floats, Floats, Floats]:
         """The matrix, the rows' bounds and their slack; terms too small for a solver are bounded over [lower, upper]."""
@@ -205,16 +262,13 @@ class Rows:
         return matrix, low - most, high - least, slack
 
     def _places(self, operand: Operand) -> Places:
-        """The variables that an operand reads, in order."""
-        mine = self._columns[operand.source]
-        every = np.arange(mine.start, mine.stop)
-        index = operand.index
-        return every[index if isinstance(index, slice) else index.cpu().numpy()]
+        return places_of(self._columns, operand)
 
     def _enter(self, rows: Places, places: Places, values: Floats) -> None:
         """Coefficients of the rows that are being written, counted from the first of them."""
         self._entries.append((rows + self._height, places, values))
 
-    def _close(self, low: Floats, high: Floats, slack: Floats) -> None:
+    def _close(self, low: Floats, high: Floats, slack: Floats, neurons: Places | None = None) -> None:
         self._bounds.append((low, high, slack))
+        self._neurons.append(np.full(len(low), -1) if neurons is None else neurons)
         self._height += len(low)

@@ -33,6 +33,11 @@ class Perturbation(ABC):
     def words(self) -> str:
         """The region in a few words, for tables."""
 
+    @property
+    @abstractmethod
+    def boxes(self) -> bool:
+        """Whether the regions are boxes."""
+
 
 @dataclass(frozen=True, eq=False)
 class LpBall(Perturbation):
@@ -59,6 +64,10 @@ class LpBall(Perturbation):
     @property
     def words(self) -> str:
         return f"{self.eps:g}"
+
+    @property
+    def boxes(self) -> bool:
+        return self.norm == torch.inf
 
     def around(self, x: Tensor) -> Region:
         centre = x.detach().to(torch.float64)
@@ -110,6 +119,10 @@ class Box(Perturbation):
     @property
     def words(self) -> str:
         return "box"
+
+    @property
+    def boxes(self) -> bool:
+        return True
 
     def around(self, x: Tensor) -> Region:
         centre = x.detach().to(torch.float64)

@@ -48,6 +48,10 @@ class DecibelBall(Perturbation):
     def words(self) -> str:
         return f"{self.db:g} dB"
 
+    @property
+    def boxes(self) -> bool:
+        return True
+
     def around(self, x: Tensor) -> Region:
         centre = x.detach().to(torch.float64)
         peak = centre.flatten(1).abs().amax(1)
@@ -78,6 +82,10 @@ class SnrBall(Perturbation):
     def words(self) -> str:
         return f"SNR {self.db:g} dB"
 
+    @property
+    def boxes(self) -> bool:
+        return False
+
     def around(self, x: Tensor) -> Region:
         centre = x.detach().to(torch.float64)
         lengths = torch.tensor([math.hypot(*clip) for clip in centre.flatten(1).tolist()], dtype=torch.float64)
@@ -99,6 +107,10 @@ class Gain(Perturbation):
     @property
     def words(self) -> str:
         return f"gain {self.db:g} dB"
+
+    @property
+    def boxes(self) -> bool:
+        return False
 
     def around(self, x: Tensor) -> Zonotope:
         clip = x.detach().to(torch.float64)
@@ -133,6 +145,10 @@ class AddedNoise(Perturbation):
     def words(self) -> str:
         low, high = self.between
         return f"noise {low:g} to {high:g}"
+
+    @property
+    def boxes(self) -> bool:
+        return False
 
     def around(self, x: Tensor) -> Zonotope:
         clip = x.detach().to(torch.float64)
@@ -172,6 +188,10 @@ class Shift(Perturbation):
     @property
     def words(self) -> str:
         return f"shift {self.samples:g}"
+
+    @property
+    def boxes(self) -> bool:
+        return False
 
     def around(self, x: Tensor) -> Zonotope:
         clip = x.detach().to(torch.float64)

@@ -22,6 +22,9 @@ from torch import Tensor
 class Curve(ABC):
     """A function of one real variable, convex on (-inf, inflection] and concave on [inflection, inf)."""
 
+    kinks: tuple[float, ...] | None = None
+    """where a function that is a straight line elsewhere bends; None for others"""
+
     @property
     @abstractmethod
     def inflection(self) -> float: ...
@@ -219,6 +222,7 @@ class Kink(Curve):
 
     left: float
     right: float
+    kinks = (0.0,)
 
     @property
     def inflection(self) -> float:
@@ -245,6 +249,10 @@ class Clip(Curve):
 
     low: float
     high: float
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return tuple(end for end in (self.low, self.high) if math.isfinite(end))
 
     @property
     def inflection(self) -> float:

@@ -1,0 +1,202 @@
+"""A row of one input decided by mixed-integer programs, refined where they err.
+
+The program with binaries (`refine.mixed`) first has those alone with which functions of straight pieces are exact: for networks
+of ReLU, clamps and maxima it is the network itself. A tree whose every leaf is proved by itself (`solvers.leaves`) goes down to
+where all leaves are above `enough`: that is a proof, and the only one. Every point on the way is an input that the caller may
+replay. A leaf with whole binaries whose bound is not above `enough` ends the tree:
+
+* if no operation is off at its point, the point's value is the network's: a counterexample, or next to one. The optimum is then
+  proved as far as the solver claims it, for those who want bounds;
+* else the operations that the point misses by most, weighed by their multipliers, are cut there, one operand of each, and the
+  program is made anew.
+
+A tree that grows beyond `first_leaves` asks the solver for its own answer: if it has a point that is not above `enough`, the
+tree need not go on. The bounds found on the way are all proved; the best counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import solvers
+from solvers.leaves import LeafTree
+from tightverify.graph import Apply
+from tightverify.ops import Maximum
+from tightverify.refine.converge import Converged
+from tightverify.refine.lp import Floats, NetworkProgram, places_of
+from tightverify.refine.mixed import Breaks, MixedProgram, kinks, mixed_program
+from tightverify.refine.relaxed import Relaxed
+
+NEAR = 0.1
+"""A breakpoint is no nearer to the ends of its piece than this share of it: else it is the piece's middle."""
+LITTLE = 1e-6
+"""The least that a neuron is taken to be worth."""
+CLOSE = 1e-7
+"""How far below its claim, relative to its size, the optimum of an exact program is proved."""
+EXACT = 1e-7
+"""How far a neuron may be from its function's value and still count as there: steers the refining, proves nothing."""
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The solver, its seconds for one program, the leaves to take before it is asked and at most, the operations to cut."""
+
+    solver: str = "highs"
+    seconds: float = 30.0
+    first_leaves: int = 2000
+    leaves: int = 1_000_000
+    cuts: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Where the search stands: the best bound proved, a point to replay, the leaves solved, the program at work.
+
+    `exact` says that no operation of the program is off at its worst point: then that point's value is the network's, the bound
+    next to its optimum, and no refining raises it.
+    """
+
+    bound: float
+    point: Floats | None
+    leaves: int
+    mixed: MixedProgram
+    exact: bool = False
+
+
+def decide(
+    relaxed: Relaxed,
+    start: Converged,
+    problem: solvers.Problem,
+    enough: float,
+    deciding: Deciding,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Progress]:
+    """From a converged program and its problem: bounds, until one is above `enough`, or a program is exact, or cut no more."""
+    breaks: Breaks = kinks(relaxed, start.program)
+    point, leaves, best = start.point, 0, start.proved
+    while True:
+        check()
+        mixed = mixed_program(relaxed, start.program, problem, breaks, point)
+        tree = LeafTree(mixed.problem, enough, deep=True)
+        worst: Floats | None = None
+        asked = False
+        while tree.open and tree.solved < deciding.leaves and worst is None:
+            check()
+            if tree.solved >= deciding.first_leaves and not asked:
+                asked, claim = True, claimed(mixed, deciding)
+                yield Progress(max(best, tree.bound), claim.primal, leaves, mixed)
+                worst = claim.primal if claim.primal is not None and not claim.objective > enough else None
+                continue
+            solution = tree.step()
+            if solution is not None:
+                leaves += 1
+                worst = None if tree.settled > enough else solution.primal
+                yield Progress(max(best, tree.bound), solution.primal, leaves, mixed)
+        best = max(best, tree.bound)
+        if best > enough or worst is None:
+            yield Progress(best, None, leaves, mixed)
+            return
+        point = worst
+        if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
+            bound, found = optimum(mixed, deciding, check)
+            best = max(best, bound)
+            yield Progress(best, point if found is None else found, leaves, mixed, exact=True)
+            return
+        finer = refined(relaxed, mixed, start, point, deciding.cuts)
+        if finer == breaks:
+            yield Progress(best, point, leaves, mixed)
+            return
+        breaks = finer
+
+
+def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None]) -> tuple[float, Floats | None]:
+    """A proved bound next to what the solver claims is the optimum, and the solver's point."""
+    claim = claimed(mixed, deciding)
+    wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
+    tree = LeafTree(mixed.problem, wanted, deep=True)
+    while tree.open and tree.solved < deciding.leaves:
+        check()
+        tree.step()
+    return tree.bound, claim.primal
+
+
+def claimed(mixed: MixedProgram, deciding: Deciding) -> solvers.Solution:
+    """What the solver says of the program in its time; one without whole variables is left to HiGHS."""
+    able = solvers.backend(deciding.solver).capabilities.mixed_integer
+    return solvers.load(mixed.problem, deciding.solver if able else "highs", time_limit=deciding.seconds).solve()
+
+
+def missed(relaxed: Relaxed, program: NetworkProgram, primal: Floats) -> dict[tuple[int, int], float]:
+    """How far each neuron (node, neuron) of an operation is from its function's value at a point of the program.
+
+    Functions of straight pieces are exact but for what the solver takes for whole, and are not asked.
+    """
+    found: dict[tuple[int, int], float] = {}
+    for number, node in enumerate(relaxed.graph.nodes):
+        if isinstance(node, Apply) and number in program.columns and not straight(node):
+            operands = [torch.from_numpy(primal[places_of(program.columns, operand)]) for operand in node.operands]
+            off = torch.from_numpy(primal[program.columns[number]].copy()) - node.op.forward(*operands)
+            found.update({(number, neuron): abs(value) for neuron, value in enumerate(off.tolist())})
+    return found
+
+
+def straight(node: Apply) -> bool:
+    """Whether the operation's function has straight pieces alone, which the first binaries hold exactly."""
+    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.kinks is not None)
+
+
+def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floats, cuts: int) -> Breaks:
+    """The breakpoints, and new ones at the point: for the operations that it misses by most, one operand of each."""
+    program, weights = mixed.network, worth(start)
+    every = missed(relaxed, program, point)
+    score = {key: error * weights[program.columns[key[0]].start + key[1]] for key, error in every.items() if error > EXACT}
+    found = dict(mixed.breaks)
+    for number, neuron in sorted(score, key=lambda key: (-score[key], key))[:cuts]:
+        node = relaxed.graph.nodes[number]
+        assert isinstance(node, Apply)
+        columns = [int(places_of(program.columns, operand)[neuron]) for operand in node.operands]
+        if len(set(columns)) < len(columns):
+            continue
+        pieces = [piece_of(program, found, column, float(point[column])) for column in columns]
+        bends = [bend(node, pieces, point[columns], which) for which in range(len(columns))]
+        chosen = int(np.argmax(bends))
+        column, (low, high) = columns[chosen], pieces[chosen]
+        at = float(np.clip(point[column], low + NEAR * (high - low), high - NEAR * (high - low)))
+        if low < at < high:
+            found[column] = tuple(sorted({*found.get(column, ()), at}))
+    return found
+
+
+def worth(start: Converged) -> Floats:
+    """Of each variable that is an operation's neuron, the coefficient with which it enters the row, by the multipliers."""
+    weights = np.zeros(len(start.program.lower))
+    if start.solution is not None and start.solution.dual is not None:
+        neuron = start.program.neuron[: len(start.solution.dual)]
+        held = neuron >= 0
+        np.add.at(weights, neuron[held], start.solution.dual[held])
+    return np.abs(weights) + LITTLE
+
+
+def piece_of(program: NetworkProgram, breaks: Breaks, column: int, value: float) -> tuple[float, float]:
+    """The piece of a variable's interval that a value lies in."""
+    ends = [float(program.lower[column]), *breaks.get(column, ()), float(program.upper[column])]
+    place = int(np.clip(np.searchsorted(ends, value, side="right"), 1, len(ends) - 1))
+    return ends[place - 1], ends[place]
+
+
+def bend(node: Apply, pieces: list[tuple[float, float]], values: Floats, which: int) -> float:
+    """How far the function is from straight along one operand's piece, or how far that piece leans on another operand."""
+    low, high = pieces[which]
+
+    def value(at: float, others: Floats) -> float:
+        operands = [at if k == which else float(others[k]) for k in range(len(pieces))]
+        return float(node.op.forward(*(torch.tensor([operand], dtype=torch.float64) for operand in operands)))
+
+    along = abs(value((low + high) / 2, values) - (value(low, values) + value(high, values)) / 2)
+    ends = [np.array([pair[side] for pair in pieces]) for side in (0, 1)]
+    twisted = abs(value(high, ends[1]) - value(low, ends[1]) - value(high, ends[0]) + value(low, ends[0])) / 4
+    return along + twisted

@@ -1,0 +1,194 @@
+"""The network's program with binaries: operands' intervals cut at breakpoints, and in each piece planes that hold there alone.
+
+Of a variable v with breakpoints t_0 < t_1 < ... < t_m, its interval's ends among them, one binary z_i for each piece says where
+it lies: sum z = 1 and sum t_(i-1) z_i <= v <= sum t_i z_i. A cell of an operation's operands is a piece for each of those that
+are cut, K of them. A plane `y >= a @ p + c` that holds over the cell is written
+
+    y - a @ p - M sum z >= c - M K,   z of the cell's pieces,
+
+where `a @ p + c - M` holds over the whole box: with one z missing the row says no more than that. Functions of straight pieces
+cut at their kinks are thus exact, and so is max(u, v) with one binary that chooses. The rows of the program over the whole
+hulls stay, and with them the relaxation is at least as tight. Whatever the network does at an input has binaries that satisfy
+all rows, so that a lower bound of the mixed-integer program is one of the network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+import solvers
+from tightverify.graph import Apply
+from tightverify.ops import Maximum
+from tightverify.refine.lp import Floats, NetworkProgram, Places, places_of
+from tightverify.refine.pieces import cell_planes
+from tightverify.refine.relaxed import Relaxed
+from tightverify.values import UNIT_ROUNDOFF
+
+Breaks = Mapping[int, tuple[float, ...]]
+"""Of each variable that is cut, the breakpoints inside its interval, ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class MixedProgram:
+    """The program with binaries after the network's own variables; `neuron` as in `NetworkProgram`, for all rows."""
+
+    problem: solvers.Problem
+    network: NetworkProgram
+    breaks: Breaks
+    neuron: Places
+
+    @property
+    def binaries(self) -> int:
+        return int(self.problem.integer.sum())
+
+
+def kinks(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, ...]]:
+    """The breakpoints with which all functions of straight pieces are exact."""
+    found: dict[int, set[float]] = {}
+    for number, node in enumerate(relaxed.graph.nodes):
+        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None:
+            for column in places_of(program.columns, node.operands[0]).tolist():
+                if not np.isfinite([program.lower[column], program.upper[column]]).all():
+                    continue
+                bends = [kink for kink in node.op.curve.kinks or () if program.lower[column] < kink < program.upper[column]]
+                if bends:
+                    found.setdefault(column, set()).update(bends)
+    return {column: tuple(sorted(bends)) for column, bends in found.items()}
+
+
+def mixed_program(
+    relaxed: Relaxed, program: NetworkProgram, problem: solvers.Problem, breaks: Breaks, primal: Floats | None = None
+) -> MixedProgram:
+    """The program `problem` (of `program`, with its cost) with binaries; cells are fitted in the middle and near `primal`."""
+    sheet = Sheet(program, breaks)
+    for column in breaks:
+        sheet.pieces(column)
+    for number, node in enumerate(relaxed.graph.nodes):
+        if isinstance(node, Apply) and number in program.columns:
+            if isinstance(node.op, Maximum):
+                sheet.maximum(number, node)
+            else:
+                sheet.cells(number, node, primal)
+    return sheet.together(program.widened(problem))
+
+
+class Sheet:
+    """Rows over the network's variables and the binaries after them, as they are written."""
+
+    def __init__(self, program: NetworkProgram, breaks: Breaks) -> None:
+        self._program = program
+        self._count = len(program.lower)
+        self._breaks = breaks
+        self._binaries: dict[int, int] = {}
+        self._width = self._count
+        self._rows: list[tuple[list[int], list[float], float, float, int]] = []
+        for column, bends in breaks.items():
+            self._binaries[column] = self._width
+            self._width += len(bends) + 1
+
+    def ends(self, column: int) -> list[float]:
+        """The breakpoints of a variable, its interval's ends among them."""
+        return [float(self._program.lower[column]), *self._breaks.get(column, ()), float(self._program.upper[column])]
+
+    def pieces(self, column: int) -> None:
+        ends, first = self.ends(column), self._binaries[column]
+        mine = list(range(first, first + len(ends) - 1))
+        self._write(mine, [1.0] * len(mine), 1.0, 1.0)
+        self._write([column, *mine], [1.0, *(-end for end in ends[:-1])], 0.0, np.inf)
+        self._write([column, *mine], [1.0, *(-end for end in ends[1:])], -np.inf, 0.0)
+
+    def maximum(self, number: int, node: Apply) -> None:
+        """`y >= u`, `y >= v`, and `y <= u + M w`, `y <= v + N (1 - w)`."""
+        first, second = (places_of(self._program.columns, operand).tolist() for operand in node.operands)
+        low, high = self._program.lower, self._program.upper
+        for neuron, (u, v) in enumerate(zip(first, second, strict=True)):
+            y = self._program.columns[number].start + neuron
+            self._write([y, u], [1.0, -1.0], 0.0, np.inf, y)
+            self._write([y, v], [1.0, -1.0], 0.0, np.inf, y)
+            to_v = max(0.0, float(np.nextafter(high[v] - low[u], np.inf)))
+            to_u = max(0.0, float(np.nextafter(high[u] - low[v], np.inf)))
+            choice = self._width
+            self._width += 1
+            self._write([y, u, choice], [1.0, -1.0, -to_v], -np.inf, 0.0, y)
+            self._write([y, v, choice], [1.0, -1.0, to_u], -np.inf, to_u, y)
+
+    def cells(self, number: int, node: Apply, primal: Floats | None) -> None:
+        """The planes of all cells of an operation whose operands are cut."""
+        operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
+        which: list[tuple[int, list[int], list[int]]] = []
+        cells: list[list[float]] = []
+        boxes: list[list[float]] = []
+        for neuron, columns in enumerate(zip(*operands, strict=True)):
+            if not any(column in self._breaks for column in columns) or len(set(columns)) < len(columns):
+                continue
+            each = [list(enumerate(zip(self.ends(c)[:-1], self.ends(c)[1:], strict=True))) for c in columns]
+            for pieces in product(*each):
+                chosen = [self._binaries[c] + k for c, (k, _) in zip(columns, pieces, strict=True) if c in self._breaks]
+                which.append((self._program.columns[number].start + neuron, list(columns), chosen))
+                cells.append([end for _, ends in pieces for end in ends])
+                boxes.append([end for c in columns for end in (float(self._program.lower[c]), float(self._program.upper[c]))])
+        if not cells:
+            return
+        over, around = torch.tensor(cells, dtype=torch.float64), torch.tensor(boxes, dtype=torch.float64)
+        points = [(over[:, 0::2] + over[:, 1::2]) / 2]
+        if primal is not None:
+            points.append(torch.from_numpy(primal[np.array([columns for _, columns, _ in which])]))
+        for at in points:
+            found = cell_planes(node.op, over, around, at)
+            below = lists(found.lower, found.lower_offset, found.lower_everywhere)
+            above = lists(found.upper, found.upper_offset, found.upper_everywhere)
+            for sign, planes in ((1.0, below), (-1.0, above)):
+                for (y, inputs, chosen), slopes, here, everywhere in zip(which, *planes, strict=True):
+                    self._plane(y, inputs, chosen, slopes, here, everywhere, sign)
+
+    def _plane(
+        self, y: int, columns: list[int], chosen: list[int], slopes: list[float], here: float, everywhere: float, sign: float
+    ) -> None:
+        """`sign y >= sign (slopes @ columns + here)` where all of `chosen` are 1, the same with `everywhere` elsewhere."""
+        here, everywhere = sign * here, sign * everywhere
+        if not np.isfinite([*slopes, here, everywhere]).all():
+            return
+        forgiven = max(0.0, float(np.nextafter(here - everywhere, np.inf)))
+        total = forgiven * len(chosen)
+        bound = here - total - 8 * UNIT_ROUNDOFF * (abs(here) + total) - 1e-290
+        entries = [y, *columns, *chosen]
+        values = [sign, *(-sign * slope for slope in slopes), *([-forgiven] * len(chosen))]
+        self._write(entries, values, bound, np.inf, y)
+
+    def _write(self, columns: list[int], values: list[float], low: float, high: float, neuron: int = -1) -> None:
+        self._rows.append((columns, values, low, high, neuron))
+
+    def together(self, problem: solvers.Problem) -> MixedProgram:
+        """The problem's rows, and these below them."""
+        height, more = problem.shape[0], self._width - self._count
+        lengths = [len(columns) for columns, *_ in self._rows]
+        places = np.array([column for columns, *_ in self._rows for column in columns], dtype=np.int64)
+        values = np.array([value for _, row, *_ in self._rows for value in row], dtype=np.float64)
+        which = np.repeat(np.arange(len(self._rows)), lengths)
+        below = sparse.csr_array(sparse.coo_array((values, (which, places)), shape=(len(self._rows), self._width)))
+        above = sparse.hstack([problem.rows, sparse.csr_array((height, more))], format="csr")
+        nothing, one = np.zeros(more), np.ones(more)
+        joined = solvers.Problem(
+            np.concatenate([problem.cost, nothing]),
+            sparse.vstack([above, below], format="csr"),
+            np.concatenate([problem.row_lower, [low for _, _, low, _, _ in self._rows]]),
+            np.concatenate([problem.row_upper, [high for *_, high, _ in self._rows]]),
+            np.concatenate([problem.lower, nothing]),
+            np.concatenate([problem.upper, one]),
+            np.concatenate([np.zeros(self._count, dtype=np.bool_), one.astype(np.bool_)]),
+        )
+        neuron = np.full(height, -1)
+        neuron[: len(self._program.neuron)] = self._program.neuron[:height]
+        mine = np.array([neuron_of for *_, neuron_of in self._rows], dtype=np.int64)
+        return MixedProgram(joined, self._program, self._breaks, np.concatenate([neuron, mine]))
+
+
+def lists(slopes: Tensor, here: Tensor, everywhere: Tensor) -> tuple[list[list[float]], list[float], list[float]]:
+    return slopes.tolist(), here.tolist(), everywhere.tolist()

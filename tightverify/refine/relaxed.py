@@ -1,0 +1,55 @@
+"""A network relaxed over one input's region: its bounds, and the polygons over which its gates' planes may be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tightverify.bounds.fitted import Effort, boxes_as_polygons, combined_bounds, flat_ends, may_be_fitted
+from tightverify.bounds.linear import LinearBounds
+from tightverify.graph import Apply, Graph
+from tightverify.region import Region
+from tightverify.relax.polygons import Polygons
+from tightverify.values import Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """Bounds of a single input, and for operations with fitted planes, by node, the neurons' polygons (n, V, 2)."""
+
+    bounds: LinearBounds
+    polygons: dict[int, Polygons]
+
+    @property
+    def graph(self) -> Graph:
+        return self.bounds.graph
+
+    def boxes(self, number: int) -> list[Interval]:
+        """The boxes (n,) of an operation's operands."""
+        node = self.graph.nodes[number]
+        return [self.bounds.intervals[o.source].map(lambda ends: ends[0])[o.index] for o in node.operands]
+
+    def with_first_planes(self, count: int) -> Relaxed:
+        """The same with the first planes alone of every operation: the closed form is the first."""
+        planes = {number: pairs[:count] for number, pairs in self.bounds.planes.items()}
+        return replace(self, bounds=replace(self.bounds, planes=planes))
+
+
+def relaxed(
+    graph: Graph, region: Region, effort: Effort, known: Sequence[Interval], check: Callable[[], None] = lambda: None
+) -> list[Relaxed]:
+    """A sweep of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
+    bounds = combined_bounds(graph, region, effort, known, check)
+    return [Relaxed(one, polygons_of(one)) for one in (bounds[k : k + 1] for k in range(len(region)))]
+
+
+def polygons_of(bounds: LinearBounds) -> dict[int, Polygons]:
+    """What one input's planes of each operation were fitted over."""
+    found: dict[int, Polygons] = {}
+    for number in bounds.planes:
+        node = bounds.graph.nodes[number]
+        if isinstance(node, Apply) and may_be_fitted(node):
+            polygons = bounds.polygons.get(number) or boxes_as_polygons(node, flat_ends(bounds, node)[0])
+            if polygons is not None:
+                found[number] = polygons
+    return found

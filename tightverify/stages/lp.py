@@ -1,0 +1,131 @@
+"""The stage `lp`: margins that are still open by the program of the whole relaxed network, cut to convergence.
+
+For each open input the planes are made anew, over the intervals and polygons of the last round that `combine` takes; then each
+row that is not proved is bounded by a linear program over all operations' convex hulls at once (`refine.converge`), until its
+bound is above 0 or nothing is left to cut. Where `Settings.tighten` asks for it, the neurons that matter most to a row that
+stays open are bounded by programs of their own, everything is relaxed again, and the row is tried once more.
+
+The program's own worst input is tried as a counterexample. A ball of the norm 1 or 2 is no polyhedron of few sides: such
+regions are passed by, and what was known of their inputs stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.fitted import Effort, combined_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.errors import OutOfTimeError
+from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.relaxed import Relaxed, relaxed
+from tightverify.refine.tighten import tightened, weightiest
+from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.dump import dumped
+from tightverify.stages.problem import Known, Problem
+from tightverify.stages.replay import inputs_of, replayed
+from tightverify.values import Interval, below
+
+
+def lp_stage(problem: Problem, known: Known) -> Known:
+    """Every open row by the program over all convex hulls."""
+    if not problem.region.separable:
+        return known
+    device = str(known.margins.device)
+    problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
+    try:
+        for better in improvements(problem, known):
+            known = better
+    except OutOfTimeError:
+        known = replace(known, stopped=True)
+    return known.to(device)
+
+
+def improvements(problem: Problem, known: Known) -> Iterator[Known]:
+    """What is known after each solve, and each input told when it is done."""
+    rounds = efforts(problem.settings)
+    for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
+        for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
+            for better in OneInput(problem, place, rounds[-1]).improvements(one, known):
+                known = better
+                yield known
+            here = torch.tensor([place])
+            problem[here].report(known[here])
+
+
+def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
+    """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any."""
+    if not intervals:
+        intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
+        for effort in rounds[:-1]:
+            intervals = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check).intervals
+    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check)
+
+
+@dataclass(frozen=True, eq=False)
+class OneInput:
+    """One input of a batch, at its place there."""
+
+    problem: Problem
+    place: int
+    effort: Effort
+
+    def improvements(self, one: Relaxed, known: Known) -> Iterator[Known]:
+        """Row after row, until the input is decided or cannot be proved here."""
+        problem, place, settings = self.problem, self.place, self.problem.settings
+        wanted = problem.wanted[torch.tensor([place])]
+        cutter: Cutter | None = None
+        failed, spare = 0, wanted.rows.shape[1] - wanted.needed
+        for row in self.order(known.margins[place], spare > 0):
+            if not settings.thorough and (failed > spare or self.settled(known)):
+                return
+            if cutter is None:
+                cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
+            found: Converged | None = None
+            for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
+                known = self.learnt(known, row, found)
+                yield known
+            if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
+                chosen = weightiest(one, found, settings.tighten)
+                intervals = tightened(one, chosen, cutter.cutting, settings.processes, problem.check)
+                here = problem[torch.tensor([place])]
+                (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check)
+                cutter = Cutter.over(one, self.rows(row), cutter.cutting)
+                for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
+                    known = self.learnt(known, row, found)
+                    yield known
+            dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
+            failed += not known.margins[place, row] > 0
+
+    def order(self, margins: Tensor, easy_first: bool) -> list[int]:
+        """The rows that are not proved: the hardest first where all are needed, for it decides."""
+        rows = torch.argsort(margins, descending=easy_first).tolist()
+        return [row for row in rows if self.problem.settings.thorough or not margins[row] > 0]
+
+    def rows(self, row: int) -> dict[int, Tensor]:
+        return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
+
+    def enough(self, row: int) -> float:
+        """The value of a program that proves the row; in a thorough run there is none."""
+        return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
+
+    def settled(self, known: Known) -> bool:
+        here = torch.tensor([self.place])
+        return bool(known.refuted[self.place]) or bool(self.problem.wanted[here].proved(known.margins[here])[0])
+
+    def learnt(self, known: Known, row: int, found: Converged) -> Known:
+        """What a program has proved, and whether its worst input is a counterexample."""
+        known = self.with_bound(known, row, found.proved)
+        if found.point is None:
+            return known
+        return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))
+
+    def with_bound(self, known: Known, row: int, proved: float) -> Known:
+        """The row's margin by a proved bound of its linear part."""
+        margins = known.margins[self.place : self.place + 1].clone()
+        bound = torch.tensor(proved, dtype=torch.float64)
+        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
+        return known.with_margins(slice(self.place, self.place + 1), margins)

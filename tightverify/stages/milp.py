@@ -1,0 +1,78 @@
+"""The stage `milp`: open rows decided by mixed-integer programs (`refine.milp`).
+
+Each open row starts from its linear program cut to convergence, as in the stage `lp`; every point that a program comes upon is
+tried as a counterexample. Networks of ReLU, clamps and maxima are decided exactly, others as far as refining goes in the time
+given: without a limit it goes on until every row is decided. Regions that are no boxes are passed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from tightverify.errors import OutOfTimeError
+from tightverify.refine.converge import Cutter, Cutting
+from tightverify.refine.milp import Deciding, decide
+from tightverify.refine.relaxed import Relaxed
+from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.dump import dumped
+from tightverify.stages.lp import OneInput, relaxed_inputs
+from tightverify.stages.problem import Known, Problem
+from tightverify.stages.replay import inputs_of, replayed
+
+
+def milp_stage(problem: Problem, known: Known) -> Known:
+    """Every open row by a mixed-integer program."""
+    if not problem.region.separable:
+        return known
+    device = str(known.margins.device)
+    problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
+    try:
+        for better in improvements(problem, known):
+            known = better
+    except OutOfTimeError:
+        known = replace(known, stopped=True)
+    return known.to(device)
+
+
+def improvements(problem: Problem, known: Known) -> Iterator[Known]:
+    """What is known after each step, and each input told when it is done."""
+    rounds = efforts(problem.settings)[:1]
+    for part, some in problem.parts(rounds[0].fitting.directions, MIXTURE_SHARE):
+        for place, relaxed in enumerate(relaxed_inputs(some, rounds), start=part.start):
+            for better in decided(OneInput(problem, place, rounds[0]), relaxed, known):
+                known = better
+                yield known
+            here = torch.tensor([place])
+            problem[here].report(known[here])
+
+
+def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
+    """Row after row, until the input is decided."""
+    problem, place, settings = one.problem, one.place, one.problem.settings
+    wanted = problem.wanted[torch.tensor([place])]
+    deciding = Deciding(settings.lp_solver)
+    failed, spare = 0, wanted.rows.shape[1] - wanted.needed
+    for row in one.order(known.margins[place], spare > 0):
+        if one.settled(known) or failed > spare:
+            return
+        cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
+        enough = -float(problem.wanted.offsets[place, row])
+        for start in cutter.converge(one.rows(row), enough, problem.check):
+            known = one.learnt(known, row, start)
+            yield known
+        if not known.margins[place, row] > 0 and not one.settled(known):
+            mixed = None
+            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check):
+                mixed = step.mixed
+                known = one.with_bound(known, row, step.bound)
+                if step.point is not None:
+                    known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
+                yield known
+                if bool(known.refuted[place]):
+                    break
+            if mixed is not None:
+                dumped(settings.dump, mixed.problem, int(problem.numbers[place]), row, "milp")
+        failed += not known.margins[place, row] > 0
