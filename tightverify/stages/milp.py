@@ -41,7 +41,7 @@ def improvements(problem: Problem, known: Known) -> Iterator[Known]:
     """What is known after each step, and each input told when it is done."""
     rounds = efforts(problem.settings)[:1]
     for part, some in problem.parts(rounds[0].fitting.directions, MIXTURE_SHARE):
-        for place, relaxed in enumerate(relaxed_inputs(some, rounds), start=part.start):
+        for place, relaxed in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
             for better in decided(OneInput(problem, place, rounds[0]), relaxed, known):
                 known = better
                 yield known
