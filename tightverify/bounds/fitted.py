@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
 from tightverify.graph import Apply, Graph, Operand
-from tightverify.ops import Blend
+from tightverify.ops import Blend, SumOfSquares
+from tightverify.ops.sum_of_squares import polygon_planes
 from tightverify.region import Region
 from tightverify.relax.blends import fitted_blend, two_products
 from tightverify.relax.family import Ground, sheaf
@@ -80,7 +81,7 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
     shape = closed.upper.offset.shape
-    if node.op.curves is None and not isinstance(node.op, Blend):
+    if node.op.curves is None and not isinstance(node.op, Blend | SumOfSquares):
         return (closed,)
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
     sane = (ends.abs() < MOST).all(1)
@@ -102,6 +103,9 @@ def fitted_pairs(bounds: LinearBounds, node: Apply, ends: Tensor, shape: torch.S
         tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
         apart = two_products(ends, fitting.solver, fitting.tolerance)
         return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
+    if isinstance(node.op, SumOfSquares):
+        polygons = polygons_of(bounds, node, ends, fitting.directions) if fitting.directions else Polygons.of_boxes(ends)
+        return [polygon_planes(polygons).map(lambda part: part.view(shape))]
     assert node.op.curves is not None
     if node.op.arity == 1:
         polygons = Polygons.of_intervals(ends)
