@@ -8,7 +8,8 @@ convex with Hessian 2 Q_n, `Q_n = sum_k w_nk a_k a_k'`, and so, exactly, for eve
 * Below: the tangent at any p, because Q_n is positive semidefinite.
 * Above, over the box `|x - c| <= h` around its centre: the parallel of the tangent at c, raised by sum_i s_ni h_i^2 for any s
   with `diag(s_n) - Q_n` positive semidefinite: then `d' Q_n d <= sum_i s_ni d_i^2`. With `s_ni = sum_j |Q_nij|` that is so
-  (Gershgorin: |d_i d_j| <= (d_i^2 + d_j^2) / 2), and for equal h it is the best bound that looks at the |Q_nij| only.
+  (Gershgorin: |d_i d_j| <= (d_i^2 + d_j^2) / 2), and for equal h it is the best bound that looks at the |Q_nij| only. The s of
+  the least sum (`relax.majorant`) is another quarter below that.
 
 Bounding each form by its own interval raises the plane by `sum_k w_nk (|a_k| @ h)^2`. For equal h that is never less, and in
 mel bands of 10 to 40 bins 5 to 20 times as much: no x moves all bins by all they can move at once. Where only few coordinates
@@ -32,6 +33,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from tightverify.relax.majorant import diagonal_majorant
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import TINY, Interval, above, below, gamma
 
@@ -71,15 +73,18 @@ class Forms:
         return ALLOWANCE * gamma(sum(self.matrix.shape) + self.roundings + 16)
 
     @cached_property
-    def curvature(self) -> Tensor:
-        """(n, m): s of the module's docstring, rounding included."""
+    def curvatures(self) -> Tensor:
+        """(2, n, m): s by row sums and s of the least sum, rounding included."""
         rows = []
         for weights in self.weights:
             used = weights > 0
             part, size = self.matrix[used], self.size[used]
-            rounding = (weights[used, None] * size * size.sum(1, keepdim=True)).sum(0)
-            rows.append(((part.T * weights[used]) @ part).abs().sum(1) + self.noise * rounding + TINY)
-        return torch.stack(rows)
+            rounding = self.noise * (weights[used, None] * size * size.sum(1, keepdim=True)).sum(0) + TINY
+            hessian = (part.T * weights[used]) @ part
+            sums = hessian.abs().sum(1) + rounding
+            least = diagonal_majorant(hessian, rounding)
+            rows.append(torch.stack([sums, sums if least is None or least.sum() > sums.sum() else least]))
+        return torch.stack(rows, dim=1)
 
     def reach(self, box: Interval) -> Tensor:
         """(B, n): what T_n says that rounding may amount to."""
@@ -107,11 +112,12 @@ def energy_planes(forms: Forms, box: Interval, at: Tensor | None = None) -> Plan
 
 
 def rise(forms: Forms, box: Interval) -> Tensor:
-    """(B, n): at least `d' Q d` for all d from the box's centre into the box: the best of both bounds of the docstring."""
+    """(B, n): at least `d' Q d` for all d from the box's centre into the box: the best of the docstring's bounds."""
     centre = box.centre
     half = torch.maximum(box.upper - centre, centre - box.lower)
-    together, apart = half.square() @ forms.curvature.T, (half @ forms.size.T).square() @ forms.weights.T
-    return torch.minimum(together, apart) * (1 + forms.noise) + TINY
+    sums, least = half.square() @ forms.curvatures.mT
+    apart = (half @ forms.size.T).square() @ forms.weights.T
+    return torch.minimum(torch.minimum(sums, least), apart) * (1 + forms.noise) + TINY
 
 
 def energy_range(forms: Forms, box: Interval, at: Tensor | None = None) -> Interval:
@@ -136,7 +142,7 @@ def lowest_points(forms: Forms, box: Interval, steps: int = DESCENTS) -> Tensor 
     half = torch.maximum(box.upper - centre, centre - box.lower)
     if bool(((slopes.abs() @ half[..., None])[..., 0] <= (1 - STEADY) * value).all()):
         return None
-    pace = 1 / (2 * forms.curvature)
+    pace = 1 / (2 * forms.curvatures[1])
     lower, upper = box.lower[:, None], box.upper[:, None]
     here = ahead = centre[:, None].expand(-1, len(forms.weights), -1)
     for step in range(steps):
