@@ -234,6 +234,31 @@ def test_front_ends_train(name: str) -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+class Filtered(nn.Module):
+    """A pre-emphasis written as a convolution, and bands of what is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emphasis = nn.Conv1d(1, 1, 2)
+        self.front = speech.log_mel(RATE, 64, 32, 4)
+        with torch.no_grad():
+            self.emphasis.weight[:] = torch.tensor([-0.97, 1.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.front(self.emphasis(x[:, None])[:, 0]).flatten(1)
+
+
+def test_a_convolution_along_the_waveform_is_one_node(tmp_path: Path) -> None:
+    module, path = Filtered().eval(), tmp_path / "model.onnx"
+    x = waveforms(1).float()
+    torch.onnx.export(module, (x,), str(path), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False)
+    for model in (tv.load(module, shape=(200,)), tv.load(path)):
+        assert len(model.graph.nodes) < 25
+        assert sum(isinstance(node, Energy) for node in model.graph.nodes) == 5
+        region = tv.LinfBall(1e-3).around(waveforms(1))
+        assert not violations(model.graph, region, probes(model.graph, region, 30))
+
+
 WRONG = {
     "short": (lambda: speech.Frames(50, 10)(torch.ones(1, 20)), "20 samples is shorter than one frame, 50"),
     "channels": (lambda: speech.Frames(50, 10)(torch.ones(1, 2, 99)), r"shape \(1, 2, 99\)"),
