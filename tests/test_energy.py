@@ -13,7 +13,7 @@ from test_bounds import DOUBLE, NETWORKS, REGIONS, centres, normal, probes, viol
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify.bounds import linear
+from tightverify.bounds import energies
 from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.graph import Affine, Apply, Energy, Graph
@@ -116,7 +116,7 @@ def test_broken_planes_are_caught(damage: str, monkeypatch: pytest.MonkeyPatch) 
     region = REGIONS["linf"].around(centres(3, 12))
     points = probes(graph, region, 300)
     assert not violations(graph, region, points)
-    monkeypatch.setattr(linear, "energy_planes", lambda forms, box: DAMAGES[damage](energy_planes(forms, box)))
+    monkeypatch.setattr(energies, "energy_planes", lambda *given, **named: DAMAGES[damage](energy_planes(*given, **named)))
     assert violations(graph, region, points)
 
 
@@ -211,6 +211,33 @@ def test_a_band_of_a_spectrum_is_far_tighter_than_its_bins() -> None:
     found = float(rise(forms, Interval(-half, half)))
     attained = float(forms.value((torch.hamming_window(256) * angles[15].cos()).sign()))
     assert attained <= found < 0.08 * float(matrix.abs().sum(1).square().sum())
+
+
+def test_a_ball_is_far_tighter_than_its_box() -> None:
+    forms, x = forms_of(2), torch.zeros(1, COORDINATES, dtype=DOUBLE)
+    box = Interval(x - 1, x + 1)
+    inside, outside = (energy_planes(forms, box, radius=radius) for radius in (torch.ones(1, dtype=DOUBLE), None))
+    assert (inside.upper.offset < outside.upper.offset).all()
+    directions = normal(torch.Generator().manual_seed(3), 5000, COORDINATES)
+    points = directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+    value = forms.value(points)
+    reached = points @ inside.upper.slopes[0][0].T + inside.upper.offset
+    assert (value <= reached).all()
+    assert float((reached - value).amin(0).max()) < 0.6 * float((outside.upper.offset - inside.upper.offset).max())
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_balls_that_are_clipped_hold(norm: float) -> None:
+    """The box is then not around the ball's centre."""
+    generator = torch.Generator().manual_seed(7)
+    builder = Builder()
+    x = builder.input((6,))
+    parts = builder.matmul(x, normal(generator, 5, 6), normal(generator, 5))
+    squares = builder.multiply(parts, parts)
+    graph = builder.graph(builder.matmul(squares, torch.rand((2, 5), generator=generator, dtype=DOUBLE)))
+    for eps in (0.1, 0.5, 1.0):
+        region = tv.region.LpBall(eps, norm, clip=(0.0, 1.0)).around(centres(3, 5).flatten(1))
+        assert not violations(graph, region, probes(graph, region, 2000))
 
 
 def test_a_shrinking_box_never_loosens() -> None:

@@ -30,12 +30,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.mixtures import MOST_STEPS, mixed, mixing_error
 from tightverify.bounds.walk import back_substitute
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
-from tightverify.relax.energy import energy_planes
 from tightverify.relax.planes import Planes
 from tightverify.values import TINY, Interval, below, times
 
@@ -135,14 +135,6 @@ def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tup
     return tuple(pair.widen((share + mixing_error(MOST_STEPS)) * most + TINY) for pair in planes)
 
 
-def padded_energy(bounds: LinearBounds, node: Energy, pair: Planes) -> Planes:
-    """The same for an energy's planes, which no mixture changes."""
-    sources = {operand.source for operand in node.operands}
-    sizes = node.gather({source: bounds.intervals[source].magnitude + bounds.scales[source] for source in sources})
-    each = [(side.slopes[0].abs() @ sizes[..., None])[..., 0] + side.offset.abs() for side in (pair.lower, pair.upper)]
-    return pair.widen(bounds.graph.rounding * (each[0] + each[1]) + TINY)
-
-
 def linear_bounds(
     graph: Graph,
     region: Region,
@@ -162,7 +154,7 @@ def linear_bounds(
         if isinstance(node, Apply):
             bounds.planes[number] = padded(bounds, node, relaxation(bounds, node))
         elif isinstance(node, Energy):
-            bounds.planes[number] = (padded_energy(bounds, node, energy_planes(node.forms, node.box(bounds.intervals))),)
+            bounds.planes[number] = (relaxed_energy(graph, region, number, bounds.intervals, bounds.scales),)
         if number in wanted:
             bounds.intervals[number] = bounds.intervals[number].intersect(bounds.tighten(number))
     return bounds
