@@ -227,6 +227,24 @@ def test_a_ball_is_far_tighter_than_its_box() -> None:
 
 
 @pytest.mark.parametrize("norm", [1, 2])
+def test_how_far_forms_get_in_a_ball_is_what_counts(norm: float) -> None:
+    """Without clipping it is the radius times the dual norm of each form, and never more than over the box."""
+    graph = NETWORKS["spectrum"](1.0, 31)
+    region = tv.region.LpBall(0.3, norm).around(centres(2, 12))
+    for node in graph.nodes:
+        if isinstance(node, Energy):
+            sources = [graph.nodes[operand.source] for operand in node.operands]
+            known = {o.source: region.box[s.block] for o, s in zip(node.operands, sources, strict=True)}
+            box = node.box([known.get(k, region.box) for k in range(len(graph.nodes))])
+            swings = energies.swings_over(graph, region, node, box)
+            dual = torch.linalg.vector_norm(node.forms.matrix, ord=torch.inf if norm == 1 else 2, dim=1)
+            assert torch.allclose(swings, 0.3 * dual.expand_as(swings), rtol=1e-9)
+            assert (swings >= 0.3 * dual).all()
+            least = rise(node.forms, box, swings=swings)
+            assert (least < rise(node.forms, box)).all()
+
+
+@pytest.mark.parametrize("norm", [1, 2])
 def test_balls_that_are_clipped_hold(norm: float) -> None:
     """The box is then not around the ball's centre."""
     generator = torch.Generator().manual_seed(7)

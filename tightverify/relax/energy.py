@@ -98,26 +98,29 @@ class Forms:
         return value, 2 * (weighted * self.weights) @ self.matrix
 
 
-def energy_planes(forms: Forms, box: Interval, at: Tensor | None = None, radius: Tensor | None = None) -> Planes:
+def energy_planes(
+    forms: Forms, box: Interval, at: Tensor | None = None, radius: Tensor | None = None, swings: Tensor | None = None
+) -> Planes:
     """The parallel plane above, and the tangent below at the centre, or at points (B, n, m) of the box; slopes (B, n, m).
 
-    `radius` (B,) is how far from the box's centre x can be in the norm 2, where that is known.
+    Where more is known than the box: `radius` (B,) is how far from its centre x can be in the norm 2, `swings` (B, K) how far
+    each form can be from its value there.
     """
     centre = box.centre
     value, slopes = forms.tangents(centre[:, None])
     allowance = forms.reach(box)
     constant = value - (slopes @ centre[..., None])[..., 0]
-    upper = Plane((slopes,), constant + rise(forms, box, radius) + allowance)
+    upper = Plane((slopes,), constant + rise(forms, box, radius, swings) + allowance)
     if at is None:
         return Planes(Plane((slopes,), constant - allowance), upper)
     at_value, at_slopes = forms.tangents(at)
     return Planes(Plane((at_slopes,), at_value - (at_slopes * at).sum(-1) - allowance), upper)
 
 
-def rise(forms: Forms, box: Interval, radius: Tensor | None = None) -> Tensor:
+def rise(forms: Forms, box: Interval, radius: Tensor | None = None, swings: Tensor | None = None) -> Tensor:
     """(B, n): at least `d' Q d` for all d from the box's centre into the box: the best of the docstring's bounds.
 
-    `diag(s) - Q` being positive semidefinite, max s |d|^2 is one more.
+    `diag(s) - Q` being positive semidefinite, max s |d|^2 is one more where the radius is known.
     """
     centre = box.centre
     half = torch.maximum(box.upper - centre, centre - box.lower)
@@ -125,6 +128,8 @@ def rise(forms: Forms, box: Interval, radius: Tensor | None = None) -> Tensor:
     found = torch.minimum(torch.minimum(sums, least), (half @ forms.size.T).square() @ forms.weights.T)
     if radius is not None:
         found = torch.minimum(found, radius.square()[:, None] * forms.curvatures.amax(2).amin(0))
+    if swings is not None:
+        found = torch.minimum(found, swings.square() @ forms.weights.T)
     return found * (1 + forms.noise) + TINY
 
 
