@@ -242,6 +242,9 @@ def test_how_far_forms_get_in_a_ball_is_what_counts(norm: float) -> None:
             assert (swings >= 0.3 * dual).all()
             least = rise(node.forms, box, swings=swings)
             assert (least < rise(node.forms, box)).all()
+            wide, narrow = (energy_range(node.forms, box, swings=known) for known in (None, swings))
+            assert (narrow.upper < wide.upper).all()
+            assert (narrow.lower >= wide.lower).all()
 
 
 @pytest.mark.parametrize("norm", [1, 2])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tightverify.bounds.energies import swings_over
 from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Input, Term
 from tightverify.region import Region
 from tightverify.relax.energy import energy_range, lowest_points
@@ -41,7 +42,7 @@ def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region
             return least_of_all(graph, node, known, ends) if all(map(monotone, node.terms)) else ends
         case Energy() as node:
             box = node.box(known)
-            return energy_range(node.forms, box, lowest_points(node.forms, box))
+            return energy_range(node.forms, box, lowest_points(node.forms, box), swings_over(graph, region, node, box))
 
 
 def monotone(term: Term) -> bool:

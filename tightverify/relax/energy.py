@@ -133,19 +133,26 @@ def rise(forms: Forms, box: Interval, radius: Tensor | None = None, swings: Tens
     return found * (1 + forms.noise) + TINY
 
 
-def energy_range(forms: Forms, box: Interval, at: Tensor | None = None) -> Interval:
-    """The energies over a box, rounded outward; below by the tangents at points (B, n, m) as well."""
+def energy_range(forms: Forms, box: Interval, at: Tensor | None = None, swings: Tensor | None = None) -> Interval:
+    """The energies over a box, rounded outward; below by the tangents at points (B, n, m) as well.
+
+    Where `swings` (B, K) are known, by each form's own range too: squares of it, weighted.
+    """
     centre = box.centre
     value, slopes = forms.tangents(centre[:, None])
     half = torch.maximum(box.upper - centre, centre - box.lower)
     swing = (slopes.abs() @ half[..., None])[..., 0]
     allowance = forms.reach(box)
-    least = value - swing
+    least, most = value - swing, value + swing + rise(forms, box)
     if at is not None:
         at_value, at_slopes = forms.tangents(at)
         ends = torch.where(at_slopes > 0, box.lower[:, None], box.upper[:, None])
         least = torch.maximum(least, at_value + (at_slopes * (ends - at)).sum(-1))
-    return Interval(below(least, allowance).clamp(min=0), above(value + swing + rise(forms, box), allowance))
+    if swings is not None:
+        size = (centre @ forms.matrix.T + forms.shift).abs()
+        least = torch.maximum(least, (size - swings).clamp(min=0).square() @ forms.weights.T)
+        most = torch.minimum(most, (size + swings).square() @ forms.weights.T)
+    return Interval(below(least, allowance).clamp(min=0), above(most, allowance))
 
 
 def lowest_points(forms: Forms, box: Interval, steps: int = DESCENTS) -> Tensor | None:
