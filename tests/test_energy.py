@@ -315,6 +315,23 @@ def test_bands_are_recognised_however_they_are_spelt(spelling: str) -> None:
     assert not violations(model.graph, region, probes(model.graph, region, 50))
 
 
+def test_sums_of_very_many_squares_stay_square_by_square() -> None:
+    """The energy of a whole waveform."""
+
+    class Loudness(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([(x * x).sum(1), x[:, :50].square().mean(1)], dim=1)
+
+    graph = tv.load(Loudness(), shape=(5000,)).graph
+    kinds = [node.op.name if isinstance(node, Apply) else type(node).__name__ for node in graph.nodes]
+    assert sorted(kinds) == ["Affine", "Affine", "Energy", "Input", "square"]
+    region = tv.LinfBall(0.1).around(torch.linspace(-1, 1, 5000, dtype=DOUBLE)[None])
+    bounds = linear_bounds(graph, region).intervals[graph.output]
+    value = graph.forward(torch.cat([region.box.lower, region.centre, region.box.upper]))
+    assert (bounds.lower <= value).all()
+    assert (value <= bounds.upper).all()
+
+
 def cancelling(seed: int) -> Callable[[], Graph]:
     """A pre-emphasis that leaves next to nothing of what it adds up, and what follows."""
 

@@ -25,8 +25,10 @@ from tightverify.values import Index
 
 MIXED = 3
 """Sums of fewer squares are left to the operations that bound one or two."""
+MOST_SQUARES = 2048
 MOST_COORDINATES = 4096
 MOST_ENERGIES = 1024
+"""Beyond these, matrices would grow too large: such sums stay square by square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,8 @@ class Energies:
     def squares(self, source: int, chosen: Tensor) -> Squares | None:
         """If these neurons of a node are sums of squares and nothing else: the squares."""
         node = self.nodes[source]
+        if len(chosen) > MOST_SQUARES:
+            return None
         if isinstance(node, Apply) and isinstance(node.op, Square):
             positions = self.positions(node.operands[0])[chosen]
             weights = torch.eye(len(chosen), dtype=torch.float64)
@@ -126,6 +130,8 @@ class Energies:
             else:
                 rows = term.matrix[chosen]
                 weights.append(rows @ inner.weights if term.dense else rows[:, None] * inner.weights)
+            if sum(part.shape[1] for part in weights) > MOST_SQUARES:
+                return None
         return Squares(tuple(operands), torch.cat(weights, dim=1), roundings)
 
     def energy(self, found: Squares) -> Energy | None:
