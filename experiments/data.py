@@ -1,4 +1,4 @@
-"""The data that experiments need beside what dependencies bring: MNIST and PROVER's trained LSTMs.
+"""The data that experiments need beside what dependencies bring: MNIST, spoken digits and PROVER's trained LSTMs.
 
 They lie in the folder that the environment variable TIGHTVERIFY_DATA names (default: ../shared/data beside the project).
 """
@@ -6,8 +6,10 @@ They lie in the folder that the environment variable TIGHTVERIFY_DATA names (def
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +78,77 @@ def correctly_classified(module: FrameLSTM, images: Tensor, labels: Tensor, coun
 def prover_order() -> Tensor:
     """The order in which PROVER goes through the 10,000 test images."""
     return torch.randperm(10_000, generator=torch.Generator().manual_seed(1000))
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A recording by its file's name, its samples as the 16-bit numbers that they are."""
+
+    name: str
+    digit: int
+    samples: Tensor
+
+    def radius(self, decibels: float) -> float:
+        """What a change of so many decibels, relative to the peak, may add to a sample."""
+        return float(10 ** (decibels / 20)) * float(self.samples.abs().max())
+
+
+def spoken_digits(test: bool = True) -> list[Clip]:
+    """The 300 test clips (or the 2700 others) in the order of their names, digit_speaker_index."""
+    with np.load(folder("fsdd") / "fsdd.npz") as arrays:
+        loaded = {key: arrays[key] for key in arrays.files}
+    clips = []
+    for k in np.flatnonzero((loaded["index"] < 5) == test):
+        name = f"{loaded['digit'][k]}_{loaded['speakers'][loaded['speaker'][k]]}_{loaded['index'][k]}"
+        samples = loaded["audio"][loaded["offsets"][k] : loaded["offsets"][k + 1]].astype(np.float64)
+        clips.append(Clip(name, int(loaded["digit"][k]), torch.from_numpy(samples)))
+    return sorted(clips, key=lambda clip: clip.name)
+
+
+class ProverSpeech(nn.Module):
+    """PROVER's classifier of spoken digits on the waveform (8 kHz), written out in plain operators."""
+
+    LENGTH, HOP, BANDS, RATE = 256, 200, 10, 8000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(self.BANDS, 40), nn.Linear(32, 10)
+        self.lstm = nn.LSTM(40, 32, 2, batch_first=True)
+        bins = self.LENGTH // 2 + 1
+        angles = 2 * math.pi / self.LENGTH * torch.outer(torch.arange(bins), torch.arange(self.LENGTH)).double()
+        self.register_buffer("real", angles.cos() / math.sqrt(self.LENGTH))
+        self.register_buffer("imaginary", -angles.sin() / math.sqrt(self.LENGTH))
+        self.register_buffer("window", torch.hamming_window(self.LENGTH, dtype=torch.float64))
+        mel = np.linspace(0, 2595 * math.log10(1 + self.RATE / 2 / 700), self.BANDS + 2)
+        corners = np.floor((self.LENGTH + 1) * 700 * (10 ** (mel / 2595) - 1) / self.RATE)
+        places = np.arange(bins)
+        low, middle, high = (corners[k : self.BANDS + k, None] for k in range(3))
+        rising, falling = (places - low) / (middle - low), (high - places) / (high - middle)
+        self.register_buffer("bank", torch.from_numpy(np.maximum(0, np.minimum(rising, falling))))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The logarithms of the mel bands (N, frames, 10) of waveforms (N, samples)."""
+        if x.shape[1] % self.HOP:
+            x = torch.cat([x, torch.zeros(x.shape[0], self.HOP, dtype=x.dtype)], dim=1)
+        frames = x.unfold(1, self.LENGTH, self.HOP)
+        frames = torch.cat([frames[..., :1], frames[..., 1:] - 0.97 * frames[..., :-1]], dim=-1) * self.window
+        real, imaginary = frames @ self.real.T, frames @ self.imaginary.T
+        return torch.log((real * real + imaginary * imaginary) @ self.bank.T + 1e-10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.lstm(torch.relu(self.linear1(self.features(x))))[0][:, -1])
+
+
+def prover_speech() -> ProverSpeech:
+    """The classifier with PROVER's weights, in float64."""
+    module = ProverSpeech()
+    with np.load(folder("prover") / "fsdd.npz") as arrays:
+        weights = {key: torch.tensor(arrays[key], dtype=torch.float64) for key in arrays.files}
+    module.double().load_state_dict(weights, strict=False)
+    return module.eval()
+
+
+def rightly_heard(module: nn.Module, clips: list[Clip]) -> list[Clip]:
+    """The clips that a model answers rightly, each at its own length."""
+    with torch.no_grad():
+        return [clip for clip in clips if int(module(clip.samples[None]).argmax()) == clip.digit]

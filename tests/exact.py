@@ -13,8 +13,22 @@ import torch
 from flint import arb, fmpq
 from torch import Tensor
 
-from tightverify.graph import Affine, Apply, Graph, Input, Operand, Term
-from tightverify.ops import Blend, Clamp, LeakyRelu, Log, Maximum, Operation, Sigmoid, Square, Tanh
+from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand, Term
+from tightverify.ops import (
+    Blend,
+    Clamp,
+    LeakyRelu,
+    Log,
+    Maximum,
+    Operation,
+    Reciprocal,
+    Sigmoid,
+    Square,
+    SquareRoot,
+    SumOfSquares,
+    Tanh,
+)
+from tightverify.relax.energy import Forms
 from tightverify.relax.planes import Plane
 from tightverify.values import Interval
 
@@ -54,6 +68,12 @@ def operation(op: Operation, *x: arb) -> arb:
             return x[0] * x[0]
         case Log():
             return x[0].log()
+        case SquareRoot():
+            return x[0].sqrt()
+        case Reciprocal():
+            return 1 / x[0]
+        case SumOfSquares():
+            return x[0] * x[0] + x[1] * x[1]
         case Maximum():
             return x[0].max(x[1])
         case Blend():
@@ -112,7 +132,17 @@ def values(graph: Graph, x: Tensor) -> list[list[arb]]:
             case Apply():
                 operands = [[found[o.source][k] for k in positions(o, sizes)] for o in node.operands]
                 found.append([operation(node.op, *point) for point in zip(*operands, strict=True)])
+            case Energy():
+                everything = [found[o.source][k] for o in node.operands for k in positions(o, sizes)]
+                found.append(energies(node.forms, everything))
     return found
+
+
+def energies(forms: Forms, x: Sequence[arb]) -> list[arb]:
+    """Sums of squares of the forms as they are stored."""
+    rows = zip(forms.matrix.tolist(), forms.shift.tolist(), strict=True)
+    squares = [(linear(row, x) + ball(shift)) ** 2 for row, shift in rows]
+    return [linear(weights, squares) for weights in forms.weights.tolist()]
 
 
 def linear(row: Sequence[float], values: Sequence[arb]) -> arb:

@@ -18,11 +18,12 @@ from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import SoundnessFault
-from tightverify.graph import Apply, Graph
+from tightverify.graph import Apply, Energy, Graph
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, run
-from tightverify.ops import Clamp, LeakyRelu, Log, Sigmoid, Square, Tanh
+from tightverify.ops import Clamp, LeakyRelu, Log, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 from tightverify.region import AddedNoise, Box, Gain, L1Ball, L2Ball, LinfBall, Perturbation, Region
+from tightverify.relax.planes import Plane
 from tightverify.values import Interval
 
 TIME, FEATURES, HIDDEN, CLASSES = 3, 2, 3, 3
@@ -95,6 +96,28 @@ def mixed(scale: float, seed: int) -> Graph:
     return builder.graph(dense(everything, CLASSES))
 
 
+def spectrum(scale: float, seed: int) -> Graph:
+    """Overlapping frames, windowed and transformed; bands, magnitudes, what they are divided by; an RNN over all that."""
+    generator = torch.Generator().manual_seed(seed)
+    builder = Builder()
+    samples = builder.input((TIME, FEATURES)).ravel()
+    samples = builder.combine([(samples[1:], 1.0), (samples[:-1], -0.97)], 0.1)
+    window, transform = torch.rand(3, generator=generator, dtype=DOUBLE), scale * normal(generator, 8, 3)
+    bank = torch.rand((2, 4), generator=generator, dtype=DOUBLE)
+    frames = []
+    for start in (0, 2):
+        parts = builder.matmul(builder.combine([(samples[start : start + 3], window)]), transform)
+        power = builder.combine([(builder.multiply(part, part), 1.0) for part in (parts[:4], parts[4:])])
+        bands = builder.apply(Log(), builder.combine([(builder.matmul(power, bank), 1.0)], 1e-3))
+        size = builder.apply(SquareRoot(), power[:2])
+        share = builder.multiply(size, builder.apply(Reciprocal(), builder.combine([(power[2:], 1.0)], 0.5)))
+        frames.append(np.concatenate([bands, share]))
+    cell = RnnCell(weights(generator, 1, 4, 0.5), Tanh())
+    state = (builder.constant(torch.zeros(HIDDEN)),)
+    hidden = run(builder, cell, np.stack(frames), state, False)[0][-1]
+    return builder.graph(builder.matmul(hidden, normal(generator, CLASSES, HIDDEN), normal(generator, CLASSES)))
+
+
 NETWORKS: dict[str, Callable[[float, int], Graph]] = {
     **{cell: recurrent(cell) for cell in CELLS},
     "lstm 2 layers": recurrent("lstm", layers=2),
@@ -103,6 +126,7 @@ NETWORKS: dict[str, Callable[[float, int], Graph]] = {
     "gru both ways, max": recurrent("gru", both_ways=True, pool="max"),
     "rnn relu, max": recurrent("rnn relu", layers=2, pool="max"),
     "mixed": mixed,
+    "spectrum": spectrum,
 }
 SCALES = {"small": 0.3, "usual": 1.0, "steep": 5.0, "saturating": 150.0}
 REGIONS: dict[str, Perturbation] = {
@@ -173,6 +197,18 @@ def outside(graph: Graph, intervals: list[Interval], values: list[Tensor], name:
     return faults
 
 
+def heights(graph: Graph, number: int, plane: Plane, values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, P, n): a plane's values where the network is, and the sum of the sizes that went into them."""
+    node = graph.nodes[number]
+    if isinstance(node, Energy):
+        x, slopes, offset = node.gather(values), plane.slopes[0].mT, plane.offset[:, None]
+        return x @ slopes + offset, x.abs() @ slopes.abs() + offset.abs()
+    assert isinstance(node, Apply)
+    operands = [operand.read(values) for operand in node.operands]
+    plane = plane.map(lambda part: part[:, None])
+    return plane.at(*operands), plane.map(torch.abs).at(*(operand.abs() for operand in operands))
+
+
 def violations(
     graph: Graph, region: Region, points: Tensor, compute: Callable[[Graph, Region], LinearBounds] = linear_bounds
 ) -> list[str]:
@@ -186,13 +222,9 @@ def violations(
         return [str(fault)]
     faults = outside(graph, bounds.intervals, values, "interval")
     for number, planes in ((number, pair) for number, several in bounds.planes.items() for pair in several):
-        node = graph.nodes[number]
-        assert isinstance(node, Apply)
-        operands = [operand.read(values) for operand in node.operands]
         for side, plane in ((1.0, planes.upper), (-1.0, planes.lower)):
-            plane = plane.map(lambda part: part[:, None])
-            noise = 1e-12 * (1e-3 + plane.map(torch.abs).at(*(operand.abs() for operand in operands)))
-            faults += short(f"plane of node {number}", side * values[number], side * plane.at(*operands), noise)
+            reached, size = heights(graph, number, plane, values)
+            faults += short(f"plane of node {number}", side * values[number], side * reached, 1e-12 * (1e-3 + size))
     margins = values[graph.output] @ rows.mT
     return faults + short("row", lower[:, None], margins, 1e-12 * (1e-3 + values[graph.output].abs() @ rows.abs().mT))
 

@@ -60,6 +60,21 @@ CASES: dict[str, tuple[list[NodeProto], Arrays]] = {
     ),
     "products": ([node("Mul", "x k", "a"), node("Mul", "a x", "b"), node("Div", "b k", "y")], {"k": normal(6) + 3}),
     "powers": ([node("Pow", "x two", "a"), node("Pow", "a one", "y")], {"two": np.array(2.0), "one": np.array(1.0)}),
+    "roots": (
+        [
+            node("Mul", "x x", "a"),
+            node("Add", "a k", "b"),
+            node("Sqrt", "b", "c"),
+            node("Pow", "b half", "d"),
+            node("Div", "c b", "e"),
+            node("Add", "d e", "y"),
+        ],
+        {"k": np.array(0.5), "half": np.array(0.5)},
+    ),
+    "inverses": (
+        [node("Sigmoid", "x", "a"), node("Reciprocal", "a", "b"), node("Pow", "a k", "c"), node("Add", "b c", "y")],
+        {"k": np.array(-1.0)},
+    ),
     "log": ([node("Mul", "x x", "a"), node("Add", "a k", "b"), node("Log", "b", "y")], {"k": np.array(0.5)}),
     "sigmoid of tanh": ([node("Tanh", "x", "a"), node("Sigmoid", "a", "y")], {}),
     "relu": ([node("Relu", "x", "y")], {}),

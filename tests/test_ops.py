@@ -26,8 +26,11 @@ from tightverify.ops import (
     Log,
     Maximum,
     Operation,
+    Reciprocal,
     Sigmoid,
     Square,
+    SquareRoot,
+    SumOfSquares,
     Tanh,
 )
 from tightverify.region import Box
@@ -39,6 +42,7 @@ GRID = {1: 65, 2: 17, 3: 9}
 ZOOMS = 6
 LOOSER = 1.0
 """Products take slopes from chords, which on a convex stretch cost up to twice the gap: it may grow by this share of itself."""
+POSITIVE = (Log, SquareRoot, Reciprocal)
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.25, 0.5)
 
 
@@ -89,16 +93,16 @@ def ends(draw: st.DrawFn) -> tuple[float, float]:
 
 
 @st.composite
-def positive_ends(draw: st.DrawFn) -> tuple[float, float]:
-    """Where log is defined."""
-    low = 10.0 ** draw(finite(-320, 6)) or 5e-324
+def positive_ends(draw: st.DrawFn, least: int = -320) -> tuple[float, float]:
+    """Where logarithms, roots and reciprocals are defined."""
+    low = 10.0 ** draw(finite(least, 6)) or 5e-324
     width = draw(st.sampled_from([0.0, math.ulp(low), low, 1e-12, 1.0, 1e6, 10.0 ** draw(finite(-300, 6))]))
     return low, low + width
 
 
 def boxes_of(op: Operation) -> st.SearchStrategy[tuple[Interval, ...]]:
     """(1, NEURONS) boxes for each operand."""
-    one = positive_ends() if isinstance(op, Log) else ends()
+    one = positive_ends(-150 if isinstance(op, Reciprocal) else -320) if isinstance(op, POSITIVE) else ends()
     several = st.lists(one, min_size=NEURONS, max_size=NEURONS).map(box)
     return st.tuples(*[several] * op.arity)
 
@@ -208,7 +212,7 @@ def test_ordinary_boxes_have_finite_answers(op: Operation) -> None:
 @every_op
 def test_a_point_is_exact(op: Operation) -> None:
     x = [torch.tensor([[0.3, -2.5, 0.0, 17.0, -40.0, 1e-5]], dtype=torch.float64).roll(k) for k in range(op.arity)]
-    if isinstance(op, Log):
+    if isinstance(op, POSITIVE):
         x = [point.abs() + 1e-3 for point in x]
     boxes = tuple(Interval(point, point) for point in x)
     interval, planes, value = op.interval(*boxes), op.relax(*boxes), op.forward(*x)
@@ -273,6 +277,8 @@ MIRRORS = [
     (LeakyRelu(0.5), LeakyRelu(2.0), (-1,), (0,), -0.5, 0.0),
     (Clamp(0.25, 0.5), Clamp(-0.5, -0.25), (-1,), (0,), -1.0, 0.0),
     (Square(), Square(), (-1,), (0,), 1.0, 0.0),
+    (SumOfSquares(), SumOfSquares(), (-1, 1), (0, 1), 1.0, 0.0),
+    (SumOfSquares(), SumOfSquares(), (1, 1), (1, 0), 1.0, 0.0),
     (MULTIPLY, MULTIPLY, (-1, 1), (0, 1), -1.0, 0.0),
     (MULTIPLY, MULTIPLY, (1, -1), (0, 1), -1.0, 0.0),
     (MULTIPLY, MULTIPLY, (1, 1), (1, 0), 1.0, 0.0),
@@ -338,6 +344,9 @@ KNOWN_FAILURES = [
     (Square(), [(0.3, 0.5)]),
     (Square(), [(-0.5, -0.3)]),
     (Log(), [(1e-12, 1e6)]),
+    (SquareRoot(), [(0.0, 1e6)]),
+    (Reciprocal(), [(1e-6, 1e3)]),
+    (SumOfSquares(), [(0.3, 0.5), (-0.5, 0.1)]),
 ]
 
 

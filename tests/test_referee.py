@@ -21,8 +21,8 @@ from tightverify.region import Box, LinfBall, Region
 from tightverify.relax.planes import Plane, Planes
 
 EFFORT = Effort(Fitting(("tightest", "edges", "corners"), 2), 2, 5)
-NETS = ["rnn tanh", "rnn relu", "lstm", "gru", "gru reset before", "lstm 2 layers", "mixed"]
-CROSSING = ("rnn relu", "mixed")
+NETS = ["rnn tanh", "rnn relu", "lstm", "gru", "gru reset before", "lstm 2 layers", "mixed", "spectrum"]
+CROSSING = ("rnn relu", "mixed", "spectrum")
 """Networks in which planes of both sides are used for one neuron: the optimum is then above the best mixture."""
 SCALES = [0.3, 1.0]
 
@@ -100,8 +100,9 @@ def test_rows_over_hidden_neurons_hold_and_take_no_more_than_they_read(network: 
         assert program.neurons(solution.primal, number) @ row.numpy() == pytest.approx(solution.objective, abs=1e-6)
 
 
-def test_the_true_network_is_a_point_of_the_program() -> None:
-    graph, region, bounds = prepared("mixed", 1.0)
+@pytest.mark.parametrize("network", ["mixed", "spectrum"])
+def test_the_true_network_is_a_point_of_the_program(network: str) -> None:
+    graph, region, bounds = prepared(network, 1.0)
     program = network_lp(bounds, 0, {graph.output: torch.ones(CLASSES, dtype=DOUBLE)})
     for x in region.sample(20, torch.Generator().manual_seed(8))[0]:
         values = graph.evaluate(x)

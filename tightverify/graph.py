@@ -1,10 +1,11 @@
 """A network as frozen nodes in topological order, time unrolled.
 
-Three kinds of node, each a vector of neurons:
+Four kinds of node, each a vector of neurons:
 
 * `Input`: some consecutive coordinates of the flat input;
 * `Affine`: a sum of terms `matrix @ source[index]` plus a bias;
-* `Apply`: an operation of `ops`, neuron by neuron, on slices of earlier nodes.
+* `Apply`: an operation of `ops`, neuron by neuron, on slices of earlier nodes;
+* `Energy`: sums of squares of linear forms of earlier nodes (`relax.energy`).
 
 Everything that only moves numbers about (reshape, transpose, slice, concat, ...) has been resolved into indices when the
 graph was made. Matrices may be shared between nodes (the same weights at every time step). `Graph` keeps what is worked
@@ -14,7 +15,7 @@ out once per network.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -22,7 +23,8 @@ import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.values import Index, gamma
+from tightverify.relax.energy import Forms
+from tightverify.values import Index, Interval, gamma
 
 OTHER_ROUNDINGS = 16
 """How many roundings of its own size every number of a graph may have gone through, beside those that are counted."""
@@ -119,7 +121,30 @@ class Apply:
     size: int
 
 
-Node = Input | Affine | Apply
+@dataclass(frozen=True, eq=False)
+class Energy:
+    """Sums of squares of linear forms of the operands' neurons, one operand after the other; forms may be shared by nodes."""
+
+    forms: Forms
+    operands: tuple[Operand, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.forms.weights)
+
+    def gather(self, values: Mapping[int, Tensor] | Sequence[Tensor]) -> Tensor:
+        """The operands' neurons (..., m) side by side, of nodes' values."""
+        parts = [values[operand.source][..., operand.index] for operand in self.operands]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def box(self, known: Sequence[Interval]) -> Interval:
+        """The operands' intervals side by side."""
+        ends = ({o.source: getattr(known[o.source], end) for o in self.operands} for end in ("lower", "upper"))
+        lower, upper = (self.gather(values) for values in ends)
+        return Interval(lower, upper)
+
+
+Node = Input | Affine | Apply | Energy
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +179,8 @@ class Graph:
             for term in node.terms if isinstance(node, Affine) else ():
                 if term.dense:
                     backward[term.operand.source] += node.size * self._repeats(term.operand)
+            for operand in node.operands if isinstance(node, Energy) else ():
+                backward[operand.source] += 2 * node.size * self._repeats(operand)
         constant = len(self.nodes) + max(node.size for node in self.nodes)
         return gamma(forward + max(backward) + constant + self.input_size + OTHER_ROUNDINGS)
 
@@ -188,10 +215,10 @@ class Graph:
 
     @cached_property
     def bounded(self) -> tuple[int, ...]:
-        """The nodes whose bounds planes are made over: those that an operation reads."""
+        """The nodes whose bounds planes are made over: those that an operation or an energy reads."""
         read: set[int] = set()
         for node in self.nodes:
-            if isinstance(node, Apply):
+            if isinstance(node, Apply | Energy):
                 read.update(self._origin(operand.source) for operand in node.operands)
         return tuple(number for number in sorted(read) if not isinstance(self.nodes[number], Input))
 
@@ -217,6 +244,8 @@ class Graph:
                     values.append(total)
                 case Apply():
                     values.append(node.op.forward(*(operand.read(values) for operand in node.operands)))
+                case Energy():
+                    values.append(node.forms.value(node.gather(values)))
         return values
 
     def forward(self, x: Tensor) -> Tensor:
@@ -226,13 +255,21 @@ class Graph:
     def to(self, device: str) -> Graph:
         """The same graph on another device; shared matrices stay shared."""
         moved: dict[int, Tensor] = {}
+        forms: dict[int, Forms] = {}
 
         def move(tensor: Tensor) -> Tensor:
             if id(tensor) not in moved:
                 moved[id(tensor)] = tensor.to(device)
             return moved[id(tensor)]
 
-        return replace(self, nodes=tuple(_move(node, move) for node in self.nodes))
+        def shared(of: Forms) -> Forms:
+            if of.matrix.device == torch.device(device):
+                return of  # with what was worked out once
+            if id(of) not in forms:
+                forms[id(of)] = of.to(device)
+            return forms[id(of)]
+
+        return replace(self, nodes=tuple(_move(node, move, shared) for node in self.nodes))
 
     def matrices(self) -> Iterator[Tensor]:
         """Every constant of the network, shared ones as often as they are used."""
@@ -240,9 +277,11 @@ class Graph:
             if isinstance(node, Affine):
                 yield node.bias
                 yield from (term.matrix for term in node.terms if term.matrix is not None)
+            if isinstance(node, Energy):
+                yield from (node.forms.matrix, node.forms.shift, node.forms.weights)
 
 
-def _move(node: Node, move: Callable[[Tensor], Tensor]) -> Node:
+def _move(node: Node, move: Callable[[Tensor], Tensor], shared: Callable[[Forms], Forms]) -> Node:
     def operand(old: Operand) -> Operand:
         return replace(old, index=move(old.index)) if isinstance(old.index, Tensor) else old
 
@@ -252,5 +291,7 @@ def _move(node: Node, move: Callable[[Tensor], Tensor]) -> Node:
             return Affine(terms, move(node.bias), move(node.bias_size))
         case Apply():
             return replace(node, operands=tuple(operand(o) for o in node.operands))
+        case Energy():
+            return Energy(shared(node.forms), tuple(operand(o) for o in node.operands))
         case _:
             return node

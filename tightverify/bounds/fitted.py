@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
 from tightverify.graph import Apply, Graph, Operand
-from tightverify.ops import Blend
+from tightverify.ops import Blend, SumOfSquares
+from tightverify.ops.sum_of_squares import polygon_planes
 from tightverify.region import Region
 from tightverify.relax.blends import fitted_blend, two_products
 from tightverify.relax.family import Ground, sheaf
@@ -131,7 +132,7 @@ def refitted_planes(
 
 
 def may_be_fitted(node: Apply) -> bool:
-    return node.op.curves is not None or isinstance(node.op, Blend)
+    return node.op.curves is not None or isinstance(node.op, Blend | SumOfSquares)
 
 
 def flat_ends(bounds: LinearBounds, node: Apply) -> tuple[Tensor, Tensor]:
@@ -173,6 +174,8 @@ def fitted_over(node: Apply, ends: Tensor, polygons: Polygons | None, shape: tor
         tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
         apart = two_products(ends, fitting.solver, fitting.tolerance)
         return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
+    if isinstance(node.op, SumOfSquares):
+        return [polygon_planes(polygons).map(lambda part: part.view(shape))]
     assert node.op.curves is not None
     found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
     columns = [*range(node.op.arity), 2]

@@ -1,7 +1,9 @@
 """Interval propagation: every node's values enclosed from its operands' enclosures, forward.
 
 An affine node's interval is taken in the centre and radius of its operands; the rounding of the sums involved is within
-`gamma` of the sum of the absolute values of all their terms, so that much is added on either side.
+`gamma` of the sum of the absolute values of all their terms, so that much is added on either side. Where no weight is below
+0 the least value is that of the operands' lower ends too, whose own terms are all that its rounding is measured by: a sum of
+small numbers that may be large, such as a power under a logarithm, keeps its sign.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tightverify.graph import Affine, Apply, Graph, Input
+from tightverify.bounds.energies import swings_over
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Input, Term
 from tightverify.region import Region
+from tightverify.relax.energy import energy_range, lowest_points
 from tightverify.values import TINY, Interval, above, below, gamma
 
 
@@ -34,7 +38,29 @@ def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region
                 radius = radius + term.magnitude.push(torch.maximum(box.upper - middle, middle - box.lower))
                 size = size + term.magnitude.push(box.magnitude)
             allowance = graph.rounding * size + TINY
-            return Interval(below(centre - radius, allowance), above(centre + radius, allowance))
+            ends = Interval(below(centre - radius, allowance), above(centre + radius, allowance))
+            return least_of_all(graph, node, known, ends) if all(map(monotone, node.terms)) else ends
+        case Energy() as node:
+            box = node.box(known)
+            return energy_range(node.forms, box, lowest_points(node.forms, box), swings_over(graph, region, node, box))
+
+
+def monotone(term: Term) -> bool:
+    """Whether a term's value never falls when its operand grows."""
+    return term.matrix is None or not bool((term.matrix < 0).any())
+
+
+def least_of_all(graph: Graph, node: Affine, known: Sequence[Interval], ends: Interval) -> Interval:
+    """The interval of a sum of monotone terms, its lower end raised to what the operands' lower ends give."""
+    least, size = node.bias, node.bias_size
+    positive = (node.bias >= gamma(OTHER_ROUNDINGS) * node.bias_size).all()
+    for term in node.terms:
+        lower = known[term.operand.source].lower[..., term.operand.index]
+        least, size = least + term.push(lower), size + term.push(lower.abs())
+        positive = positive & (lower >= 0).all()
+    found = below(least, graph.rounding * size + TINY)
+    found = torch.where(positive, found.clamp(min=0), found)  # A sum of nothing negative is not negative.
+    return Interval(torch.maximum(ends.lower, found), ends.upper)
 
 
 def interval_bounds(graph: Graph, region: Region) -> list[Interval]:

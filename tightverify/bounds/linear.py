@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
 from tightverify.bounds.walk import back_substitute, linear_form
-from tightverify.graph import Affine, Apply, Graph, Input
+from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.relax.polygons import Polygons
@@ -211,6 +212,8 @@ def linear_bounds(
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
             bounds.planes[number] = padded(bounds, node, relaxation(bounds, node))
+        elif isinstance(node, Energy):
+            bounds.planes[number] = (relaxed_energy(graph, region, number, bounds.intervals, bounds.scales),)
         if number in wanted:
             bounds.learn(number, bounds.tighten(number))
     return bounds

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.walk import back_substitute, by_row
-from tightverify.graph import Affine, Apply, Graph, Input
+from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import gamma
@@ -109,6 +109,9 @@ def pulled(
                     operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
                     found[number] = operands
                     values[number] = at(planes[number], trail[number], operands)
+            case Energy():
+                if number in trail:
+                    values[number] = energy_at(planes[number], trail[number], node.gather(values))
     return point, found
 
 
@@ -118,6 +121,12 @@ def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
     for k, operand in enumerate(operands):
         low = torch.addcmul(low, by_row(pair.lower.slopes[k]), operand)
         high = torch.addcmul(high, by_row(pair.upper.slopes[k]), operand)
+    return torch.where(row > 0, low, high)
+
+
+def energy_at(pair: Planes, row: Tensor, x: Tensor) -> Tensor:
+    """The same for an energy's planes, at its operands' neurons (B, R, m) side by side."""
+    low, high = (x @ side.slopes[0].mT + by_row(side.offset) for side in (pair.lower, pair.upper))
     return torch.where(row > 0, low, high)
 
 

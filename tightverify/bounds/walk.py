@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from tightverify.graph import Affine, Apply, Graph, Input, Operand
+from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.values import times
@@ -84,6 +84,8 @@ def descend(
                         pending.add(term.operand, term.pull(row), fresh=term.matrix is not None)
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
+            case Energy() as node:
+                total = total + through_energy(node, planes[number], row, pending)
     return total
 
 
@@ -99,7 +101,25 @@ def through_planes(node: Apply, planes: Planes, row: Tensor, pending: Pending) -
         if low is not high and not torch.equal(low, high):
             passed = passed.addcmul_(positive, by_row(low - high))
         pending.add(operand, passed, fresh=True)
-    difference = lower.offset - upper.offset
+    return offsets(planes, row, positive)
+
+
+def through_energy(node: Energy, planes: Planes, row: Tensor, pending: Pending) -> Tensor:
+    """The same for planes with a slope for each pair of a neuron and an operand's neuron (B, n, m)."""
+    positive = row.clamp(min=0)
+    low, high = planes.lower.slopes[0], planes.upper.slopes[0]
+    passed = row @ high
+    if low is not high:
+        passed = passed + positive @ (low - high)
+    widths = [pending.width(operand) for operand in node.operands]
+    for operand, part in zip(node.operands, torch.split(passed, widths, dim=-1), strict=True):
+        pending.add(operand, part, fresh=True)
+    return offsets(planes, row, positive)
+
+
+def offsets(planes: Planes, row: Tensor, positive: Tensor) -> Tensor:
+    """What is left of rows when their operands have been handed theirs."""
+    upper, difference = planes.upper, planes.lower.offset - planes.upper.offset
     if upper.offset.dim() == 3:
         return torch.addcmul(row * upper.offset, positive, difference).sum(-1)
     return times(row, upper.offset) + times(positive, difference)
@@ -124,6 +144,11 @@ class Pending:
     def owns(self, number: int) -> bool:
         """Whether nobody else holds the memory of the rows that the node has gathered."""
         return number in self._own
+
+    def width(self, operand: Operand) -> int:
+        """How many neurons an operand reads."""
+        size, index = self._graph.nodes[operand.source].size, operand.index
+        return len(range(size)[index]) if isinstance(index, slice) else len(index)
 
     def add(self, operand: Operand, rows: Tensor, fresh: bool) -> None:
         """Gather rows over an operand; `fresh` says that nobody else holds their memory."""

@@ -19,7 +19,7 @@ from tightverify.models.aten_moves import MOVES
 from tightverify.models.aten_recurrent import RECURRENT
 from tightverify.models.aten_windows import WINDOWS
 from tightverify.models.builder import Symbols
-from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Sigmoid, Square, Tanh
+from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 
 Handler = Callable[[Call], object]
 
@@ -51,6 +51,8 @@ def multiply(call: Call) -> object:
 
 
 def divide(call: Call) -> object:
+    if call.symbolic("other"):
+        return call.builder.multiply(call.symbols("self"), call.builder.apply(Reciprocal(), call.symbols("other")))
     divisor = call.constant("other")
     inverse = 1 / divisor
     if not bool(torch.isfinite(inverse).all()):
@@ -64,7 +66,19 @@ def power(call: Call) -> object:
         return x
     if exponent == 2:
         return call.builder.apply(Square(), x)
-    raise call.refuse(f"with exponent {exponent:g} is not supported", "write it with products and squares (exponents 1 and 2)")
+    if exponent in (0.5, -0.5):
+        root = call.builder.apply(SquareRoot(), x)
+        return root if exponent > 0 else call.builder.apply(Reciprocal(), root)
+    if exponent == -1:
+        return call.builder.apply(Reciprocal(), x)
+    raise call.refuse(
+        f"with exponent {exponent:g} is not supported",
+        "write it with products, squares and roots (exponents 1, 2, 0.5, -0.5, -1)",
+    )
+
+
+def inverse_root(call: Call) -> object:
+    return call.builder.apply(Reciprocal(), call.builder.apply(SquareRoot(), call.symbols("self")))
 
 
 def negative(call: Call, x: Symbols) -> Symbols:
@@ -287,6 +301,9 @@ OPERATORS: dict[str, Handler] = {
     "aten.div.Scalar": divide,
     "aten.pow.Tensor_Scalar": power,
     "aten.square.default": apply(Square()),
+    "aten.sqrt.default": apply(SquareRoot()),
+    "aten.rsqrt.default": inverse_root,
+    "aten.reciprocal.default": apply(Reciprocal()),
     "aten.log.default": logarithm(1.0),
     "aten.log2.default": logarithm(1 / math.log(2)),
     "aten.log10.default": logarithm(1 / math.log(10)),

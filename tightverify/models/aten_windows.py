@@ -57,7 +57,7 @@ def convolution(call: Call) -> object:
     seen = np.moveaxis(seen, 1, -1)
     flat = seen.reshape(*seen.shape[: 1 + count], -1)
     bias = None if call["bias"] is None else call.constant("bias")
-    return np.moveaxis(call.builder.matmul(flat, full.flatten(1), bias), -1, 1)
+    return np.moveaxis(call.builder.slide(flat, full.flatten(1), bias), -1, 1)
 
 
 def pool(reduce: Callable[[Call, Symbols], Symbols], indices: bool = False) -> Handler:

@@ -24,6 +24,9 @@ from tightverify.values import Index
 
 Symbols = NDArray[np.int64]
 ZERO = -1
+NARROW = 16
+MANY = 64
+"""Filters of so few weights in all, at so many positions, slide as sums."""
 
 
 class Builder:
@@ -87,6 +90,19 @@ class Builder:
                 continue
             result[position] = self._add(Affine(tuple(terms), shift, shift.abs()))
         return result
+
+    def slide(self, x: Symbols, weight: Tensor, bias: Tensor | None = None) -> Symbols:
+        """`matmul` for windows that slide along: few narrow filters at many positions are sums of shifted neurons instead.
+
+        A waveform's pre-emphasis has a node then, not one for each sample.
+        """
+        weight = self.exact(weight)
+        if weight.numel() > NARROW or x[..., 0].size < MANY:
+            return self.matmul(x, weight, bias)
+        shift = torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.detach().to(torch.float64)
+        taps = range(weight.shape[1])
+        rows = [self.combine([(x[..., k], row[k]) for k in taps], b) for row, b in zip(weight, shift, strict=True)]
+        return np.stack(rows, axis=-1)
 
     def combine(
         self, summands: Iterable[tuple[Symbols, Tensor | float]], shift: Tensor | float = 0.0, size: Tensor | None = None

@@ -16,7 +16,7 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.models.builder import Symbols
 from tightverify.models.onnx_node import Activations, Call
-from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Sigmoid, Square, Tanh
+from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 
 
 def signed_sum(call: Call, signs: tuple[float, ...]) -> Symbols:
@@ -53,9 +53,10 @@ def multiply(call: Call) -> Symbols:
 
 
 def divide(call: Call) -> Symbols:
-    """By a constant, whose inverse has to be an ordinary number."""
+    """By a constant, whose inverse has to be an ordinary number, or by activations that stay above 0."""
     if isinstance(call.value(1), Activations):
-        raise call.unsupported("division by activations", "divide by constants only")
+        inverse_of = call.builder.apply(Reciprocal(), call.numbers(1))
+        return call.builder.multiply(call.numbers(0), inverse_of)
     inverse = 1.0 / call.weights(1)
     if bool((~torch.isfinite(inverse) | (inverse.abs() < torch.finfo(torch.float64).tiny)).any()):
         raise ModelError(f"{call.place} divides by 0 or by a number out of range in '{call.name(1)}'; mend the model")
@@ -66,8 +67,12 @@ def power(call: Call) -> Symbols:
     exponents = np.unique(call.constant(1))
     if exponents.tolist() == [1]:
         return call.numbers(0)
+    if exponents.tolist() == [0.5]:
+        return call.builder.apply(SquareRoot(), call.numbers(0))
+    if exponents.tolist() == [-1]:
+        return call.builder.apply(Reciprocal(), call.numbers(0))
     if exponents.tolist() != [2]:
-        raise call.unsupported(f"the exponent {exponents.tolist()}", "only squares (exponent 2) are")
+        raise call.unsupported(f"the exponent {exponents.tolist()}", "only squares, roots and inverses (2, 0.5, -1) are")
     return call.builder.apply(Square(), call.numbers(0))
 
 
@@ -229,8 +234,10 @@ COMPUTING: dict[str, Callable[[Call], Symbols]] = {
     "ReduceMean": partial(total, True),
     "ReduceMin": partial(reduced_extreme, -1.0),
     "ReduceSum": partial(total, False),
+    "Reciprocal": partial(applied, Reciprocal()),
     "Relu": partial(applied, LeakyRelu(0.0)),
     "Sigmoid": partial(applied, Sigmoid()),
+    "Sqrt": partial(applied, SquareRoot()),
     "Sub": subtract,
     "Sum": add_all,
     "Tanh": partial(applied, Tanh()),

@@ -67,7 +67,7 @@ def convolve(call: Call) -> Symbols:
         matrix[rows, k * channels // group : (k + 1) * channels // group] = weight[rows]
     seen = np.moveaxis(windows(call, x, kernel, ZERO), 1, 1 + len(kernel))
     seen = seen.reshape(*seen.shape[: 1 + len(kernel)], -1)
-    return np.moveaxis(call.builder.matmul(seen, matrix.flatten(1), bias), -1, 1)
+    return np.moveaxis(call.builder.slide(seen, matrix.flatten(1), bias), -1, 1)
 
 
 def max_pool(call: Call) -> Symbols:

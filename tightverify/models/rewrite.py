@@ -4,6 +4,8 @@ Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes on
 update, written as `(1 - z) * n + z * h`, `n + z * (h - n)`, `n - z * (n - h)` or `h + (1 - z) * (n - h)` with z = sigmoid(a):
 however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
+Sums of squares become energies, or one operation of two operands: see `energies`.
+
 These are identities of real numbers, so the network's function stays what it was.
 """
 
@@ -14,7 +16,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Term
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Node, Operand, Term
+from tightverify.models.energies import Energies
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, Blend, Operation, Sigmoid, Tanh
 from tightverify.values import Index, gamma
 
@@ -27,6 +30,11 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
     for number in range(len(nodes)):
         rewriting.gate(number)
     rewriting.merge(output)
+    energies = Energies(rewriting.nodes)
+    for number in sorted(needed(rewriting.nodes, output), reverse=True):
+        energies.recognise(number)
+    for number in needed(rewriting.nodes, output):
+        energies.pair(number)
     return ordered(rewriting.nodes, output, input_shape)
 
 
@@ -245,6 +253,8 @@ def _renumber(node: Node, numbers: dict[int, int]) -> Node:
         case Affine():
             return replace(node, terms=tuple(replace(term, operand=move(term.operand)) for term in node.terms))
         case Apply():
+            return replace(node, operands=tuple(move(operand) for operand in node.operands))
+        case Energy():
             return replace(node, operands=tuple(move(operand) for operand in node.operands))
         case _:
             return node

@@ -6,9 +6,12 @@ from tightverify.ops.clamp import Clamp
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
 from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
+from tightverify.ops.reciprocal import Reciprocal
 from tightverify.ops.relu import LeakyRelu
+from tightverify.ops.root import SquareRoot
 from tightverify.ops.sigmoid import Sigmoid
 from tightverify.ops.square import Square
+from tightverify.ops.sum_of_squares import SumOfSquares
 from tightverify.ops.tanh import Tanh
 
 __all__ = [
@@ -23,8 +26,11 @@ __all__ = [
     "Log",
     "Maximum",
     "Operation",
+    "Reciprocal",
     "Sigmoid",
     "Square",
+    "SquareRoot",
+    "SumOfSquares",
     "Tanh",
 ]
 
@@ -38,6 +44,9 @@ OPS: tuple[Operation, ...] = (
     Clamp(0.25, 0.5),
     Square(),
     Log(),
+    SquareRoot(),
+    Reciprocal(),
+    SumOfSquares(),
     MULTIPLY,
     SIGMOID_TANH,
     SIGMOID_TIMES,

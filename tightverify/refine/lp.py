@@ -5,7 +5,7 @@ The variables are the input's coordinates x and every neuron y that a row c read
     minimise  sum over nodes of c @ y
     subject to  x in the region's box,
                 y = sum of A z + b                      for an affine node with operands z, each neuron a row,
-                l_k @ z + m_k <= y <= u_k @ z + n_k     for an operation with operands z, for all its planes k at once,
+                l_k @ z + m_k <= y <= u_k @ z + n_k     for an operation or energy of operands z, for all its planes k at once,
                 y in the interval that is known of it   (`boxed`).
 
 What the network does at any x of the region is feasible, so the optimum is a lower bound of the row, and so is what any
@@ -42,7 +42,7 @@ from solvers.safe import safe_bound
 from tightverify.bounds.interval import undefined
 from tightverify.bounds.linear import LinearBounds
 from tightverify.errors import UsageError
-from tightverify.graph import Affine, Apply, Graph, Input, Operand
+from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand
 from tightverify.relax.planes import Plane
 from tightverify.relax.programs import check_solver
 
@@ -126,6 +126,11 @@ def network_lp(bounds: LinearBounds, number_of_input: int, rows: Mapping[int, Te
                     mine = pair.map(lambda part: part[number_of_input])
                     written.plane(number, node, mine.lower, below=True)
                     written.plane(number, node, mine.upper, below=False)
+            case Energy() as node:
+                for pair in bounds.planes[number]:
+                    mine = pair.map(lambda part: part[number_of_input])
+                    written.energy(number, node, mine.lower, below=True)
+                    written.energy(number, node, mine.upper, below=False)
     matrix, row_lower, row_upper, slack = written.together(lower, upper)
     rests = (slack, written.neuron, written.equations)
     asked = fixed | boxed
@@ -245,6 +250,18 @@ class Rows:
         for operand, normal in zip(node.operands, normals.T, strict=True):
             self._enter(every, self._places(operand)[which], normal)
         self._close(least, np.full(len(which), np.inf), np.zeros(len(which)))
+
+    def energy(self, number: int, node: Energy, plane: Plane, below: bool) -> None:
+        """The same for an energy, each of whose planes has a slope for every operand's neuron."""
+        slopes, offset = numbers(plane.slopes[0]), numbers(plane.offset)
+        sane = np.flatnonzero(np.isfinite(slopes).all(1) & np.isfinite(offset))
+        every = np.arange(len(sane))
+        places = np.concatenate([self._places(operand) for operand in node.operands])
+        self._enter(every, self._places(Operand(number))[sane], np.ones(len(sane)))
+        self._enter(every.repeat(len(places)), np.tile(places, len(sane)), -slopes[sane].ravel())
+        nothing = np.full(len(sane), np.inf)
+        low, high = (offset[sane], nothing) if below else (-nothing, offset[sane])
+        self._close(low, high, np.zeros(len(sane)))
 
     def together(self, lower: Floats, upper: Floats) -> tuple[sparse.csr_array, Floats, Floats, Floats]:
         """The matrix, the rows' bounds and their slack; terms too small for a solver are bounded over [lower, upper]."""

@@ -319,3 +319,51 @@ class Logarithm(Curve):
 
     def touching(self, slope: Tensor) -> Tensor:
         return 1 / slope.clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Root(Curve):
+    """`sqrt x` for sign 1, concave on [0, inf); `-sqrt(-x)` for sign -1, convex on (-inf, 0]."""
+
+    sign: int = 1
+
+    @property
+    def inflection(self) -> float:
+        return -math.inf * self.sign
+
+    @property
+    def mirror(self) -> Curve:
+        return Root(-self.sign)
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.sign * torch.sqrt(self.sign * x)
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return 0.5 / torch.sqrt(self.sign * x)
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return self.sign * 0.25 / slope.clamp(min=0) ** 2
+
+
+@dataclass(frozen=True)
+class Hyperbola(Curve):
+    """`-1 / x`: for sign 1 on (0, inf), where it is concave, for sign -1 on (-inf, 0), where it is convex; NaN elsewhere."""
+
+    sign: int = 1
+
+    @property
+    def inflection(self) -> float:
+        return -math.inf * self.sign
+
+    @property
+    def mirror(self) -> Curve:
+        return Hyperbola(-self.sign)
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.where(self.sign * x > 0, -1 / x, torch.where(x == 0, -self.sign * math.inf, math.nan))
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return 1 / x**2
+
+    def touching(self, slope: Tensor) -> Tensor:
+        return self.sign / torch.sqrt(slope.clamp(min=0))
