@@ -23,7 +23,7 @@ from tightverify.branch.leaf import MOST_CUTS, Split, padded_to
 from tightverify.branch.search import Branch, Tree
 from tightverify.cuts import Cuts
 from tightverify.errors import UsageError
-from tightverify.graph import Affine, Apply, Graph
+from tightverify.graph import Affine, Apply, Energy, Graph
 from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.values import Interval
@@ -48,6 +48,8 @@ def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
             add(node.bias, *(term.matrix for term in node.terms if term.matrix is not None))
         if isinstance(node, Apply):
             found.update(repr(node.op).encode())
+        if isinstance(node, Energy):
+            add(node.forms.matrix, node.forms.shift, node.forms.weights)
     add(region.centre, region.box.lower, region.box.upper, region.radius, wanted.rows, wanted.offsets)
     found.update(f"{region.norm} {wanted.needed}".encode())
     return found.hexdigest()

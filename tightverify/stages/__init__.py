@@ -9,9 +9,9 @@ from tightverify.errors import UsageError
 from tightverify.region import Zonotope
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.branch import branch_stage
-from tightverify.stages.combine import combine_stage
+from tightverify.stages.combine import combine_stage, first_round_stage
 from tightverify.stages.lp import lp_stage
-from tightverify.stages.milp import milp_stage
+from tightverify.stages.milp import exact_stage, milp_stage
 from tightverify.stages.pieces import pieces_stage
 from tightverify.stages.problem import Problem, Stage
 from tightverify.stages.search import attack_stage
@@ -37,8 +37,9 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("linear", linear_stage),
         ("attack", attack_stage),
         ("planes", planes_stage),
-        ("combine", combine_stage),
+        ("combine", first_round_stage),
         ("branch", branch_stage),
+        ("milp", exact_stage),
     ),
     "lp": (
         ("interval", interval_stage),

@@ -66,6 +66,11 @@ def combine_stage(problem: Problem, known: Known) -> Known:
     return known
 
 
+def first_round_stage(problem: Problem, known: Known) -> Known:
+    """One round of `combine`: what the search of `complete` starts from is bounded as in the second."""
+    return combine_stage(replace(problem, settings=replace(problem.settings, rounds=1)), known)
+
+
 def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: Effort) -> Tensor:
     """The bounds (B, R) again, with planes made for them, of inputs that little is wanting to (of all, if `thorough`)."""
     worst = problem.wanted.worst(lower + problem.wanted.offsets)

@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 
 from tightverify.errors import OutOfTimeError
+from tightverify.graph import Apply
 from tightverify.refine.converge import Cutter, Cutting
-from tightverify.refine.milp import Deciding, decide
+from tightverify.refine.milp import Deciding, decide, straight
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.dump import dumped
@@ -35,6 +36,12 @@ def milp_stage(problem: Problem, known: Known) -> Known:
     except OutOfTimeError:
         known = replace(known, stopped=True)
     return known.to(device)
+
+
+def exact_stage(problem: Problem, known: Known) -> Known:
+    """The same for networks that are linear in pieces: only of these is it sure to end."""
+    bent = (straight(node) for node in problem.graph.nodes if isinstance(node, Apply))
+    return milp_stage(problem, known) if all(bent) else known
 
 
 def improvements(problem: Problem, known: Known) -> Iterator[Known]:
