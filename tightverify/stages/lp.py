@@ -111,6 +111,10 @@ class OneInput:
         """The value of a program that proves the row; in a thorough run there is none."""
         return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
 
+    def seconds_left(self) -> float:
+        """What is left of each input's time."""
+        return self.problem.settings.time_limit - self.problem.clock()
+
     def settled(self, known: Known) -> bool:
         here = torch.tensor([self.place])
         return bool(known.refuted[self.place]) or bool(self.problem.wanted[here].proved(known.margins[here])[0])

@@ -65,7 +65,8 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             yield known
         if not known.margins[place, row] > 0 and not one.settled(known):
             mixed = None
-            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check):
+            left = one.seconds_left
+            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
                 mixed = step.mixed
                 known = one.with_bound(known, row, step.bound)
                 if step.point is not None:
