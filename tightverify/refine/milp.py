@@ -167,7 +167,7 @@ def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floa
         node = relaxed.graph.nodes[number]
         assert isinstance(node, Apply)
         columns = [int(places_of(program.columns, operand)[neuron]) for operand in node.operands]
-        if len(set(columns)) < len(columns):
+        if len(set(columns)) < len(columns) or not bool(relaxed.sane(number)[neuron]):
             continue
         pieces = [piece_of(program, found, column, float(point[column])) for column in columns]
         bends = [bend(node, pieces, point[columns], which) for which in range(len(columns))]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from tightverify.bounds.fitted import Effort, Seen, fitted_planes
+from tightverify.bounds.fitted import MOST, Effort, Seen, fitted_planes
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
@@ -18,7 +19,7 @@ from tightverify.values import Interval
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """Bounds of a single input, and for operations with fitted planes, by node, the neurons' polygons (n, V, 2)."""
+    """Bounds of a single input, and for operations with fitted planes, by node, the neurons' polygons (n, V, 2); see `sane`."""
 
     bounds: LinearBounds
     polygons: dict[int, Polygons]
@@ -31,6 +32,10 @@ class Relaxed:
         """The boxes (n,) of an operation's operands."""
         node = self.graph.nodes[number]
         return [self.bounds.intervals[o.source].map(lambda ends: ends[0])[o.index] for o in node.operands]
+
+    def sane(self, number: int) -> Tensor:
+        """(n,): whose operands are small enough for fitted planes; of the others, polygons say nothing."""
+        return torch.stack([box.magnitude < MOST for box in self.boxes(number)]).all(0)
 
     def with_first_planes(self, count: int) -> Relaxed:
         """The same with the first planes alone of every operation: the closed form is the first."""

@@ -14,6 +14,7 @@ import torch
 
 from tightverify.errors import OutOfTimeError
 from tightverify.refine.converge import Cutter, Cutting
+from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
@@ -51,6 +52,8 @@ def improvements(problem: Problem, known: Known) -> Iterator[Known]:
 
 def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
     """Row after row, until the input is decided."""
+    if not defined(relaxed.bounds, 0):
+        return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
     deciding = Deciding(settings.lp_solver)
