@@ -367,3 +367,14 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert "0.1.0" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_programs_are_dumped_and_other_regions_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = str(folder / "good.npz")
+    common = ["certify", GRU, inputs, "--limit", "1", "--method", "lp", "--rounds", "1", "--restarts", "0"]
+    assert main([*common, "--eps", "0.95", "--frames", "7", "--dump", str(tmp_path / "programs")]) == 0
+    assert {path.suffix for path in (tmp_path / "programs").iterdir()} == {".mps"}
+    assert main([*common, "--eps", "0.01", "--norm", "2"]) == 0
+    assert "the stage lp needs a box" in capsys.readouterr().err
+    assert main([*common, "--eps", "0.01", "--lp-solver", "batched"]) == 2
+    assert "tiny programs" in capsys.readouterr().err

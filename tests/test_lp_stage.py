@@ -13,8 +13,8 @@ import pytest
 import torch
 from test_api import FEATURES as MODEL_FEATURES
 from test_api import FRAMES, classifier
-from test_bounds import NETWORKS, centres, probes
-from torch import Tensor
+from test_bounds import NETWORKS, centres, normal, probes
+from torch import Tensor, nn
 
 import solvers
 import tightverify as tv
@@ -23,7 +23,8 @@ from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.walk import back_substitute
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Apply, Graph
-from tightverify.ops import OPS, Log
+from tightverify.models.builder import Builder
+from tightverify.ops import OPS, SIGMOID_TIMES, Log
 from tightverify.refine import converge
 from tightverify.refine.converge import Converged, Cutter, Cutting
 from tightverify.refine.lp import NetworkProgram, Places, Rows, check_program_solver, network_lp
@@ -140,8 +141,6 @@ def test_mixtures_of_a_boxed_program_hold_too() -> None:
 def gate(number: int) -> tuple[Relaxed, Graph]:
     """One operation of its own over a box, two neurons."""
     op = OPS[number]
-    from tightverify.models.builder import Builder
-
     builder = Builder()
     x = builder.input((op.arity, 2))
     graph = builder.graph(builder.apply(op, *(x[k] for k in range(op.arity))))
@@ -184,6 +183,38 @@ def flipped(support: Support | None) -> Support | None:
     planes = support.planes.clone()
     planes[:, -1] *= -1
     return replace(support, planes=planes)
+
+
+@pytest.mark.parametrize("size", [1e5, 3e6, 1e9])
+def test_gates_with_huge_operands_are_left_to_their_closed_form(size: float) -> None:
+    """No polygon is made of them: its edges would cut the network itself off."""
+    generator = torch.Generator().manual_seed(3)
+    builder = Builder()
+    x = builder.input((3,))
+    first, second = builder.matmul(x, normal(generator, 2, 3)), builder.matmul(x, size * normal(generator, 2, 3))
+    graph = builder.graph(builder.matmul(builder.apply(SIGMOID_TIMES, first, second), normal(generator, 2, 2)))
+    region = LinfBall(1.0).around(torch.rand((1, 3), generator=generator, dtype=DOUBLE))
+    effort = Effort(Fitting(("tightest",), 4), 1, 1)
+    (one,) = relaxed(graph, region, effort, linear_bounds(graph, region).intervals)
+    values = graph.forward(region.sample(2000, generator)[0])
+    for sign in (1.0, -1.0):
+        row = torch.tensor([sign, 0.0], dtype=DOUBLE)
+        found = converged(one, row)[-1]
+        assert found.solution is not None
+        assert found.solution.status is solvers.Status.OPTIMAL
+        assert found.proved <= float((values @ row).min()) + 1e-9 * size
+
+
+def test_inputs_without_a_value_are_passed_by() -> None:
+    class Logarithm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([torch.log(x * x).sum((1, 2)), x.sum((1, 2)) + 9], dim=1)
+
+    x = torch.tensor([[[0.5, 2.0]], [[1.5, 2.0]]], dtype=DOUBLE)
+    for method in ("lp", "milp"):
+        wide, narrow = tv.certify(Logarithm(), x, [1, 1], tv.LinfBall(1.0), method=method, restarts=0, rounds=1)
+        assert wide.margin == -math.inf
+        assert narrow.margin > 0
 
 
 def dropped(support: Support | None) -> Support | None:

@@ -90,9 +90,9 @@ def split_values(bounds: LinearBounds, node: int, neurons: Tensor) -> Tensor:
     which = torch.arange(len(neurons), device=neurons.device)
     box = bounds.intervals[node].map(lambda ends: ends[which, neurons])
     values = box.centre
-    readers = [apply.op for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)]
-    if readers and all(op.kinks for op in readers):
-        for kink in {kink for op in readers for kink in op.kinks}:
+    readers = [apply.op.curve for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)]
+    if readers and all(curve is not None and curve.kinks for curve in readers):
+        for kink in {kink for curve in readers if curve is not None for kink in curve.kinks or ()}:
             values = torch.where((box.lower < kink) & (kink < box.upper), kink, values)
     return values
 

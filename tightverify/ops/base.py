@@ -26,11 +26,6 @@ class Operation(ABC):
     curve: Curve | None = None
     """f where the operation is f(x) for a curve that is not smooth, or convex, or concave"""
 
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        """Where a function of one operand bends; it is linear between, so that a split there leaves nothing to relax."""
-        return ()
-
     @abstractmethod
     def forward(self, *operands: Tensor) -> Tensor: ...
 

@@ -19,10 +19,6 @@ class Clamp(Operation):
     high: float
     name = "clamp"
 
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return self.low, self.high
-
     arity = 1
 
     @property

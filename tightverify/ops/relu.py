@@ -19,7 +19,6 @@ class LeakyRelu(Operation):
 
     slope: float = 0.0
     name = "leaky_relu"
-    kinks = (0.0,)
     arity = 1
 
     @property

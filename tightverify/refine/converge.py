@@ -23,7 +23,7 @@ import solvers
 from tightverify.graph import Apply
 from tightverify.refine.lp import Floats, NetworkProgram, Rows, network_lp, numbers
 from tightverify.refine.relaxed import Relaxed
-from tightverify.refine.separate import MOST, Asked, Support, supporting
+from tightverify.refine.separate import Asked, Support, supporting
 from tightverify.relax.planes import Plane
 from tightverify.values import UNIT_ROUNDOFF
 
@@ -165,9 +165,8 @@ class Cutter:
 
     def _asked_of(self, number: int, node: Apply, operands: list[Tensor], values: Tensor) -> Asked:
         """The neurons that differ from the function's value, each on the side where it does."""
-        sane = torch.stack([box.magnitude for box in self.relaxed.boxes(number)]).amax(0) < MOST
         off = values - node.op.forward(*operands)
-        which = torch.nonzero(sane & (off.abs() > self.cutting.least_cut)).flatten()
+        which = torch.nonzero(self.relaxed.sane(number) & (off.abs() > self.cutting.least_cut)).flatten()
         return Asked(number, which, torch.stack(operands, dim=1)[which], off[which] > 0, values[which])
 
     def _write(self, asked: Asked, support: Support, more: Rows) -> float:
@@ -199,6 +198,7 @@ class Cutter:
         least = heights - 8 * UNIT_ROUNDOFF * size - 1e-290
         short = least - (normals * points[:, None]).sum(2)
         worst, edge = short.max(1)
+        worst = torch.where(self.relaxed.sane(number), worst, 0.0)
         which = torch.nonzero(worst > self.cutting.least_cut).flatten()
         if len(which):
             more.half_planes(node, which.numpy(), numbers(normals[which, edge[which]]), numbers(least[which, edge[which]]))

@@ -156,12 +156,17 @@ def check(bounds: LinearBounds, number_of_input: int) -> None:
         )
     if not 0 <= number_of_input < len(bounds.region):
         raise UsageError(f"input {number_of_input} was asked for; the batch has inputs 0 to {len(bounds.region) - 1}")
-    nowhere = undefined(bounds.graph, bounds.intervals)
-    if nowhere is not None and bool(nowhere[number_of_input]):
+    if not defined(bounds, number_of_input):
         raise UsageError(
             f"on the region of input {number_of_input} the network may have no value (a logarithm of 0 or less): nothing can "
             "be bounded there; give a smaller region"
         )
+
+
+def defined(bounds: LinearBounds, number_of_input: int) -> bool:
+    """Whether the network surely has a value on all of an input's region."""
+    nowhere = undefined(bounds.graph, bounds.intervals)
+    return nowhere is None or not bool(nowhere[number_of_input])
 
 
 def numbered(graph: Graph, rows: Mapping[int, Tensor]) -> dict[int, slice]:

@@ -16,6 +16,7 @@ tree need not go on. The bounds found on the way are all proved; the best counts
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ NEAR = 0.1
 """A breakpoint is no nearer to the ends of its piece than this share of it: else it is the piece's middle."""
 LITTLE = 1e-6
 """The least that a neuron is taken to be worth."""
+LEAST_SECONDS = 0.1
 CLOSE = 1e-7
 """How far below its claim, relative to its size, the optimum of an exact program is proved."""
 EXACT = 1e-7
@@ -74,8 +76,12 @@ def decide(
     enough: float,
     deciding: Deciding,
     check: Callable[[], None] = lambda: None,
+    left: Callable[[], float] = lambda: math.inf,
 ) -> Iterator[Progress]:
-    """From a converged program and its problem: bounds, until one is above `enough`, or a program is exact, or cut no more."""
+    """From a converged program and its problem: bounds, until one is above `enough`, or a program is exact, or cut no more.
+
+    `check` may raise between solves; `left` says how many seconds the solver's own search may take at the most.
+    """
     breaks: Breaks = kinks(relaxed, start.program)
     point, leaves, best = start.point, 0, start.proved
     while True:
@@ -87,7 +93,7 @@ def decide(
         while tree.open and tree.solved < deciding.leaves and worst is None:
             check()
             if tree.solved >= deciding.first_leaves and not asked:
-                asked, claim = True, claimed(mixed, deciding)
+                asked, claim = True, claimed(mixed, deciding, left())
                 yield Progress(max(best, tree.bound), claim.primal, leaves, mixed)
                 worst = claim.primal if claim.primal is not None and not claim.objective > enough else None
                 continue
@@ -102,7 +108,7 @@ def decide(
             return
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
-            bound, found = optimum(mixed, deciding, check)
+            bound, found = optimum(mixed, deciding, check, left())
             best = max(best, bound)
             yield Progress(best, point if found is None else found, leaves, mixed, exact=True)
             return
@@ -113,9 +119,9 @@ def decide(
         breaks = finer
 
 
-def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None]) -> tuple[float, Floats | None]:
+def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[float, Floats | None]:
     """A proved bound next to what the solver claims is the optimum, and the solver's point."""
-    claim = claimed(mixed, deciding)
+    claim = claimed(mixed, deciding, left)
     wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
     tree = LeafTree(mixed.problem, wanted, deep=True)
     while tree.open and tree.solved < deciding.leaves:
@@ -124,10 +130,12 @@ def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None]) 
     return tree.bound, claim.primal
 
 
-def claimed(mixed: MixedProgram, deciding: Deciding) -> solvers.Solution:
+def claimed(mixed: MixedProgram, deciding: Deciding, left: float) -> solvers.Solution:
     """What the solver says of the program in its time; one without whole variables is left to HiGHS."""
     able = solvers.backend(deciding.solver).capabilities.mixed_integer
-    return solvers.load(mixed.problem, deciding.solver if able else "highs", time_limit=deciding.seconds).solve()
+    return solvers.load(
+        mixed.problem, deciding.solver if able else "highs", time_limit=max(LEAST_SECONDS, min(deciding.seconds, left))
+    ).solve()
 
 
 def missed(relaxed: Relaxed, program: NetworkProgram, primal: Floats) -> dict[tuple[int, int], float]:
@@ -159,7 +167,7 @@ def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floa
         node = relaxed.graph.nodes[number]
         assert isinstance(node, Apply)
         columns = [int(places_of(program.columns, operand)[neuron]) for operand in node.operands]
-        if len(set(columns)) < len(columns):
+        if len(set(columns)) < len(columns) or not bool(relaxed.sane(number)[neuron]):
             continue
         pieces = [piece_of(program, found, column, float(point[column])) for column in columns]
         bends = [bend(node, pieces, point[columns], which) for which in range(len(columns))]

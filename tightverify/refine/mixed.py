@@ -75,7 +75,7 @@ def mixed_program(
             if isinstance(node.op, Maximum):
                 sheet.maximum(number, node)
             else:
-                sheet.cells(number, node, primal)
+                sheet.cells(number, node, relaxed.sane(number).tolist(), primal)
     return sheet.together(program.widened(problem))
 
 
@@ -119,14 +119,14 @@ class Sheet:
             self._write([y, u, choice], [1.0, -1.0, -to_v], -np.inf, 0.0, y)
             self._write([y, v, choice], [1.0, -1.0, to_u], -np.inf, to_u, y)
 
-    def cells(self, number: int, node: Apply, primal: Floats | None) -> None:
+    def cells(self, number: int, node: Apply, sane: list[bool], primal: Floats | None) -> None:
         """The planes of all cells of an operation whose operands are cut."""
         operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
         which: list[tuple[int, list[int], list[int]]] = []
         cells: list[list[float]] = []
         boxes: list[list[float]] = []
         for neuron, columns in enumerate(zip(*operands, strict=True)):
-            if not any(column in self._breaks for column in columns) or len(set(columns)) < len(columns):
+            if not (sane[neuron] and any(column in self._breaks for column in columns)) or len(set(columns)) < len(columns):
                 continue
             each = [list(enumerate(zip(self.ends(c)[:-1], self.ends(c)[1:], strict=True))) for c in columns]
             for pieces in product(*each):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tightverify.bounds.fitted import Effort, boxes_as_polygons, combined_bounds, flat_ends, may_be_fitted
+import torch
+from torch import Tensor
+
+from tightverify.bounds.fitted import MOST, Effort, boxes_as_polygons, combined_bounds, flat_ends
 from tightverify.bounds.linear import LinearBounds
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
@@ -15,7 +18,7 @@ from tightverify.values import Interval
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """Bounds of a single input, and for operations with fitted planes, by node, the neurons' polygons (n, V, 2)."""
+    """Bounds of a single input, and for operations with fitted planes, by node, the neurons' polygons (n, V, 2); see `sane`."""
 
     bounds: LinearBounds
     polygons: dict[int, Polygons]
@@ -28,6 +31,10 @@ class Relaxed:
         """The boxes (n,) of an operation's operands."""
         node = self.graph.nodes[number]
         return [self.bounds.intervals[o.source].map(lambda ends: ends[0])[o.index] for o in node.operands]
+
+    def sane(self, number: int) -> Tensor:
+        """(n,): whose operands are small enough for fitted planes; of the others, polygons say nothing."""
+        return torch.stack([box.magnitude < MOST for box in self.boxes(number)]).all(0)
 
     def with_first_planes(self, count: int) -> Relaxed:
         """The same with the first planes alone of every operation: the closed form is the first."""
@@ -48,7 +55,7 @@ def polygons_of(bounds: LinearBounds) -> dict[int, Polygons]:
     found: dict[int, Polygons] = {}
     for number in bounds.planes:
         node = bounds.graph.nodes[number]
-        if isinstance(node, Apply) and may_be_fitted(node):
+        if isinstance(node, Apply) and node.op.curves is not None:
             polygons = bounds.polygons.get(number) or boxes_as_polygons(node, flat_ends(bounds, node)[0])
             if polygons is not None:
                 found[number] = polygons

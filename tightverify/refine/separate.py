@@ -38,8 +38,6 @@ from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above
 
 INSIDE = 1 - 1e-3
 """How far towards the border a point may lie when planes are fitted at it."""
-MOST = 1e6
-"""Operands that may be larger are left alone, as in `bounds.fitted`."""
 TOLERANCE = 1e-4
 """How near to the tightest a fitted plane is, relative to its mean distance."""
 

@@ -21,6 +21,7 @@ from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.errors import OutOfTimeError
 from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.lp import defined
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.refine.tighten import tightened, weightiest
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
@@ -77,6 +78,8 @@ class OneInput:
         """Row after row, until the input is decided or cannot be proved here."""
         problem, place, settings = self.problem, self.place, self.problem.settings
         wanted = problem.wanted[torch.tensor([place])]
+        if not defined(one.bounds, 0):
+            return
         cutter: Cutter | None = None
         failed, spare = 0, wanted.rows.shape[1] - wanted.needed
         for row in self.order(known.margins[place], spare > 0):
@@ -111,6 +114,10 @@ class OneInput:
     def enough(self, row: int) -> float:
         """The value of a program that proves the row; in a thorough run there is none."""
         return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
+
+    def seconds_left(self) -> float:
+        """What is left of each input's time."""
+        return self.problem.settings.time_limit - self.problem.clock()
 
     def settled(self, known: Known) -> bool:
         here = torch.tensor([self.place])

@@ -15,6 +15,7 @@ import torch
 from tightverify.errors import OutOfTimeError
 from tightverify.graph import Apply
 from tightverify.refine.converge import Cutter, Cutting
+from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide, straight
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
@@ -58,6 +59,8 @@ def improvements(problem: Problem, known: Known) -> Iterator[Known]:
 
 def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
     """Row after row, until the input is decided."""
+    if not defined(relaxed.bounds, 0):
+        return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
     deciding = Deciding(settings.lp_solver)
@@ -72,7 +75,8 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             yield known
         if not known.margins[place, row] > 0 and not one.settled(known):
             mixed = None
-            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check):
+            left = one.seconds_left
+            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
                 mixed = step.mixed
                 known = one.with_bound(known, row, step.bound)
                 if step.point is not None:
