@@ -4,7 +4,8 @@
 
 An L-infinity ball clipped to [0, 1], inputs one at a time, one thread. `first_twenty`: the first correctly classified
 test images in the order of the test set; `first_hundred`: in PROVER's order. Draws decided inputs against seconds into a
-picture, and writes a line for each input.
+picture, and writes a line for each input. With `--contradictions` nothing is verified: the lines of all runs so far, under other
+seeds and batch sizes, are compared, and a search ten times longer than usual tries to falsify what was proved.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -24,6 +27,8 @@ from rich.console import Console
 import tightverify as tv
 from tightverify.api import stream
 from tightverify.settings import Settings
+from tightverify.stages import METHODS
+from tightverify.stages.search import attack_stage
 
 matplotlib.use("Agg")
 SETS = {
@@ -45,6 +50,7 @@ AFTER = (10, 60, 300)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--splits", default=100_000, show_default=True)
 @click.option("--limit", type=int, help="So many inputs of each set.")
+@click.option("--contradictions", is_flag=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "out", show_default=True)
 def main(
     name: str,
@@ -56,10 +62,14 @@ def main(
     seed: int,
     splits: int,
     limit: int | None,
+    contradictions: bool,
     out: Path,
 ) -> None:
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
+    if contradictions:
+        compare(out)
+        return
     columns = "model", "eps", "robust", "falsified", "open", *(f"after {after} s" for after in AFTER)
     table = table_of(f"{name}, method {method}", *columns, "decided by", "median s", "longest s", "splits", "CPU s")
     images, labels = mnist_test()
@@ -97,6 +107,43 @@ def main(
         table.add_row(*map(str, row))
     Console(width=180).print(table)
     draw(curves, out / f"{name}.png")
+
+
+def compare(out: Path) -> None:
+    """Whether any two runs contradict one another, and whether a long search falsifies anything that was proved."""
+    images, _ = mnist_test()
+    verdicts: dict[tuple[str, str], dict[int, set[str]]] = {}
+    runs: Counter[tuple[str, str]] = Counter()
+    for path in sorted(out.glob("first_*.jsonl")):
+        model, eps = path.stem.split("-")[1:3]
+        runs[model, eps] += 1
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            verdicts.setdefault((model, eps), {}).setdefault(row["image"], set()).add(row["verdict"])
+    table = table_of("verdicts", "model", "eps", "runs", "inputs", "contradictions", "proved", "falsified by a longer search")
+    for (model, eps), found in verdicts.items():
+        module = prover_lstm(model)
+        proved = torch.tensor([image for image, seen in found.items() if "ROBUST" in seen])
+        x = module.cut(images[proved])
+        labels = module(x).argmax(1)
+        ball = tv.LinfBall(float(eps), clip=(0, 1))
+        settings = Settings(method="search", restarts=40, attack_steps=100, seed=7)
+        with searching():
+            again = list(stream(tv.load(module, tuple(x.shape[1:])), x, labels, ball, settings, batch=20))
+        broken = sum(result.verdict is tv.Verdict.COUNTEREXAMPLE for result in again)
+        against = sum({"ROBUST", "COUNTEREXAMPLE"} <= seen for seen in found.values())
+        table.add_row(model, eps, str(runs[model, eps]), str(len(found)), str(against), str(len(proved)), str(broken))
+    Console(width=120).print(table)
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """A method that searches alone."""
+    METHODS["search"] = (("attack", attack_stage),)
+    try:
+        yield
+    finally:
+        del METHODS["search"]
 
 
 def draw(curves: dict[str, list[float]], path: Path) -> None:

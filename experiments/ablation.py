@@ -1,0 +1,148 @@
+"""What each part of `combine` brings, and how its time grows with frames and hidden units.
+
+    python experiments/ablation.py [--model 04f_032h_2l] [--eps 0.013] [--inputs 20]
+    python experiments/ablation.py --growth
+
+First correctly classified test images in test-set order, an L-infinity ball clipped to [0, 1]; one thread. `--growth` takes
+LSTMs with random weights, one round of `combine` for each, and draws combine_growth.png beside this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import matplotlib
+import torch
+from data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
+from figures import table_of
+from rich.console import Console
+from torch import Tensor
+
+import tightverify as tv
+from tightverify.bounds.columns import generated
+from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
+from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.graph import Graph
+from tightverify.region import Region
+from tightverify.spec import classify_as
+from tightverify.values import Interval
+
+matplotlib.use("Agg")
+NINE = "tightest", "edges", "corners"
+MORE = (*NINE, "ring", "triangles")
+STEPS = 20
+Rows = dict[int, Tensor]
+
+
+def planes_only(graph: Graph, region: Region, rows: Rows) -> Tensor:
+    return fitted_bounds(graph, region, Fitting(directions=0)).lower(rows)
+
+
+def margins_only(graph: Graph, region: Region, rows: Rows) -> Tensor:
+    bounds = fitted_bounds(graph, region, Fitting(NINE, directions=0))
+    return replace(bounds, mixtures=STEPS).lower(rows)
+
+
+def combined(graph: Graph, region: Region, kinds: tuple[str, ...], directions: int, known: list[Interval]) -> LinearBounds:
+    return combined_bounds(graph, region, Effort(Fitting(kinds, directions), 2, STEPS), known)
+
+
+def every_bound(kinds: tuple[str, ...], directions: int) -> Callable[[Graph, Region, Rows], Tensor]:
+    def part(graph: Graph, region: Region, rows: Rows) -> Tensor:
+        return combined(graph, region, kinds, directions, linear_bounds(graph, region).intervals).lower(rows, STEPS)
+
+    return part
+
+
+def columns(graph: Graph, region: Region, rows: Rows) -> Tensor:
+    bounds = combined(graph, region, NINE, 4, linear_bounds(graph, region).intervals)
+    return generated(bounds, rows, STEPS, 1, Fitting(NINE, 4))[0]
+
+
+def two_rounds(graph: Graph, region: Region, rows: Rows) -> Tensor:
+    first = combined(graph, region, NINE, 4, linear_bounds(graph, region).intervals)
+    return combined(graph, region, NINE, 8, first.intervals).lower(rows, STEPS)
+
+
+PARTS: dict[str, Callable[[Graph, Region, Rows], Tensor]] = {
+    "planes only, over boxes": planes_only,
+    "margins only: mixtures of nine planes": margins_only,
+    "every bound from its own mixture": every_bound(NINE, 0),
+    "more planes: 21 in place of 9": every_bound(MORE, 0),
+    "polygon: two directions, nine planes": every_bound(NINE, 2),
+    "four directions": every_bound(NINE, 4),
+    "four directions, planes made where margins pull": columns,
+    "two rounds, four and eight directions": two_rounds,
+}
+
+
+@click.command()
+@click.option("--model", default="04f_032h_2l", show_default=True)
+@click.option("--eps", default=0.013, show_default=True)
+@click.option("--inputs", default=20, show_default=True)
+@click.option("--growth", is_flag=True)
+def main(model: str, eps: float, inputs: int, growth: bool) -> None:
+    torch.set_num_threads(1)
+    if growth:
+        grow()
+        return
+    module = prover_lstm(model)
+    images, labels = mnist_test()
+    chosen = correctly_classified(module, images, labels, inputs)
+    x = module.cut(images[chosen])
+    graph = tv.load(module, tuple(x.shape[1:])).graph
+    wanted = classify_as(labels[chosen], 10)
+    region = tv.LinfBall(eps, clip=(0, 1)).around(x)
+    table = table_of(f"{model}, eps {eps:g}, first {inputs}", "part", "certified", "mean margin", "CPU s per input")
+    for name, part in PARTS.items():
+        began, worst = time.process_time(), []
+        for start in range(0, inputs, 5):
+            some = slice(start, start + 5)
+            worst.append(part(graph, region[some], {graph.output: wanted.rows[some]}).amin(1))
+        margins = torch.cat(worst)
+        took = (time.process_time() - began) / inputs
+        table.add_row(name, str(int((margins > 0).sum())), f"{float(margins.mean()):.2f}", f"{took:.2f}")
+    Console(width=120).print(table)
+
+
+def grow() -> None:
+    from matplotlib import pyplot
+
+    images, _ = mnist_test()
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    table = table_of("one round of combine, CPU s per input", "frames", "32 hidden", "128 hidden")
+    frames, found = (4, 7, 14), {}
+    for hidden, count in ((32, 4), (128, 1)):
+        found[hidden] = [seconds(number, hidden, count, images) for number in frames]
+        axes.loglog(frames, found[hidden], marker="o", label=f"{hidden} hidden units")
+    for k, number in enumerate(frames):
+        table.add_row(str(number), f"{found[32][k]:.2f}", f"{found[128][k]:.2f}")
+    axes.set_xticks(frames, list(map(str, frames)))
+    axes.set_xlabel("frames")
+    axes.set_ylabel("CPU seconds per input")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(Path(__file__).parent / "combine_growth.png", dpi=120)
+    Console(width=100).print(table)
+
+
+def seconds(frames: int, hidden: int, count: int, images: Tensor) -> float:
+    torch.manual_seed(0)
+    module = FrameLSTM(frames, hidden, 1).double().eval()
+    x = module.cut(images[:count])
+    graph = tv.load(module, tuple(x.shape[1:])).graph
+    region = tv.LinfBall(0.01, clip=(0, 1)).around(x)
+    began = time.process_time()
+    for k in range(count):
+        one = region[k : k + 1]
+        bounds = combined(graph, one, NINE, 4, linear_bounds(graph, one).intervals)
+        bounds.lower({graph.output: torch.eye(10, dtype=torch.float64)[None]}, STEPS)
+    return (time.process_time() - began) / count
+
+
+if __name__ == "__main__":
+    main()
