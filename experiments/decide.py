@@ -4,7 +4,7 @@
 
 An L-infinity ball clipped to [0, 1], inputs one at a time, one thread. `first_twenty`: the first correctly classified
 test images in the order of the test set; `first_hundred`: in PROVER's order. Draws decided inputs against seconds into a
-picture, and writes a line for each input. With `--contradictions` nothing is verified: the lines of all runs so far, under other
+picture, and writes a line for each input. With `--contradictions` nothing is verified: the lines of all runs, under other
 seeds and batch sizes, are compared, and a search ten times longer than usual tries to falsify what was proved.
 """
 
