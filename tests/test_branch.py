@@ -23,7 +23,7 @@ from tightverify.branch import leaf as leaves
 from tightverify.branch.leaf import halves, together
 from tightverify.branch.search import Branching
 from tightverify.cuts import Cuts
-from tightverify.errors import UsageError
+from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.region import LinfBall, Region
 from tightverify.settings import Settings
@@ -346,3 +346,16 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
     files[0].write_text("no tree")
     with pytest.raises(UsageError, match="is no search tree"):
         run(5, kept)
+
+
+def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts that leave nothing close a part; where the centre's own neurons lie in it, that can only be a fault."""
+    network, x, labels, eps = hard
+    original = leaves.with_cut
+
+    def nothing(region: Region, cut: Cuts) -> Region:
+        return original(region, Cuts(cut.rows, cut.offsets + 100.0))
+
+    monkeypatch.setattr(leaves, "with_cut", nothing)
+    with pytest.raises(SoundnessFault, match="holds its centre came out empty"):
+        tv.certify(network, x[:1], labels[:1], LinfBall(eps), method="complete", rounds=1, splits=8)

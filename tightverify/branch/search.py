@@ -21,11 +21,13 @@ from tightverify.bounds.linear import LinearBounds
 from tightverify.branch.choice import Candidate, best, estimates, split_values
 from tightverify.branch.leaf import Leaf, Split, halves, together
 from tightverify.errors import SoundnessFault
+from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.values import below
 
 AT_ONCE = 16
 """leaves that are split together"""
+SURELY = 1e-9
 TRUST = 0.05
 """a node's estimates count as much as so large a gain that was seen"""
 
@@ -191,6 +193,8 @@ class Branching:
         for k, (owner, origin) in enumerate(zip(inputs, splits, strict=True)):
             parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
             leaf = found.leaf(k, owner, len(trees[owner].branches), path, bounds)
+            if found.closed[k] == "empty" and leads_to(bounds.graph, bounds.region.centre[k], path):
+                raise SoundnessFault("a part of a region that holds its centre came out empty: this is a bug, please report it")
             split = path[-1] if path else None
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
             trees[owner].enter(leaf, found.closed[k])
@@ -209,8 +213,6 @@ class Branching:
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
         empty = torch.stack(bounds.empty).any(0) if bounds.empty else torch.zeros_like(proved)
-        if bool((empty & bounds.region.contains(bounds.region.centre)).any()):
-            raise SoundnessFault("a part of a region that holds its centre came out empty: this is a bug, please report it")
         return Bounded(
             margins,
             torch.where(empty, math.inf, wanted.worst(margins)),
@@ -240,6 +242,13 @@ class Branching:
                     trees[leaf.input].open.append(leaf)
                 raise
             yield found
+
+
+def leads_to(graph: Graph, x: Tensor, path: Sequence[Split]) -> bool:
+    """Whether an input (n,) surely lies in the part of its region that splits lead to, and not near the border of it."""
+    values = graph.evaluate(x)
+    off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
+    return min(off, default=math.inf) > SURELY
 
 
 def open_rows(wanted: Property, margins: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from tightverify.stages.bounding import interval_stage, linear_stage, planes_sta
 from tightverify.stages.branch import branch_stage
 from tightverify.stages.combine import combine_stage, first_round_stage
 from tightverify.stages.lp import lp_stage
-from tightverify.stages.milp import exact_stage, milp_stage
+from tightverify.stages.milp import milp_stage, surely_ends
 from tightverify.stages.pieces import pieces_stage
 from tightverify.stages.problem import Problem, Stage
 from tightverify.stages.search import attack_stage
@@ -39,7 +39,6 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("planes", planes_stage),
         ("combine", first_round_stage),
         ("branch", branch_stage),
-        ("milp", exact_stage),
     ),
     "lp": (
         ("interval", interval_stage),
@@ -67,8 +66,14 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
 
 
 def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
-    """The stages of a problem's method; where a few unknown shares move the inputs, bounds over pieces after them."""
+    """The stages of a problem's method.
+
+    Where a few unknown shares move the inputs, bounds over pieces come after them. `complete` ends with mixed-integer programs
+    if these are sure to end.
+    """
     stages = stages_of(problem.settings.method)
+    if branch_stage in dict(stages).values() and surely_ends(problem.graph):
+        stages = (*stages, ("milp", milp_stage))
     if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
         stages = (*stages, ("pieces", pieces_stage))
     return stages

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from tightverify.errors import OutOfTimeError
-from tightverify.graph import Apply
+from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide, straight
@@ -39,10 +39,9 @@ def milp_stage(problem: Problem, known: Known) -> Known:
     return known.to(device)
 
 
-def exact_stage(problem: Problem, known: Known) -> Known:
-    """The same for networks that are linear in pieces: only of these is it sure to end."""
-    bent = (straight(node) for node in problem.graph.nodes if isinstance(node, Apply))
-    return milp_stage(problem, known) if all(bent) else known
+def surely_ends(graph: Graph) -> bool:
+    """Whether a network is linear in pieces, so that its programs hold it exactly."""
+    return all(straight(node) for node in graph.nodes if isinstance(node, Apply))
 
 
 def improvements(problem: Problem, known: Known) -> Iterator[Known]:
