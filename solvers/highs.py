@@ -42,6 +42,8 @@ WITHOUT_OPTIMUM = (Status.INFEASIBLE, Status.UNBOUNDED, Status.INFEASIBLE_OR_UNB
 RESTS = {"kLower": -1, "kBasic": 0, "kUpper": 1, "kZero": 2, "kNonbasic": 2}
 DUAL_SIMPLEX, PRIMAL_SIMPLEX = 1, 4
 NO_LIMIT = 2**31 - 1
+PATIENCE = 10
+"""How many iterations for each row and variable the dual simplex method has from where the last solve ended."""
 TOLERANCE = 1e-9
 """How far rows and reduced costs may be off: a hundredth of HiGHS's own choice, for next to no time."""
 TINY = 5_000
@@ -81,6 +83,7 @@ class _HighsSession(Session):
         self._rests = rests.__getitem__
         self._interruption = _Interruption()
         self._log: list[str] = []
+        self._ran = False
         self._highs: Any = self._api.Highs()
         self._told: dict[str, Any] = {"simplex_strategy": DUAL_SIMPLEX}
         self._tell("output_flag", False)
@@ -169,13 +172,20 @@ class _HighsSession(Session):
         return self._answer(status)
 
     def _run_to_the_end(self) -> Status:
-        """Run; if the primal simplex method does not get there soon, as far costs let it happen, the dual one from scratch."""
+        """Run; if a method does not get there from where the last solve ended, the dual simplex method from scratch.
+
+        Far costs may lead the primal one around for long, and the dual one has been seen to go in circles after new rows.
+        """
         primal = self._told["simplex_strategy"] == PRIMAL_SIMPLEX
-        self._tell("simplex_iteration_limit", sum(self.problem.shape) if primal else NO_LIMIT)
+        patience = sum(self.problem.shape) * (1 if primal else PATIENCE)
+        hurried = self._ran and not self.problem.is_mixed_integer
+        self._ran = True
+        self._tell("simplex_iteration_limit", patience if hurried else NO_LIMIT)
         self._highs.run()
         status = self._ended()
-        if primal and status is Status.ITERATION_LIMIT:
+        if hurried and status is Status.ITERATION_LIMIT:
             self._check(self._highs.clearSolver(), "a fresh start")
+            self._tell("solver", "choose")
             self._tell("simplex_strategy", DUAL_SIMPLEX)
             self._tell("simplex_iteration_limit", NO_LIMIT)
             self._highs.run()

@@ -378,3 +378,17 @@ def test_sessions_are_freed() -> None:
     del session
     gc.collect()
     assert gone() is None
+
+
+def test_highs_starts_afresh_where_it_goes_in_circles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without patience every solve but the first is given up and done from scratch: the answer is the same."""
+    generator = np.random.default_rng(5)
+    rows = generator.normal(size=(60, 40))
+    problem = Problem(generator.normal(size=40), rows[:30], -1.0, 1.0, -1.0, 1.0)
+    monkeypatch.setattr("solvers.highs.PATIENCE", 0)
+    session = load(problem, "highs")
+    session.solve()
+    session.add_rows(rows[30:], -0.1, 0.1)
+    again = session.solve()
+    assert again.status is Status.OPTIMAL
+    assert again.objective == pytest.approx(solve(session.problem, "highs").objective)
