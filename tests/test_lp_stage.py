@@ -24,7 +24,7 @@ from tightverify.bounds.walk import back_substitute
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder
-from tightverify.ops import OPS, SIGMOID_TIMES, Log
+from tightverify.ops import OPS, SIGMOID_TIMES, Log, Reciprocal, SquareRoot, SumOfSquares
 from tightverify.refine import converge
 from tightverify.refine.converge import Converged, Cutter, Cutting
 from tightverify.refine.lp import NetworkProgram, Places, Rows, check_program_solver, network_lp
@@ -151,6 +151,10 @@ def gate(number: int) -> tuple[Relaxed, Graph]:
     return relaxed(graph, region, effort, linear_bounds(graph, region).intervals)[0], graph
 
 
+CLOSED_ONLY = (SquareRoot, Reciprocal, SumOfSquares)
+"""Operations that keep the planes of their closed form: nothing is known to support their envelopes elsewhere."""
+
+
 @pytest.mark.parametrize("number", range(len(OPS)), ids=[f"{op.name} {k}" for k, op in enumerate(OPS)])
 def test_supporting_planes_hold_and_touch_the_envelope(number: int) -> None:
     one, graph = gate(number)
@@ -167,6 +171,9 @@ def test_supporting_planes_hold_and_touch_the_envelope(number: int) -> None:
         far = torch.full((2,), 100.0 if upper else -100.0, dtype=DOUBLE)
         asked = Asked(place, torch.arange(2), points, torch.tensor([upper] * 2), far)
         (support,) = supporting(one, [asked], 1e-7)
+        if isinstance(op, CLOSED_ONLY):
+            assert support is None
+            continue
         assert support is not None
         sign = 1.0 if upper else -1.0
         slack = sign * ((dense * support.planes[:, :-1]).sum(2) + support.planes[:, -1] - values)

@@ -30,6 +30,7 @@ from tightverify.ops import Maximum
 from tightverify.refine.converge import Converged
 from tightverify.refine.lp import Floats, NetworkProgram, places_of
 from tightverify.refine.mixed import Breaks, MixedProgram, kinks, mixed_program
+from tightverify.refine.pieces import has_cells
 from tightverify.refine.relaxed import Relaxed
 
 NEAR = 0.1
@@ -141,11 +142,12 @@ def claimed(mixed: MixedProgram, deciding: Deciding, left: float) -> solvers.Sol
 def missed(relaxed: Relaxed, program: NetworkProgram, primal: Floats) -> dict[tuple[int, int], float]:
     """How far each neuron (node, neuron) of an operation is from its function's value at a point of the program.
 
-    Functions of straight pieces are exact but for what the solver takes for whole, and are not asked.
+    Functions of straight pieces are exact but for what the solver takes for whole, and are not asked, nor are those that have
+    no planes over cells.
     """
     found: dict[tuple[int, int], float] = {}
     for number, node in enumerate(relaxed.graph.nodes):
-        if isinstance(node, Apply) and number in program.columns and not straight(node):
+        if isinstance(node, Apply) and number in program.columns and not straight(node) and has_cells(node.op):
             operands = [torch.from_numpy(primal[places_of(program.columns, operand)]) for operand in node.operands]
             off = torch.from_numpy(primal[program.columns[number]].copy()) - node.op.forward(*operands)
             found.update({(number, neuron): abs(value) for neuron, value in enumerate(off.tolist())})

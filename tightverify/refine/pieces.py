@@ -35,6 +35,11 @@ class CellPlanes:
     upper_everywhere: Tensor
 
 
+def has_cells(op: Operation) -> bool:
+    """Whether an operation has planes over cells; the others stay relaxed as they are."""
+    return op.curves is not None or op.curve is not None or isinstance(op, Blend)
+
+
 def cell_planes(op: Operation, cells: Tensor, boxes: Tensor, points: Tensor) -> CellPlanes:
     """Planes over cells (N, 2 k) of boxes (N, 2 k), as tight as can be at points (N, k) of the cells."""
     if op.curves is not None or isinstance(op, Blend):
