@@ -27,6 +27,7 @@ from tightverify.refine.separate import Asked, Support, supporting
 from tightverify.relax.planes import Plane
 from tightverify.values import UNIT_ROUNDOFF
 
+STALLED = 3
 FIRST_PLANES = 2
 """The closed form, and the planes of the least volume."""
 
@@ -35,7 +36,8 @@ FIRST_PLANES = 2
 class Cutting:
     """How far to cut: rounds at most, the least violation that is worth a row, and what a plane must have gained at last.
 
-    After a round that raised the value by less than `least_gain` there is no other.
+    It ends after STALLED rounds that raised the value by less than `least_gain` together. A single one says little: where the
+    optimum is not unique, or the row's own interval is what holds it, a cut may gain nothing and the next ones much.
     """
 
     rounds: int = 20
@@ -114,7 +116,6 @@ class Cutter:
         """Bound the row from below, better from round to round; `check` may raise between them."""
         self._asked(rows)
         best, history, solution = -np.inf, list[Round](), None
-        gained = np.inf
         for number in range(self.cutting.rounds + 1):
             check()
             began = time.perf_counter()
@@ -122,11 +123,11 @@ class Cutter:
             solution = self.session.solve(interior=number == 0, time_limit=time_left)
             proved = self.program.proved(solution)
             best = max(best, proved)
-            if history:
-                gained = solution.objective - history[-1].value
             cuts, violation = self._cut(solution)
             history.append(Round(solution.objective, proved, cuts, violation, time.perf_counter() - began))
-            settled = cuts == 0 or gained < self.cutting.least_gain
+            values = [each.value for each in history[-STALLED - 1 :]]
+            stalled = len(values) > STALLED and values[-1] - values[0] < self.cutting.least_gain
+            settled = cuts == 0 or stalled
             ended = settled or best > enough or solution.primal is None
             yield Converged(best, self.program, solution, tuple(history), settled)
             if ended:
