@@ -22,7 +22,7 @@ import tightverify as tv
 HERE = Path(__file__).parent
 
 
-def run(case: dict[str, Any], method: str, count: int, rounds: int) -> dict[str, float]:
+def run(case: dict[str, Any], method: str, count: int, rounds: int = 2) -> dict[str, float]:
     """One row of the table. Inputs go on through all stages when they are decided, so that their margins can be compared."""
     module = prover_lstm(case["model"])
     images, labels = mnist_test()
