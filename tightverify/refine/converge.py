@@ -28,6 +28,7 @@ from tightverify.relax.planes import Plane
 from tightverify.values import UNIT_ROUNDOFF
 
 STALLED = 3
+"""Rounds that must have gained next to nothing before the search ends."""
 FIRST_PLANES = 2
 """The closed form, and the planes of the least volume."""
 
