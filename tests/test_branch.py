@@ -1,4 +1,4 @@
-"""Branch and bound: cuts, halves, the search, the method `complete`: sound whatever is split, and further than `combine`."""
+"""Branch and bound: held intervals, halves, the search, and `complete`: sound whatever is split, and more than `combine`."""
 
 from __future__ import annotations
 
@@ -8,95 +8,34 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
 from test_api import FEATURES, FRAMES, Classifier, classifier
 from test_bounds import NETWORKS, REGIONS, centres
 from torch import Tensor, nn
 
+import solvers
 import tightverify as tv
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
+from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.walk import back_substitute
 from tightverify.branch import leaf as leaves
 from tightverify.branch.leaf import halves, together
 from tightverify.branch.search import Branching
-from tightverify.cuts import Cuts
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Apply, Graph
+from tightverify.refine.lp import network_lp
 from tightverify.region import LinfBall, Region
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
+from tightverify.values import Interval
 from tightverify.verify import Verdict
 
 DOUBLE = torch.float64
 ROOT = Effort(Fitting(("tightest", "corners"), 2), 1, 3)
 CHILD = Effort(Fitting(("tightest", "corners"), 0), 1, 3)
 NETS = ["lstm 2 layers", "gru 2 layers", "rnn tanh", "rnn relu", "mixed"]
-
-
-def cut_region(count: int, cuts: int, seed: int) -> Region:
-    """Boxes around random points, cut by half-spaces that go by near their middles."""
-    generator = torch.Generator().manual_seed(seed)
-    region = LinfBall(0.3).around(torch.rand((count, 4, 3), generator=generator, dtype=DOUBLE))
-    rows = torch.randn((count, cuts, 12), generator=generator, dtype=DOUBLE)
-    depth = 0.2 * torch.randn((count, cuts), generator=generator, dtype=DOUBLE)
-    return replace(region, cuts=Cuts(rows, depth - (rows * region.centre[:, None]).sum(-1) - 0.2))
-
-
-def exact_minimum(region: Region, number: int, row: Tensor) -> float:
-    assert region.cuts is not None
-    ends = np.stack([region.box.lower[number].numpy(), region.box.upper[number].numpy()], axis=1)
-    matrix, right = region.cuts.rows[number].numpy(), -region.cuts.offsets[number].numpy()
-    found = linprog(row.numpy(), A_ub=matrix, b_ub=right, bounds=ends)
-    return float(found.fun) if found.status == 0 else math.inf
-
-
-@pytest.mark.parametrize("cuts", [1, 3, 8])
-def test_cut_minimum_is_below_the_exact_one_and_near(cuts: int) -> None:
-    region = cut_region(6, cuts, cuts)
-    rows = torch.randn((6, 10, 12), generator=torch.Generator().manual_seed(9), dtype=DOUBLE)
-    found, without = region.minimise(rows), region.uncut.minimise(rows)
-    assert (found >= without - 1e-9).all()
-    lost, gained = 0.0, 0.0
-    for number in range(6):
-        for k in range(10):
-            least = exact_minimum(region, number, rows[number, k])
-            assert found[number, k] <= least + 1e-9
-            if math.isfinite(least):
-                lost += least - float(found[number, k])
-                gained += least - float(without[number, k])
-    assert lost < 0.25 * gained
-
-
-def test_any_multipliers_are_sound_but_negative_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    region = cut_region(4, 3, 1)
-    rows = torch.randn((4, 10, 12), generator=torch.Generator().manual_seed(9), dtype=DOUBLE)
-
-    def above(sign: float) -> int:
-        def some(_self: Cuts, rows: Tensor, _box: object) -> Tensor:
-            return sign * torch.rand((4, rows.shape[1], 3), generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
-
-        monkeypatch.setattr(Cuts, "multipliers", some)
-        found = region.minimise(rows)
-        exact = [[exact_minimum(region, n, rows[n, k]) for k in range(10)] for n in range(4)]
-        return int((found > torch.tensor(exact) + 1e-9).sum())
-
-    assert above(1.0) == 0
-    assert above(-1.0) > 0
-
-
-def test_cut_regions_hold_their_points_and_no_others() -> None:
-    region = cut_region(5, 2, 4)
-    points = region.uncut.sample(200, torch.Generator().manual_seed(3))
-    assert region.cuts is not None
-    for k in range(200):
-        inside = region.contains(points[:, k])
-        value = (region.cuts.rows * points[:, k, None]).sum(-1) + region.cuts.offsets
-        assert torch.equal(inside, (value < 0).all(-1))
-    both = replace(region, cuts=Cuts(torch.zeros_like(region.cuts.rows), torch.zeros_like(region.cuts.offsets)))
-    assert both.contains(region.centre).all(), "cuts of zeros say nothing"
 
 
 def root(name: str, perturbation: str = "linf", count: int = 2) -> LinearBounds:
@@ -117,11 +56,9 @@ def some_splits(bounds: LinearBounds, seed: int) -> tuple[int, Tensor, Tensor]:
     return node, neurons, box.lower + share * box.width
 
 
-def faults(graph: Graph, bounds: LinearBounds, values: list[Tensor], of: Tensor, points: Tensor) -> int:
-    """How often points of regions, (P, N) and which region each is of, lie outside anything that was bounded there."""
-    region = bounds.region
-    assert region.cuts is not None
-    count = int(((region.cuts.rows[of] * points[:, None]).sum(-1) + region.cuts.offsets[of] > 1e-9).sum())
+def faults(graph: Graph, bounds: LinearBounds, values: list[Tensor], of: Tensor) -> int:
+    """How often points, by their nodes' values and which region each is of, lie outside anything that was bounded there."""
+    count = 0
     for number, node in enumerate(graph.nodes):
         interval = bounds.intervals[number]
         count += int((values[number] < interval.lower[of] - 1e-12).sum() + (values[number] > interval.upper[of] + 1e-12).sum())
@@ -136,6 +73,14 @@ def faults(graph: Graph, bounds: LinearBounds, values: list[Tensor], of: Tensor,
     return count
 
 
+def halved(bounds: LinearBounds, node: int, neurons: Tensor, at: Tensor) -> LinearBounds:
+    """Both halves, all neurons of later nodes bounded anew."""
+    every = {
+        number: torch.arange(bounds.graph.nodes[number].size).expand(len(bounds.region), -1) for number in bounds.graph.bounded
+    }
+    return halves(bounds, node, neurons, at, every, CHILD, lambda: None)
+
+
 def followed(name: str, perturbation: str, depth: int, seed: int = 0) -> int:
     """Faults at sampled points, each sent down the halves that it lies in."""
     bounds = root(name, perturbation)
@@ -148,8 +93,8 @@ def followed(name: str, perturbation: str, depth: int, seed: int = 0) -> int:
         node, neurons, at = some_splits(bounds, 10 * seed + level)
         above = values[node].gather(1, neurons[of][:, None])[:, 0] > at[of]
         of = 2 * of + above.long()
-        bounds = halves(bounds, node, neurons, at, CHILD, lambda: None)
-        found += faults(graph, bounds, values, of, points)
+        bounds = halved(bounds, node, neurons, at)
+        found += faults(graph, bounds, values, of)
     return found
 
 
@@ -159,43 +104,109 @@ def test_every_point_is_held_by_its_half(name: str) -> None:
         assert followed(name, perturbation, 3) == 0, perturbation
 
 
-Damage = Callable[[Cuts], Cuts]
+def some_part(name: str = "lstm 2 layers", depth: int = 3) -> tuple[LinearBounds, list[Tensor], Tensor]:
+    """Bounds on parts of a region; points of it by their nodes' values, and in which part each lies."""
+    bounds = root(name, count=1)
+    values = bounds.graph.evaluate(bounds.region.sample(3000, torch.Generator().manual_seed(7))[0])
+    of = torch.zeros(3000, dtype=torch.long)
+    for level in range(depth):
+        node, neurons, at = some_splits(bounds, 20 + level)
+        of = 2 * of + (values[node].gather(1, neurons[of][:, None])[:, 0] > at[of]).long()
+        bounds = halved(bounds, node, neurons, at)
+    return bounds, values, of
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda cut: Cuts(-cut.rows, cut.offsets),
-        lambda cut: Cuts(cut.rows, cut.offsets + 0.3),
-        lambda cut: Cuts(cut.rows.flip(0), cut.offsets.flip(0)),
-    ],
-    ids=["sign", "offset", "halves exchanged"],
-)
-def test_damaged_cuts_are_noticed(damage: Damage, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = leaves.with_cut
-    monkeypatch.setattr(leaves, "with_cut", lambda region, cut: original(region, damage(cut)))
-    assert followed("lstm 2 layers", "linf", 2) > 0
+def above_samples(change: Callable[[Multipliers], None]) -> int:
+    """How many bounds on parts lie above sampled values there, for multipliers that were changed."""
+    bounds, values, of = some_part()
+    graph = bounds.graph
+    rows = {graph.output: torch.eye(graph.output_size, dtype=DOUBLE)[None]}
+    multipliers = Multipliers(graph, bounds.held(graph.output), rows)
+    change(multipliers)
+    suit = {number: pairs[1 if len(pairs) > 1 else 0] for number, pairs in bounds.planes.items()}
+    lower = back_substitute(graph, bounds.region, suit, multipliers.together) + multipliers.constant
+    return int((lower[of] > values[graph.output]).sum())
+
+
+def at_random(multipliers: Multipliers) -> None:
+    generator = torch.Generator().manual_seed(5)
+    for number, held in multipliers.held.items():
+        shape = (len(held.size), len(multipliers.rows[multipliers.graph.output][0]), held.size.shape[1])
+        multipliers.values[number] = 0.3 * torch.randn(shape, generator=generator, dtype=DOUBLE)
+
+
+def test_any_multipliers_are_sound() -> None:
+    assert above_samples(at_random) == 0
+
+
+@pytest.mark.parametrize("damage", ["ends exchanged", "inside", "sign"])
+def test_damaged_multipliers_are_noticed(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Multipliers.constant.fget  # type: ignore[attr-defined]
+
+    def damaged(self: Multipliers) -> Tensor:
+        held = {}
+        for number, one in self.held.items():
+            lower, upper = one.interval.lower, one.interval.upper
+            if damage == "ends exchanged":
+                lower, upper = upper, lower
+            if damage == "inside":
+                lower, upper = lower + 0.8 * (upper - lower), upper - 0.8 * (upper - lower)
+            held[number] = replace(one, interval=Interval(lower, upper))
+        found: Tensor = original(replace(self, held=held))
+        return -found if damage == "sign" else found
+
+    monkeypatch.setattr(Multipliers, "constant", property(damaged))
+    assert above_samples(at_random) > 0
+
+
+def test_multipliers_reach_the_linear_program() -> None:
+    """On parts, intervals are worth much; a few steps bring nearly all that the program over the same planes can."""
+    reached, possible = 0.0, 0.0
+    for name in ("lstm 2 layers", "rnn tanh"):
+        bounds, _, _ = some_part(name)
+        rows = torch.eye(bounds.graph.output_size, dtype=DOUBLE)
+        without = replace(bounds, part=False).lower({bounds.graph.output: rows[None]}, 40)
+        found = bounds.lower({bounds.graph.output: rows[None]}, 40)
+        for number in range(len(bounds.region)):
+            if any(bool(empty[number]) for empty in bounds.empty):
+                continue
+            for k, row in enumerate(rows):
+                program = network_lp(bounds, number, {bounds.graph.output: row})
+                optimum = program.proved(solvers.solve(program.problem))
+                if not math.isfinite(optimum):
+                    continue
+                assert found[number, k] <= optimum + 1e-7
+                reached += float(found[number, k] - without[number, k])
+                possible += optimum - float(without[number, k])
+    assert reached > 0.8 * possible > 0
+
+
+def test_neurons_without_an_interval_get_no_multiplier() -> None:
+    ends = torch.tensor([[1.0, torch.inf, 2.0]], dtype=DOUBLE)
+    held = Held.of(Interval(-ends, ends), torch.ones_like(ends))
+    assert held.usable.tolist() == [[True, False, True]]
+    assert bool(torch.isfinite(held.interval.upper).all() and torch.isfinite(held.size).all())
 
 
 def test_halves_are_never_looser_and_gain() -> None:
     bounds = root("lstm 2 layers")
     rows = {bounds.graph.output: torch.eye(bounds.graph.output_size, dtype=DOUBLE)[None]}
-    before = bounds.lower(rows)
+    before = bounds.lower(rows, 20)
     node, neurons, at = some_splits(bounds, 2)
-    found = halves(bounds, node, neurons, at, CHILD, lambda: None)
+    found = halved(bounds, node, neurons, at)
     for number, interval in enumerate(bounds.intervals):
         assert (found.intervals[number].lower >= interval.lower.repeat_interleave(2, 0)).all()
         assert (found.intervals[number].upper <= interval.upper.repeat_interleave(2, 0)).all()
-    assert float((found.lower(rows) - before.repeat_interleave(2, 0)).mean()) > 0
+    assert float((found.lower(rows, 20) - before.repeat_interleave(2, 0)).mean()) > 0
 
 
 def test_batches_are_put_together_as_they_were_taken_apart() -> None:
     bounds = root("gru 2 layers", count=3)
     node, neurons, at = some_splits(bounds, 1)
-    cut = halves(bounds, node, neurons, at, CHILD, lambda: None)
+    cut = halved(bounds, node, neurons, at)
     again = together([bounds[1:2], cut[2:3], cut[5:6]])
     rows = {bounds.graph.output: torch.eye(bounds.graph.output_size, dtype=DOUBLE)[None]}
-    expected = torch.cat([bounds.lower(rows)[1:2], cut.lower(rows)[[2, 5]]])
+    expected = torch.cat([replace(bounds, part=True).lower(rows)[1:2], cut.lower(rows)[[2, 5]]])
     assert torch.allclose(again.lower(rows), expected, atol=1e-6)
 
 
@@ -249,7 +260,7 @@ def hard() -> Hard:
 def test_complete_decides_more_than_combine(hard: Hard) -> None:
     network, x, labels, eps = hard
     combine = tv.certify(network, x, labels, LinfBall(eps), method="combine", rounds=1)
-    complete = tv.certify(network, x, labels, LinfBall(eps), method="complete", rounds=1, splits=24)
+    complete = tv.certify(network, x, labels, LinfBall(eps), method="complete", rounds=1, splits=60)
     for before, after in zip(combine, complete, strict=True):
         if before.verdict is not Verdict.UNKNOWN:
             assert after.verdict is before.verdict
@@ -349,13 +360,13 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
 
 
 def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cuts that leave nothing close a part; where the centre's own neurons lie in it, that can only be a fault."""
+    """Bounds that contradict one another close a part; where the centre's own neurons lie in it, that can only be a fault."""
     network, x, labels, eps = hard
-    original = leaves.with_cut
+    original = leaves.enclose
 
-    def nothing(region: Region, cut: Cuts) -> Region:
-        return original(region, Cuts(cut.rows, cut.offsets + 100.0))
+    def elsewhere(graph: Graph, number: int, known: list[Interval], region: Region) -> Interval:
+        return original(graph, number, known, region).map(lambda ends: ends + 100.0)
 
-    monkeypatch.setattr(leaves, "with_cut", nothing)
+    monkeypatch.setattr(leaves, "enclose", elsewhere)
     with pytest.raises(SoundnessFault, match="holds its centre came out empty"):
         tv.certify(network, x[:1], labels[:1], LinfBall(eps), method="complete", rounds=1, splits=8)

@@ -25,7 +25,7 @@ from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
 
-WORTH = 0.9
+WORTH = 0.85
 """A box that keeps more than this of each width keeps the planes that were made for it before it shrank."""
 MOST = 1e6
 """Operands that may be larger than this, infinite ones among them, keep the closed form alone."""
@@ -94,9 +94,14 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
 
 
 def refitted_planes(
-    bounds: LinearBounds, node: Apply, fitting: Fitting, old: tuple[Planes, ...], before: Sequence[Interval]
+    bounds: LinearBounds, number: int, fitting: Fitting, old: tuple[Planes, ...], before: Sequence[Interval]
 ) -> tuple[Planes, ...]:
-    """The same for smaller boxes than planes are at hand for: fitted anew only where a box has shrunk enough to be worth it."""
+    """The same for smaller boxes than planes are at hand for: fitted anew only where a box has shrunk enough to be worth it.
+
+    There may be fewer kinds than planes are at hand of; the last ones are kept as they are then.
+    """
+    node = bounds.graph.nodes[number]
+    assert isinstance(node, Apply)
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
     if not may_be_fitted(node):
@@ -106,7 +111,6 @@ def refitted_planes(
     chosen = torch.nonzero((torch.stack(left).amin(0) < WORTH).flatten() & sane).flatten()
     if not len(chosen):
         return closed, *old[1:]
-    number = len(bounds.intervals) - 1
     some = ends[chosen]
     if node.op.arity == 2 and number in bounds.polygons:
         polygons: Polygons | None = bounds.polygons[number][chosen].cut_to(some)
@@ -126,9 +130,9 @@ def refitted_planes(
                 for was, now in ((mine.lower, pair.lower), (mine.upper, pair.upper))
             )
         )
-        for mine, pair in zip(old[1:], fitted, strict=True)
+        for mine, pair in zip(old[1:], fitted, strict=False)
     ]
-    return closed, *new
+    return closed, *new, *old[1 + len(new) :]
 
 
 def may_be_fitted(node: Apply) -> bool:

@@ -24,13 +24,15 @@ covers the rounding of the region's own minimum (`Region.rounding_scale`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from tightverify.bounds.energies import relaxed_energy
+from tightverify.bounds.held import Held
 from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
 from tightverify.bounds.walk import back_substitute, linear_form
@@ -58,12 +60,14 @@ class LinearBounds:
     polygons: dict[int, Polygons] = field(default_factory=dict)
     """what the operands of an operation can be together, (B * n), where sums and differences of them were bounded"""
     empty: list[Tensor] = field(default_factory=list)
-    """(B,) each, if half-spaces cut the regions: where bounds contradicted one another, so that nothing is left of a region"""
+    """(B,) each, of a `part`: where bounds contradicted one another, so that nothing is left of it"""
+    part: bool = False
+    """whether the intervals hold on a part of each region only: then they are constraints of their own (`bounds.held`)"""
 
     def learn(self, number: int, interval: Interval) -> None:
         """One more interval that holds for a node's neurons on the whole region."""
         known = self.intervals[number]
-        if self.region.cuts is None:
+        if not self.part:
             self.intervals[number] = known.intersect(interval)
         else:
             self.intervals[number], crossed = known.meet(interval)
@@ -89,6 +93,7 @@ class LinearBounds:
             self.mixtures,
             {number: polygons(number, old) for number, old in self.polygons.items()},
             [change(empty) for empty in self.empty],
+            self.part,
         )
 
     def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False) -> Tensor:
@@ -101,16 +106,31 @@ class LinearBounds:
         """
         if self.mixtures:
             steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
-            return below(approach(self.graph, self.region, self.planes, rows, steps)[0], self.allowance(rows))
-        found = [
+            found = approach(self.graph, self.region, self.planes, rows, steps, self.held(max(rows)), {})[0]
+            return below(found, self.allowance(rows))
+        each = [
             back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))[-1 if quick else 0 :]
         ]
-        return below(torch.stack(found).amax(0) if len(found) > 1 else found[0], self.allowance(rows))
+        return below(torch.stack(each).amax(0) if len(each) > 1 else each[0], self.allowance(rows))
 
-    def pulled(self, rows: dict[int, Tensor], steps: int) -> tuple[Tensor, Pull]:
-        """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained."""
-        lower, suit = approach(self.graph, self.region, self.planes, rows, steps)
-        return below(lower, self.allowance(rows)), pull(self.graph, self.region, suit, rows)
+    def pulled(
+        self, rows: dict[int, Tensor], steps: int, start: Mapping[int, Tensor] = MappingProxyType({})
+    ) -> tuple[Tensor, Pull]:
+        """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained.
+
+        `start` are multipliers (B, 1, n) of held nodes to begin with.
+        """
+        held = self.held(max(rows))
+        lower, suit, multipliers = approach(self.graph, self.region, self.planes, rows, steps, held, start)
+        return below(lower, self.allowance(rows)), pull(self.graph, self.region, suit, multipliers)
+
+    def held(self, last: int) -> dict[int, Held]:
+        """The nodes up to a last one whose intervals are constraints."""
+        return {
+            number: Held.of(self.intervals[number], self.scales[number])
+            for number in (self.graph.bounded if self.part else ())
+            if number <= last and isinstance(self.graph.nodes[number], Affine)
+        }
 
     def form(self, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """Constants (B, R) and coefficients (B, R, n) of a function of the input that is surely at most the rows' sum.
@@ -140,12 +160,16 @@ class LinearBounds:
             allowance = allowance + torch.where(nowhere, torch.inf, 0.0)[:, None]
         return allowance
 
-    def tighten(self, number: int) -> Interval:
-        """One node's interval by back-substitution of all its neurons, both signs at once."""
+    def tighten(self, number: int, chosen: Tensor | None = None) -> Interval:
+        """One node's interval by back-substitution of all its neurons, or of those chosen (B, k), both signs at once."""
         size = self.graph.nodes[number].size
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
-        bounds = self.lower({number: torch.cat([identity, -identity])[None]})
-        return Interval(bounds[:, :size], -bounds[:, size:])
+        some = identity[None] if chosen is None else identity[chosen]
+        lower, upper = self.lower({number: torch.cat([some, -some], dim=1)}).chunk(2, dim=1)
+        if chosen is None:
+            return Interval(lower, -upper)
+        everywhere = torch.full_like(self.intervals[number].lower, torch.inf)
+        return Interval((-everywhere).scatter(1, chosen, lower), everywhere.scatter(1, chosen, -upper))
 
 
 def node_scale(bounds: LinearBounds, number: int) -> Tensor:

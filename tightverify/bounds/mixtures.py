@@ -14,12 +14,13 @@ of them, which the planes have been moved apart for (`linear.padded`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.walk import back_substitute, by_row
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
@@ -40,51 +41,69 @@ def mixing_error(steps: int) -> float:
 @dataclass(frozen=True, eq=False)
 class Pull:
     """A walk and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes that were
-    taken.
+    taken, and the multipliers (B, R, n) of nodes whose intervals are held.
     """
 
     point: Tensor
     trail: dict[int, Tensor]
     operands: dict[int, tuple[Tensor, ...]]
     suit: dict[int, Planes]
+    multipliers: dict[int, Tensor]
 
 
 def approach(
-    graph: Graph, region: Region, planes: Mapping[int, tuple[Planes, ...]], rows: dict[int, Tensor], steps: int
-) -> tuple[Tensor, dict[int, Planes]]:
-    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for; and the last mixtures."""
+    graph: Graph,
+    region: Region,
+    planes: Mapping[int, tuple[Planes, ...]],
+    rows: dict[int, Tensor],
+    steps: int,
+    held: Mapping[int, Held],
+    start: Mapping[int, Tensor],
+) -> tuple[Tensor, dict[int, Planes], Multipliers]:
+    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
+
+    Beside them the mixtures and the `held` nodes' multipliers of the last walk; `start` (B, 1, n) are those of the first.
+    """
     last = max(rows)
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
     found: list[Tensor] = []
     mean: dict[int, tuple[Tensor, ...]] = {}
+    shape = len(region), next(iter(rows.values())).shape[1], -1
+    multipliers = Multipliers(graph, held, rows, {number: start[number].expand(shape) for number in held if number in start})
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
-        found.append(back_substitute(graph, region, suit, dict(rows), trail if step < steps else None))
+        rest = multipliers.constant
+        found.append(back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest)
         if step == steps:
             break
         share = INERTIA / (step + INERTIA)
-        for number, operands in pulled(graph, region, suit, trail)[1].items():
+        _, operands_of, values = pulled(graph, region, suit, trail, held)
+        multipliers.better(step, found[-1], trail, values)
+        for number, operands in operands_of.items():
             if number in choices:
                 before = mean.get(number, operands)
                 mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
                 answer = choices[number].tightest(mean[number])
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
-    return torch.stack(found).amax(0), suit
+    return torch.stack(found).amax(0), suit, multipliers
 
 
-def pull(graph: Graph, region: Region, suit: dict[int, Planes], rows: dict[int, Tensor]) -> Pull:
+def pull(graph: Graph, region: Region, suit: dict[int, Planes], multipliers: Multipliers) -> Pull:
     """A walk with given planes, and its primal point."""
     trail: dict[int, Tensor] = {}
-    back_substitute(graph, region, suit, dict(rows), trail)
-    point, operands = pulled(graph, region, suit, trail)
-    return Pull(point, trail, operands, suit)
+    back_substitute(graph, region, suit, multipliers.together, trail)
+    point, operands, _ = pulled(graph, region, suit, trail)
+    return Pull(point, trail, operands, suit, dict(multipliers.values))
 
 
 def pulled(
-    graph: Graph, region: Region, planes: Mapping[int, Planes], trail: dict[int, Tensor]
-) -> tuple[Tensor, dict[int, tuple[Tensor, ...]]]:
-    """The input (B, R, n) at which a walk's bound is attained, and there the operands of every operation it came by."""
+    graph: Graph, region: Region, planes: Mapping[int, Planes], trail: dict[int, Tensor], wanted: Collection[int] = ()
+) -> tuple[Tensor, dict[int, tuple[Tensor, ...]], dict[int, Tensor]]:
+    """The input (B, R, n) at which a walk's bound is attained, and there the operands of every operation it came by.
+
+    The third are the values of the nodes `wanted`, of those that the walk depends on.
+    """
     everything = next(iter(trail.values())).new_zeros((len(region), *next(iter(trail.values())).shape[1:2], graph.input_size))
     for number, row in trail.items():
         node = graph.nodes[number]
@@ -93,7 +112,7 @@ def pulled(
     point = region.minimiser(everything)
     values: dict[int, Tensor] = {}
     found: dict[int, tuple[Tensor, ...]] = {}
-    for number in range(max(trail) + 1):
+    for number in range(max((*trail, *wanted)) + 1):
         node = graph.nodes[number]
         match node:
             case Input():
@@ -112,7 +131,7 @@ def pulled(
             case Energy():
                 if number in trail:
                     values[number] = energy_at(planes[number], trail[number], node.gather(values))
-    return point, found
+    return point, found, {number: values[number] for number in wanted if number in values}
 
 
 def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

@@ -21,6 +21,8 @@ from tightverify.values import Interval
 
 LEAST_WIDTH = 1e-9
 LEAST_GAIN = 1e-9
+MATTER = 16
+"""neurons of a node whose intervals are bounded anew in each half"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ def best(gains: dict[int, Tensor]) -> list[tuple[Candidate, ...]]:
             if value > LEAST_GAIN:
                 mine.append(Candidate(node, neuron, value))
     return [tuple(mine) for mine in found]
+
+
+def most_blamed(gains: dict[int, Tensor]) -> dict[int, Tensor]:
+    """(B, k) for each node: the neurons that promise most."""
+    return {node: values.topk(min(MATTER, values.shape[1]), 1).indices for node, values in gains.items()}
 
 
 def split_values(bounds: LinearBounds, node: int, neurons: Tensor) -> Tensor:

@@ -1,34 +1,31 @@
-"""The leaves of a search: regions cut by half-spaces, with all that is known of the network on them.
+"""The leaves of a search: parts of regions, with all that is known of the network on them.
 
 A split takes a neuron y and a value s: every input of the region has y <= s or y >= s, so that the two halves cover it. On the
-half with y <= s the neuron's interval ends at s; and where `f @ x + c <= y` holds on the whole region, that half lies in
-`f @ x + c <= s`, a half-space of the input, which tightens every bound of the half, those of earlier neurons too. The other
-half is the same for -y and -s.
+half with y <= s the neuron's interval ends at s, on the other it begins there. From then on the intervals are constraints of
+their own, whose multipliers tighten every row (`bounds.held`).
 
-What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. All later
-nodes are bounded anew over the cut region.
+What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. Of later
+nodes the operations are relaxed anew, and the neurons that matter are bounded anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.fitted import Effort, refitted_planes
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.interval import enclose
+from tightverify.bounds.linear import LinearBounds, padded
 from tightverify.branch.choice import Candidate
-from tightverify.cuts import Cuts
-from tightverify.graph import Apply
+from tightverify.graph import Apply, Energy
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
-from tightverify.values import Interval, below
-
-MOST_CUTS = 12
-"""A leaf keeps the half-spaces of so many splits, the last ones: those of earlier ones have narrowed its intervals."""
+from tightverify.values import Interval
 
 
 @dataclass(frozen=True)
@@ -55,64 +52,56 @@ class Leaf:
     margins: Tensor
     worst: float
     candidates: tuple[Candidate, ...]
+    matter: Mapping[int, Tensor]
+    """for each node the neurons (1, k) whose intervals the decisive row depends on most"""
+    multipliers: Mapping[int, Tensor]
+    """of held nodes (1, 1, n), for the decisive row: its halves begin with them"""
 
 
 def halves(
-    bounds: LinearBounds, node: int, neurons: Tensor, values: Tensor, effort: Effort, check: Callable[[], None]
+    bounds: LinearBounds,
+    node: int,
+    neurons: Tensor,
+    values: Tensor,
+    matter: Mapping[int, Tensor],
+    effort: Effort,
+    check: Callable[[], None],
 ) -> LinearBounds:
-    """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the node on."""
-    batch, size = len(bounds.region), bounds.graph.nodes[node].size
-    which = torch.arange(batch, device=neurons.device)
-    rows = bounds.intervals[node].lower.new_zeros((batch, 2, size))
-    rows[which, 0, neurons], rows[which, 1, neurons] = 1.0, -1.0
-    constants, coefficients = bounds.form({node: rows})
-    ends = torch.stack([values, -values], dim=1)
-    cut = Cuts(coefficients.flatten(0, 1)[:, None], below(constants - ends, 0.0).flatten()[:, None])
+    """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the node on.
+
+    `matter` (B, k) are the neurons of each node whose intervals are worth a walk; the others keep what they have.
+    """
+    graph, which = bounds.graph, torch.arange(len(bounds.region), device=neurons.device)
 
     def twice(value: Tensor) -> Tensor:
         return value.repeat_interleave(2, dim=0)
 
-    region = with_cut(twice_of(bounds.region, twice), cut)
-    whole = bounds.map(twice, region)
-    interval = whole.intervals[node]
-    lower, upper = interval.lower.clone(), interval.upper.clone()
+    whole = bounds.map(twice, bounds.region[twice(which)])
+    found = replace(
+        whole, intervals=list(whole.intervals), planes=dict(whole.planes), mixtures=effort.steps, empty=[], part=True
+    )
+    lower, upper = (end.clone() for end in (found.intervals[node].lower, found.intervals[node].upper))
     upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)
     lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
-    whole.intervals[node] = Interval(lower, upper)
-    start = replace(
-        whole,
-        intervals=whole.intervals[: node + 1],
-        scales=whole.scales[: node + 1],
-        planes={number: pairs for number, pairs in whole.planes.items() if number <= node},
-        mixtures=effort.steps,
-        empty=[],
-    )
-
-    def again(now: LinearBounds, apply: Apply) -> tuple[Planes, ...]:
-        return refitted_planes(now, apply, effort.fitting, whole.planes[len(now.intervals) - 1], boxes_before(apply))
-
-    def boxes_before(apply: Apply) -> list[Interval]:
-        return [bounds.intervals[o.source][o.index].map(twice) for o in apply.operands]
-
-    return linear_bounds(bounds.graph, region, check, again, whole.intervals, effort.steps, start)
-
-
-def twice_of(region: Region, twice: Callable[[Tensor], Tensor]) -> Region:
-    cuts = None if region.cuts is None else Cuts(twice(region.cuts.rows), twice(region.cuts.offsets))
-    return Region(twice(region.centre), region.box.map(twice), twice(region.radius), region.norm, cuts)
-
-
-def with_cut(region: Region, cut: Cuts) -> Region:
-    """The regions cut once more; the oldest cut goes where there are too many."""
-    old = region.cuts
-    if old is None:
-        return replace(region, cuts=cut)
-    rows = torch.cat([old.rows, cut.rows], dim=1)[:, -MOST_CUTS:]
-    return replace(region, cuts=Cuts(rows, torch.cat([old.offsets, cut.offsets], dim=1)[:, -MOST_CUTS:]))
+    found.intervals[node] = Interval(lower, upper)
+    for number, item in enumerate(graph.nodes):
+        if number <= node:
+            continue
+        check()
+        found.learn(number, enclose(graph, number, found.intervals, found.region))
+        if isinstance(item, Apply):
+            before = [whole.intervals[operand.source][operand.index] for operand in item.operands]
+            planes = refitted_planes(found, number, effort.fitting, whole.planes[number], before)
+            found.planes[number] = padded(found, item, planes)
+        elif isinstance(item, Energy):
+            found.planes[number] = (relaxed_energy(graph, found.region, number, found.intervals, found.scales),)
+        if number in matter:
+            found.learn(number, found.tighten(number, twice(matter[number])))
+    return found
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
-    """Single regions' bounds as a batch; regions with fewer cuts than others get cuts that say nothing."""
+    """Single regions' bounds as a batch."""
     first = leaves[0]
     planes = {
         number: tuple(pair_of([leaf.planes[number][k] for leaf in leaves]) for k in range(len(pairs)))
@@ -126,6 +115,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         planes,
         first.mixtures,
         {number: Polygons(torch.cat([leaf.polygons[number].vertices for leaf in leaves])) for number in first.polygons},
+        part=any(leaf.part for leaf in leaves),
     )
 
 
@@ -143,22 +133,9 @@ def plane_of(same: Sequence[Plane]) -> Plane:
 
 
 def regions_of(regions: Sequence[Region]) -> Region:
-    most = max(0 if region.cuts is None else region.cuts.offsets.shape[1] for region in regions)
-    cuts = [padded_to(region, most) for region in regions] if most else []
     return Region(
         torch.cat([region.centre for region in regions]),
         interval_of([region.box for region in regions]),
         torch.cat([region.radius for region in regions]),
         regions[0].norm,
-        Cuts(torch.cat([cut.rows for cut in cuts]), torch.cat([cut.offsets for cut in cuts])) if cuts else None,
     )
-
-
-def padded_to(region: Region, count: int) -> Cuts:
-    cuts = region.cuts
-    have = 0 if cuts is None else cuts.offsets.shape[1]
-    rows = region.centre.new_zeros((len(region), count - have, region.centre.shape[1]))
-    none = Cuts(rows, rows[..., 0])
-    if cuts is None:
-        return none
-    return Cuts(torch.cat([none.rows, cuts.rows], dim=1), torch.cat([none.offsets, cuts.offsets], dim=1))

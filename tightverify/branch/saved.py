@@ -1,7 +1,7 @@
 """Search trees on disk: a search goes on where it was left, hours or reboots later.
 
-A file holds one input's tree: all its nodes, the least that was proved of closed leaves, and for each open leaf its margins,
-its half-spaces and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever written
+A file holds one input's tree: all its nodes, the least that was proved of closed leaves, and for each open leaf its margins
+and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever written
 by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,8 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.leaf import MOST_CUTS, Split, padded_to
+from tightverify.branch.leaf import Split
 from tightverify.branch.search import Branch, Tree
-from tightverify.cuts import Cuts
 from tightverify.errors import UsageError
 from tightverify.graph import Affine, Apply, Energy, Graph
 from tightverify.region import Region
@@ -58,14 +57,10 @@ def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
 def save(path: Path, tree: Tree, mark: str) -> None:
     """Write a tree, in place of what was there; whoever reads it meanwhile sees the old one or the new one."""
     leaves = (*tree.open, *tree.stuck)
-    cuts = [padded_to(leaf.bounds.region, MOST_CUTS) for leaf in leaves]
-    width = 0 if not leaves else leaves[0].bounds.region.centre.shape[1]
     arrays = {
         "floor": tree.floor,
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
-        "rows": stacked([cut.rows[0] for cut in cuts], (MOST_CUTS, width)),
-        "offsets": stacked([cut.offsets[0] for cut in cuts], (MOST_CUTS,)),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
         "upper": stacked([torch.cat([one.upper[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
     }
@@ -124,21 +119,19 @@ class Saved:
         return found
 
     def bounds(self, root: LinearBounds, part: slice, effort: Effort) -> LinearBounds:
-        """Some of the leaves bounded again, from the intervals and half-spaces of the file and the polygons of the root (1)."""
-        rows = self.tensor("rows", root.region.centre)[part]
-        count = len(rows)
+        """Some of the leaves bounded again, from the intervals of the file and the polygons of the root (1)."""
+        lower, upper = (self.tensor(name, root.region.centre)[part] for name in ("lower", "upper"))
+        count = len(lower)
 
         def many(value: Tensor) -> Tensor:
             return value.expand(count, *value.shape[1:])
 
         whole = root.map(many, region_of(root.region, count))
-        region = replace(whole.region, cuts=Cuts(rows, self.tensor("offsets", rows)[part]))
         sizes = [node.size for node in root.graph.nodes]
-        ends = zip(*(torch.split(self.tensor(name, rows)[part], sizes, 1) for name in ("lower", "upper")), strict=True)
-        start = LinearBounds(root.graph, region, mixtures=effort.steps, polygons=whole.polygons)
-        known = [Interval(lower, upper) for lower, upper in ends]
+        known = [Interval(*ends) for ends in zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)]
+        start = LinearBounds(root.graph, whole.region, mixtures=effort.steps, polygons=whole.polygons, part=True)
         return linear_bounds(
-            root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
+            root.graph, whole.region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds
-from tightverify.branch.choice import Candidate, best, estimates, split_values
+from tightverify.branch.choice import Candidate, best, estimates, most_blamed, split_values
 from tightverify.branch.leaf import Leaf, Split, halves, together
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.values import below
 
-AT_ONCE = 16
+AT_ONCE = 32
 """leaves that are split together"""
 SURELY = 1e-9
 TRUST = 0.05
@@ -90,18 +90,23 @@ class Tree:
 @dataclass(frozen=True, eq=False)
 class Bounded:
     """What bounding the rows on a batch of leaves has found: (B, R) margins, (B,) what decides, how each is closed, where to
-    split, and the points (B, n) at which the decisive rows were bounded.
+    split, what else matters, and the points (B, n) at which the decisive rows were bounded.
     """
 
     margins: Tensor
     worst: Tensor
     closed: list[str]
     candidates: Sequence[tuple[Candidate, ...]]
+    matter: Mapping[int, Tensor]
+    multipliers: Mapping[int, Tensor]
     points: Tensor
 
     def leaf(self, k: int, input: int, number: int, path: tuple[Split, ...], bounds: LinearBounds) -> Leaf:
         one = bounds[k : k + 1]
-        return Leaf(input, number, path, one, self.margins[k], float(self.worst[k]), self.candidates[k])
+        matter, multipliers = (
+            {node: values[k : k + 1] for node, values in kept.items()} for kept in (self.matter, self.multipliers)
+        )
+        return Leaf(input, number, path, one, self.margins[k], float(self.worst[k]), self.candidates[k], matter, multipliers)
 
 
 class Past(Protocol):
@@ -135,7 +140,7 @@ class Branching:
         """A tree for each input, whose regions are bounded already."""
         count, rows = margins.shape
         trees = [Tree(margins.new_full((rows,), math.inf)) for _ in range(count)]
-        self._enter(trees, roots, list(range(count)), [None] * count, margins)
+        self._enter(trees, roots, list(range(count)), [None] * count, margins, {})
         return trees
 
     def split(self, trees: list[Tree], chosen: Sequence[Leaf]) -> tuple[Tensor, list[int]]:
@@ -151,7 +156,8 @@ class Branching:
             parents = together([leaf.bounds for leaf, _ in pairs])
             neurons = torch.tensor([candidate.neuron for _, candidate in pairs], device=parents.region.centre.device)
             values = split_values(parents, node, neurons)
-            children = halves(parents, node, neurons, values, self.effort, self.check)
+            matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
+            children = halves(parents, node, neurons, values, matter, self.effort, self.check)
             splits = [
                 (leaf, Split(node, candidate.neuron, value, above))
                 for (leaf, candidate), value in zip(pairs, values.tolist(), strict=True)
@@ -159,7 +165,8 @@ class Branching:
             ]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
-            found = self._enter(trees, children, inputs, splits, inherited)
+            start = side_by_side([leaf.multipliers for leaf, _ in pairs], children)
+            found = self._enter(trees, children, inputs, splits, inherited, start)
             points.append(found.points)
             owners.extend(inputs)
             for (leaf, candidate), gain in zip(pairs, found.worst.view(-1, 2).amin(1).tolist(), strict=True):
@@ -176,7 +183,7 @@ class Branching:
             self.check()
             part = slice(start, start + AT_ONCE)
             bounds = past.bounds(root, part, self.effort)
-            found = self._bounded(bounds, [input] * len(paths[part]), margins[part])
+            found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
             for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
                 tree.enter(found.leaf(k, input, number, path, bounds), found.closed[k])
 
@@ -187,9 +194,10 @@ class Branching:
         inputs: list[int],
         splits: Sequence[tuple[Leaf, Split] | None],
         known: Tensor,
+        start: Mapping[int, Tensor],
     ) -> Bounded:
         """Bound the rows on new leaves, and enter these in their trees."""
-        found = self._bounded(bounds, inputs, known)
+        found = self._bounded(bounds, inputs, known, start)
         for k, (owner, origin) in enumerate(zip(inputs, splits, strict=True)):
             parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
             leaf = found.leaf(k, owner, len(trees[owner].branches), path, bounds)
@@ -200,24 +208,27 @@ class Branching:
             trees[owner].enter(leaf, found.closed[k])
         return found
 
-    def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor) -> Bounded:
+    def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
         """The rows that are open, bounded on a batch of leaves, and what that says of each."""
         wanted = self.wanted[torch.tensor(inputs, device=known.device)]
         left = open_rows(wanted, known)
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
-        lower, pull = bounds.pulled({bounds.graph.output: rows}, self.effort.last_steps)
+        lower, pull = bounds.pulled({bounds.graph.output: rows}, self.effort.last_steps, start)
         lower = below(lower + torch.gather(wanted.offsets, 1, left), 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
+        gains = estimates(bounds, pull, decisive)
         empty = torch.stack(bounds.empty).any(0) if bounds.empty else torch.zeros_like(proved)
         return Bounded(
             margins,
             torch.where(empty, math.inf, wanted.worst(margins)),
             ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
-            best(estimates(bounds, pull, decisive)) or [()] * len(inputs),
+            best(gains) or [()] * len(inputs),
+            most_blamed(gains),
+            {node: values[which, decisive][:, None] for node, values in pull.multipliers.items()},
             pull.point.expand(len(inputs), -1, -1)[which, decisive],
         )
 
@@ -242,6 +253,15 @@ class Branching:
                     trees[leaf.input].open.append(leaf)
                 raise
             yield found
+
+
+def side_by_side(kept: Sequence[Mapping[int, Tensor]], halves: LinearBounds) -> dict[int, Tensor]:
+    """Parents' multipliers for both halves of each, zeros where a parent has none."""
+    found = {}
+    for node in {node for one in kept for node in one}:
+        none = halves.scales[node].new_zeros((1, 1, halves.graph.nodes[node].size))
+        found[node] = torch.cat([one.get(node, none) for one in kept]).repeat_interleave(2, 0)
+    return found
 
 
 def leads_to(graph: Graph, x: Tensor, path: Sequence[Split]) -> bool:

@@ -10,19 +10,17 @@ for every multiplier a lower bound that the best multiplier makes exact (Slater'
 * L2: for lam > 0,    a @ centre + sum_i min over the box of (a_i d_i + lam d_i^2) - lam radius^2.
 
 So any tau or lam gives a sound bound; sorting (L1) or a few steps of clamping (L2) find nearly the best.
-Where half-spaces cut a region as well (`cuts`), their multipliers turn a row over it into one over the region without them.
 
 `rounding_scale` bounds the absolute values that enter these sums, for the caller's rounding allowance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tightverify.cuts import Cuts
 from tightverify.values import Interval, times
 
 CLAMPINGS = 8
@@ -36,17 +34,11 @@ class Region:
     box: Interval
     radius: Tensor
     norm: float
-    cuts: Cuts | None = None
-    """`sample` and `project` know nothing of them"""
 
     @property
     def separable(self) -> bool:
         """Whether the minimum of a linear function is a sum over coordinates."""
-        return self.norm == torch.inf and self.cuts is None
-
-    @property
-    def uncut(self) -> Region:
-        return replace(self, cuts=None)
+        return self.norm == torch.inf
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -54,12 +46,10 @@ class Region:
     def __getitem__(self, inputs: slice | Tensor) -> Region:
         """The regions of some of the inputs."""
         box = Interval(self.box.lower[inputs], self.box.upper[inputs])
-        cuts = None if self.cuts is None else self.cuts[inputs]
-        return Region(self.centre[inputs], box, self.radius[inputs], self.norm, cuts)
+        return Region(self.centre[inputs], box, self.radius[inputs], self.norm)
 
     def to(self, device: str) -> Region:
-        cuts = None if self.cuts is None else self.cuts.to(device)
-        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm, cuts)
+        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm)
 
     @property
     def rounding_scale(self) -> Tensor:
@@ -73,8 +63,6 @@ class Region:
         For one block of several the region must be separable. Rounding is the caller's to allow for. With `scratch`
         the rows may be overwritten.
         """
-        if self.cuts is not None:
-            return self._minimise_cut(rows, self.cuts)
         box = self.box[block]
         if self.separable:
             middle = box.centre
@@ -92,22 +80,12 @@ class Region:
 
         Where the ball binds, it is the derivative of the least value by the row.
         """
-        if self.cuts is not None:
-            rows = self.cuts.added(rows, self.cuts.multipliers(rows, self.box))
         if self.norm == torch.inf:
             return torch.where(rows > 0, self.box.lower[:, None], self.box.upper[:, None])
         with torch.enable_grad():
             moving = rows.detach().expand(len(self), -1, -1).clone().requires_grad_()
-            (point,) = torch.autograd.grad(self.uncut.minimise(moving).sum(), moving)
+            (point,) = torch.autograd.grad(self.minimise(moving).sum(), moving)
         return torch.nan_to_num(point)
-
-    def _minimise_cut(self, rows: Tensor, cuts: Cuts) -> Tensor:
-        multipliers = cuts.multipliers(rows, self.box)
-        together = cuts.added(rows, multipliers)
-        least = self.uncut.minimise(together) + torch.matmul(multipliers, cuts.offsets[:, :, None])[..., 0]
-        least = least - cuts.slack(rows, multipliers, self.rounding_scale)
-        # Multipliers were looked for over the box alone; where a ball binds, none may be better.
-        return least if self.norm == torch.inf else torch.maximum(least, self.uncut.minimise(rows))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The step (B, ..., n) along a gradient that goes from the centre about to the border: it steers a search."""
@@ -125,8 +103,7 @@ class Region:
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
         length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
         near: Tensor = length * (1 + 1e-12) <= self.radius
-        kept = inside & near
-        return kept if self.cuts is None else kept & self.cuts.surely(x, self.box.magnitude)
+        return inside & near
 
     def project(self, x: Tensor) -> Tensor:
         """A point inside, near x (B, ..., n): for search, not for proof."""

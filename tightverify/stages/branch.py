@@ -21,8 +21,7 @@ from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.problem import Known, Problem, or_else
 from tightverify.values import Interval
 
-KINDS = "tightest", "edges", "corners"
-CHILD = Effort(Fitting(KINDS, directions=0), steps=1, last_steps=8)
+CHILD = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
 """How halves are bounded: polygons are those of the whole region."""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250

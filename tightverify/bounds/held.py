@@ -1,0 +1,120 @@
+"""Intervals as constraints of their own: the multipliers with which a row makes use of them.
+
+A part of a region is where neurons y keep to intervals [l, u] that they leave elsewhere. For any numbers m, one for each
+neuron,
+
+    r @ z   >=   r @ z + sum of m y - max(m, 0) u - min(m, 0) l      on that part,
+
+for m (y - u) <= 0 where m > 0, and m (y - l) <= 0 where m < 0: so that a walk from the rows r and m together, less a constant,
+bounds r there, whatever m is. The best m are the multipliers of linear programming. Where y is at the walk's primal point
+(`bounds.mixtures`) says how to better them: m moves by `rho y` and is drawn back by rho times the interval's nearest point, the
+proximal step for the support function of [l, u]. It stays 0 while y keeps to its interval.
+
+Rounding. What `m` begins is paid for like the row itself, by graph.rounding |m| (M + s) (`bounds.linear`), M and s being the
+magnitude and the scale of y: half of it for the walk, half of it for the constant, a sum of no more terms than are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tightverify.graph import Graph
+from tightverify.values import Interval, times
+
+STRIDE = 3.0
+"""A multiplier's first step is so many times the coefficients around it, for a neuron that is off by its interval's width."""
+SHORTER = 0.3
+LEAST_WIDTH = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A node whose neurons keep to an interval (B, n), and their magnitude and scale together."""
+
+    interval: Interval
+    size: Tensor
+    usable: Tensor
+
+    @classmethod
+    def of(cls, interval: Interval, scale: Tensor) -> Held:
+        """Neurons whose intervals are infinite get no multipliers."""
+        size = interval.magnitude + scale
+        usable = torch.isfinite(size)
+        return cls(interval.map(lambda ends: torch.where(usable, ends, 0.0)), torch.where(usable, size, 0.0), usable)
+
+
+@dataclass(eq=False)
+class Multipliers:
+    """Rows' multipliers (B, R, n) of held nodes, bettered step by step."""
+
+    graph: Graph
+    held: Mapping[int, Held]
+    rows: Mapping[int, Tensor]
+    values: dict[int, Tensor] = field(default_factory=dict)
+    scales: dict[int, Tensor] = field(default_factory=dict)
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    best: Tensor | None = None
+    stride: Tensor = field(default_factory=lambda: torch.tensor(STRIDE))
+
+    @property
+    def together(self) -> dict[int, Tensor]:
+        """The rows and the multipliers: what a walk begins with."""
+        both = dict(self.rows)
+        for number, value in self.values.items():
+            both[number] = value + both[number] if number in both else value
+        return both
+
+    @property
+    def constant(self) -> Tensor | float:
+        """(B, R): what is to be added to a walk's bound, the multipliers' rounding paid for."""
+        total: Tensor | float = 0.0
+        for number, value in self.values.items():
+            held = self.held[number]
+            positive = value.clamp(min=0)
+            ends = times(positive, held.interval.upper) + times(value - positive, held.interval.lower)
+            total = total - ends - self.graph.rounding * times(value.abs(), held.size)
+        return total
+
+    def better(self, step: int, bound: Tensor, trail: Mapping[int, Tensor], found: Mapping[int, Tensor]) -> None:
+        """Move on from a walk: its bound (B, R), its rows over operations, and the nodes' values at its primal point.
+
+        Rows whose bound fell go back to the multipliers of their best one, and take shorter steps from there.
+        """
+        if self.best is None:
+            self.best = bound
+            stride = torch.full_like(bound, STRIDE)[..., None]
+        else:
+            fell = bound < self.best
+            self.best = torch.maximum(self.best, bound)
+            stride = torch.where(fell[..., None], SHORTER * self.stride, self.stride)
+            for number, value in self.values.items():
+                self.values[number] = torch.where(fell[..., None], self.kept.get(number, torch.zeros_like(value)), value)
+        self.kept, self.stride = dict(self.values), stride
+        for number, held in self.held.items():
+            if number not in found:
+                continue
+            value = found[number]
+            lower, upper = held.interval.lower[:, None], held.interval.upper[:, None]
+            if number not in self.scales:
+                if number not in self.values and bool(((value >= lower) & (value <= upper)).all()):
+                    continue
+                self.scales[number] = self.scale(number, trail)
+                self.values.setdefault(number, torch.zeros_like(value))
+            width = (upper - lower).clamp(min=LEAST_WIDTH)
+            rho = stride / (1 + step) ** 0.5 * self.scales[number] / width
+            moved = self.values[number] / rho + value
+            moved = rho * (moved - torch.minimum(torch.maximum(moved, lower), upper))
+            self.values[number] = torch.where(torch.isfinite(moved) & held.usable[:, None], moved, 0.0)
+
+    def scale(self, number: int, trail: Mapping[int, Tensor]) -> Tensor:
+        """(B, R, 1): how large the coefficients are by which a row reads a node."""
+        near = [row for reader, row in trail.items() if any(o.source == number for o in self.graph.nodes[reader].operands)]
+        near = near or [self.rows[max(self.rows)]]
+        most = near[0].abs().mean(-1, keepdim=True)
+        for row in near[1:]:
+            most = torch.maximum(most, row.abs().mean(-1, keepdim=True))
+        return most.clamp(min=1e-300)
