@@ -5,7 +5,7 @@
     python experiments/speech.py stretches [--clips 5]
     python experiments/speech.py picture docs/speech.png
 
-`train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech; there,
+`train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
 `tightverify certify lstm.onnx clips/ --db -80 --labels labels.csv` runs. `certify` decides clip by clip, in an order that mixes
 digits and speakers, and keeps a line for each as it goes: what is in its file already is not run again. `picture` draws what
 `certify` and `stretches` left there.
