@@ -3,7 +3,7 @@
     python experiments/speech.py train
     python experiments/speech.py certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
     python experiments/speech.py stretches [--clips 5]
-    python experiments/speech.py picture docs/speech.png
+    python experiments/speech.py picture docs/speech.png [--method combine] [--time-limit 60]
 
 `train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
 `tightverify certify lstm.onnx clips/ --db -80 --labels labels.csv` runs. `certify` decides clip by clip, in an order that mixes
@@ -215,7 +215,8 @@ def picture(folder: Path, method: str, time_limit: float, path: Path) -> None:
             shares = [100 * each.count(verdict) / len(each) for each in verdicts]
             word = "certified" if verdict == "ROBUST" else "falsified"
             right.plot(levels, shares, style, color=colour, label=f"{layer.upper()}, {word}")
-    right.set(xlabel="every sample may change by, dB to the peak", ylabel="% of test clips", ylim=(-3, 103))
+    title = f"{len({line['clip'] for line in lines})} test clips, method {method}"
+    right.set(xlabel="every sample may change by, dB to the peak", ylabel="% of clips", ylim=(-3, 103), title=title)
     right.grid(alpha=0.3)
     for axes in (radii, right):
         axes.legend(fontsize="small", loc="best")
