@@ -6,7 +6,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import soundfile
+import torch
+
+from tightverify.cli import main
+from tightverify.report import read_records
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CASES = [case for case in tomllib.loads((EXPERIMENTS / "mnist_lstm.toml").read_text())["case"] if "linear" in case]
@@ -44,3 +50,30 @@ def test_the_speech_network_is_provers_and_bounded_more_tightly(data: Path, monk
         margin, _ = speech_prover.bound(model, clip, tv.LinfBall(clip.radius(-70)), "linear")
         assert wanted < margin <= speech_prover.least_found(model, clip, tv.LinfBall(clip.radius(-70)))
     assert speech_prover.hold(module, clips[:2], 200, (-90.0, -70.0)) == 0
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru"])
+def test_speech_networks_go_from_their_file_to_a_verdict(layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
+    from speech_network import RATE, Digits, padded, to_onnx
+
+    torch.manual_seed(0)
+    network = Digits(layer).eval()
+    path = to_onnx(network, tmp_path / "digits.onnx")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    clips = [((torch.rand(length) - 0.5) * 32768).round() / 32768 for length in (655, 1100)]
+    (tmp_path / "clips").mkdir()
+    lines = ["file,label"]
+    with torch.no_grad():
+        together = network.of_padded(*padded(clips))
+        for k, clip in enumerate(clips):
+            soundfile.write(tmp_path / "clips" / f"{k}.wav", clip.numpy(), RATE)
+            scores = network(clip[None])
+            assert torch.allclose(together[k], scores[0], atol=1e-5)
+            assert torch.allclose(torch.from_numpy(session.run(None, {"wave": clip[None].numpy()})[0]), scores, atol=1e-5)
+            lines.append(f"{k}.wav,{int(scores.argmax())}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    out = tmp_path / "out.jsonl"
+    given = [str(path), str(tmp_path / "clips"), "--db", "-100", "--labels", str(tmp_path / "labels.csv"), "--out", str(out)]
+    assert main(["certify", *given]) == 0
+    assert [record.verdict for record in read_records(out)] == ["ROBUST", "ROBUST"]

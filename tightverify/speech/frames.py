@@ -42,7 +42,7 @@ class Cutting(nn.Module):
         self.tail = check_choice("tail", tail, TAILS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The waveform (N, samples) with all that its frames reach."""
+        """The waveform (N, samples) with all that its frames reach, and perhaps some samples that fill no frame."""
         if x.dim() != 2:
             raise UsageError(f"a tensor of shape {tuple(x.shape)} was given; wanted waveforms (N, samples), one channel each")
         if self.center:
@@ -54,8 +54,8 @@ class Cutting(nn.Module):
                 )
             x = functional.pad(x[:, None], (half, half), mode=self.pad_mode)[:, 0]
         if self.tail == "pad":
-            over = max(x.shape[1] - self.length, 0)
-            x = functional.pad(x, (0, self.length + -(-over // self.hop) * self.hop - x.shape[1]))
+            # As many zeros for every length, so that a trace holds for all; those that fill no frame are left out.
+            x = functional.pad(x, (0, max(self.hop - 1, self.length - x.shape[1])))
         if x.shape[1] < self.length:
             raise UsageError(
                 f"a waveform of {x.shape[1]} samples is shorter than one frame, {self.length}; "
