@@ -27,7 +27,7 @@ from tightverify.stages import METHODS
 from tightverify.verify import Result
 
 GRU = str(NETWORKS["GRU"])
-COMMAND = [sys.executable, "-m", "tightverify.cli"]
+COMMAND = [sys.executable, "-m", "tightverify"]
 
 
 @pytest.fixture(scope="module")

@@ -502,7 +502,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = "soundness fault" if isinstance(error, SoundnessFault) else "internal fault"
         say(f"{kind}: {type(error).__name__}: {error} (tightverify --debug shows where; please report it)")
         return FAULT
-
-
-if __name__ == "__main__":
-    sys.exit(main())
