@@ -120,7 +120,8 @@ def decide(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], m
             model, region = imported.of_length(len(clip.samples)), tv.LinfBall(clip.radius(level))
             (result,) = tv.certify(model, clip.samples[None], [clip.digit], region, method=method, time_limit=limit)
             verdicts[result.verdict] += 1
-            click.echo(f"{clip.name} {level:g} dB: {result.verdict.name}, {result.margin:.2f}, {result.seconds:.1f} s", err=True)
+            found = f"{result.verdict.name}, {result.margin:.2f}, {result.seconds:.1f} s"
+            click.echo(f"{clip.name} {level:g} dB: {found}", err=True)
         seconds = (time.process_time() - began) / len(clips)
         table.add_row(f"{level:g}", *(str(verdicts[name]) for name in names), f"{seconds:.1f}")
     Console(width=140).print(table)
