@@ -11,7 +11,7 @@ regions are passed by, and what was known of their inputs stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,37 +24,38 @@ from tightverify.refine.converge import Converged, Cutter, Cutting
 from tightverify.refine.lp import defined
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.refine.tighten import tightened, weightiest
+from tightverify.settings import Settings
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.dump import dumped
-from tightverify.stages.problem import Known, Problem
+from tightverify.stages.problem import Known, Problem, Stage
 from tightverify.stages.replay import inputs_of, replayed
 from tightverify.values import Interval, below
 
-
-def lp_stage(problem: Problem, known: Known) -> Known:
-    """Every open row by the program over all convex hulls."""
-    if not problem.region.separable:
-        return known
-    device = str(known.margins.device)
-    problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
-    try:
-        for better in improvements(problem, known):
-            known = better
-    except OutOfTimeError:
-        known = replace(known, stopped=True)
-    return known.to(device)
+Improving = Callable[["OneInput", Relaxed, Known], Iterator[Known]]
+"""From one input's relaxation and what is known to ever more that is known."""
 
 
-def improvements(problem: Problem, known: Known) -> Iterator[Known]:
-    """What is known after each solve, and each input told when it is done."""
-    rounds = efforts(problem.settings)
-    for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
-        for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
-            for better in OneInput(problem, place, rounds[-1]).improvements(one, known):
-                known = better
-                yield known
-            here = torch.tensor([place])
-            problem[here].report(known[here])
+def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improving: Improving) -> Stage:
+    """A stage that goes from input to input, each relaxed as in the last of some rounds of `combine`."""
+
+    def stage(problem: Problem, known: Known) -> Known:
+        if not problem.region.separable:
+            return known
+        device = str(known.margins.device)
+        problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
+        rounds = rounds_of(problem.settings)
+        try:
+            for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
+                for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
+                    for better in improving(OneInput(problem, place, rounds[-1]), one, known):
+                        known = better
+                    here = torch.tensor([place])
+                    problem[here].report(known[here])
+        except OutOfTimeError:
+            known = replace(known, stopped=True)
+        return known.to(device)
+
+    return stage
 
 
 def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
@@ -136,3 +137,7 @@ class OneInput:
         bound = torch.tensor(proved, dtype=torch.float64)
         margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
         return known.with_margins(slice(self.place, self.place + 1), margins)
+
+
+lp_stage = input_by_input(efforts, OneInput.improvements)
+"""Every open row by the program over all convex hulls."""

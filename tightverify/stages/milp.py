@@ -8,52 +8,24 @@ given: without a limit it goes on until every row is decided. Regions that are n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
-from tightverify.errors import OutOfTimeError
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide, straight
 from tightverify.refine.relaxed import Relaxed
-from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.combine import efforts
 from tightverify.stages.dump import dumped
-from tightverify.stages.lp import OneInput, relaxed_inputs
-from tightverify.stages.problem import Known, Problem
+from tightverify.stages.lp import OneInput, input_by_input
+from tightverify.stages.problem import Known
 from tightverify.stages.replay import inputs_of, replayed
-
-
-def milp_stage(problem: Problem, known: Known) -> Known:
-    """Every open row by a mixed-integer program."""
-    if not problem.region.separable:
-        return known
-    device = str(known.margins.device)
-    problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
-    try:
-        for better in improvements(problem, known):
-            known = better
-    except OutOfTimeError:
-        known = replace(known, stopped=True)
-    return known.to(device)
 
 
 def surely_ends(graph: Graph) -> bool:
     """Whether a network is linear in pieces, so that its programs hold it exactly."""
     return all(straight(node) for node in graph.nodes if isinstance(node, Apply))
-
-
-def improvements(problem: Problem, known: Known) -> Iterator[Known]:
-    """What is known after each step, and each input told when it is done."""
-    rounds = efforts(problem.settings)[:1]
-    for part, some in problem.parts(rounds[0].fitting.directions, MIXTURE_SHARE):
-        for place, relaxed in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
-            for better in decided(OneInput(problem, place, rounds[0]), relaxed, known):
-                known = better
-                yield known
-            here = torch.tensor([place])
-            problem[here].report(known[here])
 
 
 def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
@@ -86,3 +58,7 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             if mixed is not None:
                 dumped(settings.dump, mixed.problem, int(problem.numbers[place]), row, "milp")
         failed += not known.margins[place, row] > 0
+
+
+milp_stage = input_by_input(lambda settings: efforts(settings)[:1], decided)
+"""Every open row by a mixed-integer program."""
