@@ -21,14 +21,15 @@ from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.walk import back_substitute
 from tightverify.branch import leaf as leaves
-from tightverify.branch.leaf import halves, together
-from tightverify.branch.search import Branching
+from tightverify.branch.leaf import Leaf, halves, together
+from tightverify.branch.search import Branching, Tree
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.refine.lp import network_lp
 from tightverify.region import LinfBall, Region
 from tightverify.settings import Settings
-from tightverify.spec import classify_as
+from tightverify.spec import Property, classify_as
+from tightverify.stages.problem import Known
 from tightverify.values import Interval
 from tightverify.verify import Verdict
 
@@ -328,6 +329,22 @@ def test_top_two_and_no_splits(hard: Hard) -> None:
     assert not any(result.tree for result in none)
     with pytest.raises(UsageError, match="splits is -1"):
         Settings(splits=-1)
+
+
+def test_each_part_may_be_decided_by_rows_of_its_own() -> None:
+    """Of two rows one is needed: each holds on a part, neither on the whole."""
+    tree = Tree(torch.full((2,), math.inf, dtype=DOUBLE))
+    bounds = root("rnn tanh", count=1)
+    for margins, worst in (([0.3, -1.0], 0.3), ([-1.0, 0.2], 0.2)):
+        tree.enter(Leaf(0, 1, (), bounds, torch.tensor(margins, dtype=DOUBLE), worst, (), {}, {}), "proved")
+    wanted = Property(torch.eye(2, dtype=DOUBLE)[None], torch.zeros((1, 2), dtype=DOUBLE), 1)
+    known = Known(tree.margins[None], torch.zeros(1, dtype=torch.bool), torch.zeros((1, 1), dtype=DOUBLE))
+    assert not known.proved(wanted).any()
+    found = known.with_least(torch.tensor([0]), torch.tensor([tree.least], dtype=DOUBLE))
+    assert found.proved(wanted).all()
+    assert found[torch.tensor([0])].to("cpu").worst(wanted).tolist() == [0.2]
+    tree.enter(Leaf(0, 2, (), bounds, torch.tensor([-2.0, -0.1], dtype=DOUBLE), -0.1, (), {}, {}), "")
+    assert tree.least == -0.1, "an open part counts"
 
 
 def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:

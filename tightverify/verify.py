@@ -85,7 +85,7 @@ class Ledger:
     def open_inputs(self, thorough: bool) -> Tensor:
         settled = self.stopped
         if not thorough:
-            settled = settled | self.known.refuted | self.wanted.proved(self.known.margins)
+            settled = settled | self.known.refuted | self.known.proved(self.wanted)
         return torch.nonzero(~settled).flatten()
 
     def enter(self, inputs: Tensor, stage: str, found: Known, took: float, limit: float) -> None:
@@ -97,14 +97,16 @@ class Ledger:
             self.known = self.known.with_intervals(inputs, found.intervals)
         self.known = replace(self.known, trees={**self.known.trees, **found.trees})
         self.seconds[inputs] += took / len(inputs)
-        done = self.wanted[inputs].proved(found.margins) | found.refuted
+        if found.least is not None:
+            self.known = self.known.with_least(inputs, found.least)
+        done = found.proved(self.wanted[inputs]) | found.refuted
         self.stopped[inputs] = ((self.seconds[inputs] >= limit) | found.stopped) & ~done
         for number in inputs.tolist():
             self.stages[number] = stage
 
     def endings(self, shape: tuple[int, ...], numbers: Tensor) -> Iterator[Ending]:
         """The endings in the order of the inputs. A proof counts before anything else."""
-        proved = self.wanted.proved(self.known.margins)
+        proved, decisive = self.known.proved(self.wanted), self.known.worst(self.wanted).tolist()
         for k, (margins, number) in enumerate(zip(self.known.margins, numbers.tolist(), strict=True)):
             verdict, point = Verdict.UNKNOWN, None
             if bool(proved[k]):
@@ -113,9 +115,8 @@ class Ledger:
                 verdict, point = Verdict.COUNTEREXAMPLE, self.known.points[k].view(shape)
             elif bool(self.stopped[k]):
                 verdict = Verdict.TIMED_OUT
-            worst = float(self.wanted.worst(margins))
             tree = self.known.trees.get(number, ())
-            yield Ending(verdict, margins, worst, self.stages[k], float(self.seconds[k]), point, tree)
+            yield Ending(verdict, margins, decisive[k], self.stages[k], float(self.seconds[k]), point, tree)
 
 
 def decide(problem: Problem) -> Iterator[Ending]:

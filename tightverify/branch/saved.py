@@ -59,6 +59,7 @@ def save(path: Path, tree: Tree, mark: str) -> None:
     leaves = (*tree.open, *tree.stuck)
     arrays = {
         "floor": tree.floor,
+        "closed": torch.tensor(tree.closed, dtype=torch.float64),
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),

@@ -48,6 +48,8 @@ class Tree:
     """The search for one input: its open leaves, the least that was proved of its closed ones, and all its nodes."""
 
     floor: Tensor
+    closed: float = math.inf
+    """the least value of the deciding row that was proved of closed leaves"""
     open: list[Leaf] = field(default_factory=list)
     stuck: list[Leaf] = field(default_factory=list)
     """leaves in which no split promises anything"""
@@ -61,12 +63,18 @@ class Tree:
         return torch.stack([self.floor, *(leaf.margins for leaf in (*self.open, *self.stuck))]).amin(0)
 
     @property
+    def least(self) -> float:
+        """What is proved of the row value that decides, on the whole region; each part has its own deciding row."""
+        return min((self.closed, *(leaf.worst for leaf in (*self.open, *self.stuck))))
+
+    @property
     def splits(self) -> int:
         return len(self.branches) // 2
 
     def enter(self, leaf: Leaf, closed: str) -> None:
         if closed == "proved":
             self.floor = torch.minimum(self.floor, leaf.margins)
+            self.closed = min(self.closed, leaf.worst)
         elif not closed:
             (self.open if leaf.candidates else self.stuck).append(leaf)
 
@@ -176,6 +184,7 @@ class Branching:
     def resume(self, tree: Tree, input: int, past: Past, root: LinearBounds) -> None:
         """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
         tree.branches, tree.floor = list(past.branches), past.tensor("floor", tree.floor)
+        tree.closed = float(past.tensor("closed", tree.floor))
         tree.open.clear()
         tree.stuck.clear()
         margins, paths = past.tensor("margins", tree.floor), past.paths()

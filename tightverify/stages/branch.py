@@ -113,6 +113,7 @@ def entered(known: Known, inputs: Tensor, problem: Problem, trees: Sequence[Tree
     found = {int(number): tuple(tree.branches) for number, tree in zip(problem.numbers, trees, strict=True)}
     together = known.margins.clone()
     together[inputs] = torch.maximum(together[inputs], torch.where(torch.isfinite(margins), margins, -torch.inf))
+    known = known.with_least(inputs, margins.new_tensor([tree.least for tree in trees]))
     return replace(known, margins=together, trees={**known.trees, **found})
 
 

@@ -122,7 +122,7 @@ class OneInput:
 
     def settled(self, known: Known) -> bool:
         here = torch.tensor([self.place])
-        return bool(known.refuted[self.place]) or bool(self.problem.wanted[here].proved(known.margins[here])[0])
+        return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
 
     def learnt(self, known: Known, row: int, found: Converged) -> Known:
         """What a program has proved, and whether its worst input is a counterexample."""

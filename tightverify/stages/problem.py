@@ -77,8 +77,8 @@ class Problem:
         self.watch(self.step(known, round, leaves))
 
     def step(self, known: Known, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
-        undecided = ~(self.wanted.proved(known.margins) | known.refuted)
-        found = (self.numbers, known.margins, self.wanted.worst(known.margins), undecided)
+        undecided = ~(known.proved(self.wanted) | known.refuted)
+        found = (self.numbers, known.margins, known.worst(self.wanted), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
         return Step(self.stage, round, numbers, margins, worst, undecided, self.clock(), leaves)
 
@@ -102,15 +102,36 @@ class Known:
     stopped: bool = False
     intervals: tuple[Interval, ...] = ()
     trees: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
+    least: Tensor | None = None
+    """(B,): a lower bound of the row value that decides, if one was proved part by part: each part may have rows of its own"""
+
+    def worst(self, wanted: Property) -> Tensor:
+        """(B,): the best lower bound of the row value that decides."""
+        worst = wanted.worst(self.margins)
+        return worst if self.least is None else torch.maximum(worst, self.least)
+
+    def proved(self, wanted: Property) -> Tensor:
+        """(B,): whether the property is proved."""
+        worst = self.worst(wanted)
+        return torch.isfinite(worst) & (worst > 0)
+
+    def with_least(self, inputs: Tensor, least: Tensor) -> Known:
+        """The better of the old and the new bounds of what decides, for some of the inputs."""
+        together = torch.full_like(self.margins[:, 0], -math.inf) if self.least is None else self.least.clone()
+        together[inputs] = torch.maximum(together[inputs], torch.where(torch.isfinite(least), least, -math.inf))
+        return replace(self, least=together)
 
     def __getitem__(self, inputs: slice | Tensor) -> Known:
         intervals = tuple(interval.map(lambda ends: ends[inputs]) for interval in self.intervals)
-        return Known(self.margins[inputs], self.refuted[inputs], self.points[inputs], self.stopped, intervals, self.trees)
+        least = None if self.least is None else self.least[inputs]
+        margins, refuted, points = self.margins[inputs], self.refuted[inputs], self.points[inputs]
+        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least)
 
     def to(self, device: str) -> Known:
         margins, refuted, points = (value.to(device) for value in (self.margins, self.refuted, self.points))
         intervals = tuple(interval.map(lambda ends: ends.to(device)) for interval in self.intervals)
-        return Known(margins, refuted, points, self.stopped, intervals, self.trees)
+        least = None if self.least is None else self.least.to(device)
+        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least)
 
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
