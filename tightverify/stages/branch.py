@@ -23,6 +23,8 @@ from tightverify.values import Interval
 
 CHILD = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
 """How halves are bounded: polygons are those of the whole region."""
+DIRECTIONS = 16
+"""of the polygons over the whole region: all its parts have them"""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250
 """About so many numbers are kept of a leaf for each neuron: planes, polygons, intervals."""
@@ -33,7 +35,7 @@ def branch_stage(problem: Problem, known: Known) -> Known:
     settings = problem.settings
     if settings.splits == 0 or isinstance(problem.region, Zonotope):
         return known  # what few unknown numbers move is cut along these (`stages.pieces`)
-    for part, some in problem.parts(or_else(settings.directions, 8), MIXTURE_SHARE):
+    for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
         kept = Kept(None, [])
@@ -92,7 +94,7 @@ class Kept:
 
 def root_bounds(problem: Problem, known: Known) -> LinearBounds:
     """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`."""
-    effort = efforts(replace(problem.settings, rounds=2))[-1]
+    effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
     if not intervals:
         intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
