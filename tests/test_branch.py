@@ -187,6 +187,7 @@ def test_neurons_without_an_interval_get_no_multiplier() -> None:
     held = Held.of(Interval(-ends, ends), torch.ones_like(ends))
     assert held.usable.tolist() == [[True, False, True]]
     assert bool(torch.isfinite(held.interval.upper).all() and torch.isfinite(held.size).all())
+    assert held.kept(torch.ones((1, 2, 3), dtype=DOUBLE))[0].tolist() == [[1, 0, 1], [1, 0, 1]]
 
 
 def test_halves_are_never_looser_and_gain() -> None:

@@ -46,6 +46,10 @@ class Held:
         usable = torch.isfinite(size)
         return cls(interval.map(lambda ends: torch.where(usable, ends, 0.0)), torch.where(usable, size, 0.0), usable)
 
+    def kept(self, multipliers: Tensor) -> Tensor:
+        """(B, R, n): those of neurons that may have any."""
+        return torch.where(torch.isfinite(multipliers) & self.usable[:, None], multipliers, 0.0)
+
 
 @dataclass(eq=False)
 class Multipliers:
@@ -108,7 +112,7 @@ class Multipliers:
             rho = stride / (1 + step) ** 0.5 * self.scales[number] / width
             moved = self.values[number] / rho + value
             moved = rho * (moved - torch.minimum(torch.maximum(moved, lower), upper))
-            self.values[number] = torch.where(torch.isfinite(moved) & held.usable[:, None], moved, 0.0)
+            self.values[number] = held.kept(moved)
 
     def scale(self, number: int, trail: Mapping[int, Tensor]) -> Tensor:
         """(B, R, 1): how large the coefficients are by which a row reads a node."""

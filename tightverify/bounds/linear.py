@@ -34,8 +34,8 @@ from torch import Tensor
 from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.held import Held
 from tightverify.bounds.interval import enclose, undefined
-from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
-from tightverify.bounds.walk import back_substitute, linear_form
+from tightverify.bounds.mixtures import MOST_STEPS, Pull, approach, mixing_error, pull
+from tightverify.bounds.walk import back_substitute
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
@@ -131,17 +131,6 @@ class LinearBounds:
             for number in (self.graph.bounded if self.part else ())
             if number <= last and isinstance(self.graph.nodes[number], Affine)
         }
-
-    def form(self, rows: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Constants (B, R) and coefficients (B, R, n) of a function of the input that is surely at most the rows' sum.
-
-        By one pair of planes each, the ones that mixtures start from. Rounding is paid for as in `lower`: what that argument
-        bounds are differences at every point of the region.
-        """
-        suits = self.suits(max(rows))
-        constant, row = linear_form(self.graph, suits[min(START, len(suits) - 1) if self.mixtures else 0], dict(rows))
-        batch = len(self.region)
-        return below(constant, self.allowance(rows)).expand(batch, -1), row.expand(batch, -1, -1)
 
     def suits(self, last: int) -> list[dict[int, Planes]]:
         """One pair of planes for each operation up to node `last`: all the first ones, all the second ones, and so on."""

@@ -69,8 +69,9 @@ def approach(
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
     found: list[Tensor] = []
     mean: dict[int, tuple[Tensor, ...]] = {}
-    shape = len(region), next(iter(rows.values())).shape[1], -1
-    multipliers = Multipliers(graph, held, rows, {number: start[number].expand(shape) for number in held if number in start})
+    count = next(iter(rows.values())).shape[1]
+    first = {number: held[number].kept(start[number]).expand(-1, count, -1) for number in held if number in start}
+    multipliers = Multipliers(graph, held, rows, first)
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
         rest = multipliers.constant

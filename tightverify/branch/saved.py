@@ -85,7 +85,7 @@ class Saved:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 self._arrays = {name: arrays[name] for name in arrays.files}
-            known = str(self._arrays["fingerprint"])
+            known, _ = str(self._arrays["fingerprint"]), self._arrays["closed"]
             self.branches = [read_branch(one) for one in json.loads(str(self._arrays["branches"]))]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
