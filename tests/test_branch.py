@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 import solvers
 import tightverify as tv
+from tightverify.bounds import again as sweeps
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.walk import back_substitute
-from tightverify.branch import leaf as leaves
 from tightverify.branch.leaf import Leaf, halves, together
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import SoundnessFault, UsageError
@@ -381,11 +381,11 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
 def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that contradict one another close a part; where the centre's own neurons lie in it, that can only be a fault."""
     network, x, labels, eps = hard
-    original = leaves.enclose
+    original = sweeps.enclose
 
     def elsewhere(graph: Graph, number: int, known: list[Interval], region: Region) -> Interval:
         return original(graph, number, known, region).map(lambda ends: ends + 100.0)
 
-    monkeypatch.setattr(leaves, "enclose", elsewhere)
+    monkeypatch.setattr(sweeps, "enclose", elsewhere)
     with pytest.raises(SoundnessFault, match="holds its centre came out empty"):
         tv.certify(network, x[:1], labels[:1], LinfBall(eps), method="complete", rounds=1, splits=8)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.bounds import mixtures
+from tightverify.bounds.again import again
+from tightverify.bounds.blame import Blame, blame, blame_of_all, weightiest
 from tightverify.bounds.columns import generated, inside
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
@@ -307,6 +309,107 @@ def test_planes_made_where_rows_pull_hold_and_never_loosen(network: str) -> None
     assert not violations(graph, region, probes(graph, region, 200), lambda _graph, _region: more)
     if network != "gru reset before":
         assert float((found - bounds.lower(rows, 5)).mean()) > 0
+
+
+MORE = Effort(Fitting(("tightest", "edges", "ring"), 6), 2, 5)
+
+
+def blamed_for(bounds: LinearBounds, count: Tensor | None = None) -> Blame:
+    """What is to blame for the rows of both signs, or for those that count."""
+    rows = {bounds.graph.output: sign_rows(bounds.graph, "cpu")}
+    lower, pull = bounds.pulled(rows, 5)
+    return blame_of_all(bounds, pull, torch.ones_like(lower, dtype=torch.bool) if count is None else count)
+
+
+def swept_again(bounds: LinearBounds, part: float) -> LinearBounds:
+    """A further sweep over the part of the neurons that matters most, with polygons of more directions and more planes."""
+    blamed = blamed_for(bounds)
+    anew = {
+        number: torch.zeros_like(blamed.losses[number], dtype=torch.bool).scatter(1, chosen, True)
+        for number, chosen in weightiest(blamed.losses, part).items()
+    }
+    return again(bounds, weightiest(blamed.gains, part), anew, MORE, lambda: None)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_sweeping_again_over_what_matters_holds_and_never_loosens(network: str, part: float) -> None:
+    graph = NETWORKS[network](1.0, 3)
+    region = REGIONS["linf"].around(centres(2))
+    bounds = combined(LESS)(graph, region)
+    more = swept_again(bounds, part)
+    points = probes(graph, region, 200)
+    assert not violations(graph, region, points, lambda _graph, _region: more)
+    for before, after in zip(bounds.intervals, more.intervals, strict=True):
+        assert (after.lower >= before.lower).all()
+        assert (after.upper <= before.upper).all()
+    if network == "lstm 2 layers":
+        assert any(
+            (after.width < before.width - 1e-6).any() for before, after in zip(bounds.intervals, more.intervals, strict=True)
+        )
+
+
+@pytest.mark.parametrize(("network", "part"), [("lstm 2 layers", 0.3), ("gru 2 layers", 1.0)])
+def test_polygons_cut_anew_hold_the_operands(network: str, part: float) -> None:
+    """Every polygon, cut anew or not, holds what its two operands are at sampled inputs; those cut anew are smaller."""
+    graph = NETWORKS[network](1.0, 3)
+    region = REGIONS["linf"].around(centres(2))
+    bounds = combined(LESS)(graph, region)
+    more = swept_again(bounds, part)
+    smaller = 0
+    for number, polygons in more.polygons.items():
+        node = graph.nodes[number]
+        assert isinstance(node, Apply)
+        for k in range(2):
+            values = graph.evaluate(region.sample(300, torch.Generator().manual_seed(k))[k])
+            operands = torch.stack([operand.read(values) for operand in node.operands], dim=-1)
+            corners = polygons.vertices.view(2, node.size, -1, 2)[k]
+            edges = corners.roll(-1, 1) - corners
+            away = operands[:, :, None] - corners
+            left_of = edges[..., 0] * away[..., 1] - edges[..., 1] * away[..., 0]
+            assert (left_of >= -1e-12).all(), number
+        smaller += int((polygons.areas < bounds.polygons[number].areas * (1 - 1e-6)).sum())
+    assert smaller > 0
+
+
+def test_what_is_blamed_adds_up_over_the_rows_that_count() -> None:
+    graph = NETWORKS["lstm 2 layers"](1.0, 3)
+    bounds = combined(LESS)(graph, REGIONS["linf"].around(centres(2)))
+    lower, pull = bounds.pulled({graph.output: sign_rows(graph, "cpu")}, 5)
+    count = torch.zeros_like(lower, dtype=torch.bool)
+    count[0, [0, 2]] = True
+    count[1, 2] = True
+    found = blame_of_all(bounds, pull, count)
+    first, third = (blame(bounds, pull, torch.full((2,), k)) for k in (0, 2))
+    for number, losses in found.losses.items():
+        assert torch.allclose(losses[0], first.losses[number][0] + third.losses[number][0])
+        assert torch.allclose(losses[1], third.losses[number][1])
+    assert any((gains > 0).any() for gains in found.gains.values())
+    assert not blame_of_all(bounds, pull, torch.zeros_like(count)).gains
+
+
+def test_the_weightiest_neurons_are_those_of_all_nodes_together() -> None:
+    shares = {3: torch.tensor([[5.0, 0.0, 4.0], [1.0, 0.0, 9.0]]), 7: torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0]])}
+    few = weightiest(shares, 0.3)
+    assert few[3].tolist() == [[0, 2], [2, 0]]
+    assert few[7].tolist() == [[0], [0]]
+    assert list(weightiest(shares, 0.1)) == [3]
+    most = weightiest(shares, 1.0)
+    assert [len(most[number][0]) for number in (3, 7)] == [2, 2]
+    assert weightiest({}, 0.5) == {}
+    assert weightiest({3: torch.zeros(1, 4)}, 0.5) == {}
+
+
+def test_rounds_end_where_a_proof_is_out_of_reach(x: Tensor) -> None:
+    """Later rounds bring less than earlier ones: an input from which a proof is far is left, unless all is asked for."""
+    network = classifier(nn.LSTM)
+    rounds: dict[bool, list[int]] = {False: [], True: []}
+    for thorough, seen in rounds.items():
+        certified(
+            network, x, "combine", 0.9, thorough=thorough, rounds=3, watch=lambda step, seen=seen: seen.append(step.round)
+        )
+    assert max(rounds[True]) == 3
+    assert sum(number > 1 for number in rounds[False]) < sum(number > 1 for number in rounds[True])
 
 
 def test_points_are_moved_inside() -> None:

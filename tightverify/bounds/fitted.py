@@ -54,11 +54,15 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Effort:
-    """How planes are fitted and mixed: `steps` for intermediate bounds, `last_steps` for the rows that are wanted."""
+    """How planes are fitted and mixed: `steps` for intermediate bounds, `last_steps` for the rows that are wanted.
+
+    A further round bounds only that `part` of the neurons anew, by how much what is wanted depends on them.
+    """
 
     fitting: Fitting
     steps: int
     last_steps: int
+    part: float = 1.0
 
 
 def fitted_bounds(graph: Graph, region: Region, fitting: Fitting, check: Callable[[], None] = lambda: None) -> LinearBounds:
@@ -94,11 +98,17 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
 
 
 def refitted_planes(
-    bounds: LinearBounds, number: int, fitting: Fitting, old: tuple[Planes, ...], before: Sequence[Interval]
+    bounds: LinearBounds,
+    number: int,
+    fitting: Fitting,
+    old: tuple[Planes, ...],
+    before: Sequence[Interval],
+    anew: Tensor | None = None,
 ) -> tuple[Planes, ...]:
     """The same for smaller boxes than planes are at hand for: fitted anew only where a box has shrunk enough to be worth it.
 
-    There may be fewer kinds than planes are at hand of; the last ones are kept as they are then.
+    Where `anew` (B, n) says so, sums and differences of the operands are bounded again first. There may be fewer kinds than
+    planes are at hand of; the last ones are kept as they are then.
     """
     node = bounds.graph.nodes[number]
     assert isinstance(node, Apply)
@@ -108,7 +118,11 @@ def refitted_planes(
         return (closed,)
     ends, sane = flat_ends(bounds, node)
     left = [torch.where(was.width > 0, box.width / was.width, 1.0) for box, was in zip(boxes, before, strict=True)]
-    chosen = torch.nonzero((torch.stack(left).amin(0) < WORTH).flatten() & sane).flatten()
+    worth = torch.stack(left).amin(0) < WORTH
+    if anew is not None:
+        recut(bounds, number, ends, anew, fitting.directions)
+        worth = worth | anew
+    chosen = torch.nonzero(worth.flatten() & sane).flatten()
     if not len(chosen):
         return closed, *old[1:]
     some = ends[chosen]
@@ -121,6 +135,7 @@ def refitted_planes(
     def renewed(was: Tensor, now: Tensor) -> Tensor:
         return was.flatten().index_copy(0, chosen, now).view(was.shape)
 
+    old = (*old, *[old[-1]] * (1 + len(fitted) - len(old)))
     new = [
         Planes(
             *(
@@ -133,6 +148,26 @@ def refitted_planes(
         for mine, pair in zip(old[1:], fitted, strict=False)
     ]
     return closed, *new, *old[1 + len(new) :]
+
+
+def recut(bounds: LinearBounds, number: int, ends: Tensor, anew: Tensor, directions: int) -> None:
+    """Polygons of some of an operation's neurons, (B, n), as many for each input, in place of those in the bounds."""
+    node = bounds.graph.nodes[number]
+    assert isinstance(node, Apply)
+    if number not in bounds.polygons or not directions or not bool(anew.any()):
+        return
+    chosen = torch.nonzero(anew)[:, 1].view(len(anew), -1)
+    some = ends.view(*anew.shape, -1).gather(1, chosen[..., None].expand(-1, -1, ends.shape[-1])).flatten(0, 1)
+    now = polygons_of(bounds, node, some, directions, chosen).vertices
+    was = bounds.polygons[number].vertices
+    vertices = as_many(was, now).index_copy(0, torch.nonzero(anew.flatten()).flatten(), as_many(now, was))
+    bounds.polygons[number] = Polygons(vertices)
+
+
+def as_many(vertices: Tensor, others: Tensor) -> Tensor:
+    """Polygons' vertices (N, V, 2), their last repeated until there are as many as the others have, if they have more."""
+    missing = max(0, others.shape[1] - vertices.shape[1])
+    return torch.cat([vertices, vertices[:, -1:].expand(-1, missing, -1)], dim=1)
 
 
 def may_be_fitted(node: Apply) -> bool:
@@ -196,10 +231,10 @@ def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:
         yield Planes(*sides)
 
 
-def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int) -> Polygons:
-    """What is left of the operands' boxes (B * n, 4) when so many directions are bounded too."""
+def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int, chosen: Tensor | None = None) -> Polygons:
+    """What is left of boxes (B * k, 4) of chosen neurons (B, k), or of all, when so many directions are bounded too."""
     normals = normals_of(ends, directions)
-    rows = direction_rows(bounds, node, normals.view(len(bounds.region), node.size, -1, 2))
+    rows = direction_rows(bounds, node, normals.view(len(bounds.region), -1, 2 * directions, 2), chosen)
     least = bounds.lower(rows, quick=True)
     return Polygons.within(ends, normals, least.view(len(ends), -1))
 
@@ -218,15 +253,16 @@ def normals_of(ends: Tensor, directions: int) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def direction_rows(bounds: LinearBounds, node: Apply, normals: Tensor) -> dict[int, Tensor]:
-    """Rows (B, n * 2 D, .) over the operands' nodes, one for each neuron and normal (B, n, 2 D, 2)."""
+def direction_rows(bounds: LinearBounds, node: Apply, normals: Tensor, chosen: Tensor | None = None) -> dict[int, Tensor]:
+    """Rows (B, k * 2 D, .) over the operands' nodes, one for each neuron and normal (B, k, 2 D, 2)."""
     batch, size, count, _ = normals.shape
     rows: dict[int, Tensor] = {}
     for operand, weights in zip(node.operands, normals.unbind(-1), strict=True):
         width = bounds.graph.nodes[operand.source].size
         row = rows.setdefault(operand.source, weights.new_zeros((batch, size, count, width)))
         places = positions(operand, width, weights.device)
-        row[:, torch.arange(size, device=weights.device), :, places] += weights.transpose(0, 1)
+        where = places.expand(batch, -1) if chosen is None else places[chosen]
+        row.scatter_add_(3, where[:, :, None, None].expand(-1, -1, count, 1), weights[..., None])
     return {source: row.view(batch, size * count, -1) for source, row in rows.items()}
 
 

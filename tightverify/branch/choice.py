@@ -1,10 +1,4 @@
-"""Which neuron to split: the one whose halves promise the greatest gain for the row that decides.
-
-At its primal point a row's bound is the row's value in a network in which every operation is replaced by a plane. So it is
-below the true value there by the sum, over the operations' neurons, of |coefficient| times the distance of function and plane:
-each neuron's share of the blame is known. Were an operand's interval halved, the closed-form planes of the half that holds the
-point would be nearer by so much: this is the estimated gain of splitting the operand, summed over all that read it.
-"""
+"""Which neuron to split: the one whose halves promise the greatest gain for the row that decides (`bounds.blame`)."""
 
 from __future__ import annotations
 
@@ -13,13 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds, operand_boxes
-from tightverify.bounds.mixtures import Pull
+from tightverify.bounds.linear import LinearBounds
 from tightverify.graph import Apply
-from tightverify.relax.planes import Planes
-from tightverify.values import Interval
 
-LEAST_WIDTH = 1e-9
 LEAST_GAIN = 1e-9
 MATTER = 16
 """neurons of a node whose intervals are bounded anew in each half"""
@@ -32,49 +22,6 @@ class Candidate:
     node: int
     neuron: int
     gain: float
-
-
-def estimates(bounds: LinearBounds, pull: Pull, rows: Tensor) -> dict[int, Tensor]:
-    """(B, n) for each node that may be split: the estimated gains of its neurons for one row of each region, (B,)."""
-    graph = bounds.graph
-    which = torch.arange(len(rows), device=rows.device)
-    found: dict[int, Tensor] = {}
-    for number, trail in pull.trail.items():
-        node = graph.nodes[number]
-        if not isinstance(node, Apply):
-            continue
-        coefficient = trail.expand(len(rows), -1, -1)[which, rows]
-        point = [operand.expand(len(rows), -1, -1)[which, rows] for operand in pull.operands[number]]
-        boxes = operand_boxes(bounds, node)
-        point = [torch.minimum(torch.maximum(p, box.lower), box.upper) for p, box in zip(point, boxes, strict=True)]
-        value = node.op.forward(*point)
-        now = torch.minimum(
-            distance(taken(pull.suit[number], which, rows), coefficient, point, value),
-            distance(node.op.relax(*boxes), coefficient, point, value),
-        )
-        for k, operand in enumerate(node.operands):
-            if operand.source not in graph.bounded:
-                continue
-            box, middle = boxes[k], boxes[k].centre
-            low = point[k] <= middle
-            half = Interval(torch.where(low, box.lower, middle), torch.where(low, middle, box.upper))
-            then = distance(node.op.relax(*boxes[:k], half, *boxes[k + 1 :]), coefficient, point, value)
-            gain = torch.where(box.width > LEAST_WIDTH, (now - then).clamp(min=0), 0.0).nan_to_num(0.0, 0.0, 0.0)
-            size = graph.nodes[operand.source].size
-            places = torch.arange(size, device=rows.device)[operand.index]
-            found.setdefault(operand.source, gain.new_zeros((len(rows), size))).index_add_(1, places, gain)
-    return found
-
-
-def taken(planes: Planes, which: Tensor, rows: Tensor) -> Planes:
-    """The planes (B, n) that one row of each region took, of (B, n) or (B, R, n)."""
-    return planes.map(lambda part: part.expand(len(rows), -1, -1)[which, rows] if part.dim() == 3 else part)
-
-
-def distance(planes: Planes, coefficient: Tensor, point: list[Tensor], value: Tensor) -> Tensor:
-    """(B, n): what the plane on the side that a coefficient pulls to costs at a point."""
-    gap = torch.where(coefficient > 0, value - planes.lower.at(*point), planes.upper.at(*point) - value)
-    return coefficient.abs() * gap.clamp(min=0)
 
 
 def best(gains: dict[int, Tensor]) -> list[tuple[Candidate, ...]]:

@@ -16,12 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.energies import relaxed_energy
-from tightverify.bounds.fitted import Effort, refitted_planes
-from tightverify.bounds.interval import enclose
-from tightverify.bounds.linear import LinearBounds, padded
+from tightverify.bounds.again import rebounded
+from tightverify.bounds.fitted import Effort
+from tightverify.bounds.linear import LinearBounds
 from tightverify.branch.choice import Candidate
-from tightverify.graph import Apply, Energy
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -71,7 +69,7 @@ def halves(
 
     `matter` (B, k) are the neurons of each node whose intervals are worth a walk; the others keep what they have.
     """
-    graph, which = bounds.graph, torch.arange(len(bounds.region), device=neurons.device)
+    which = torch.arange(len(bounds.region), device=neurons.device)
 
     def twice(value: Tensor) -> Tensor:
         return value.repeat_interleave(2, dim=0)
@@ -84,20 +82,7 @@ def halves(
     upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)
     lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
     found.intervals[node] = Interval(lower, upper)
-    for number, item in enumerate(graph.nodes):
-        if number <= node:
-            continue
-        check()
-        found.learn(number, enclose(graph, number, found.intervals, found.region))
-        if isinstance(item, Apply):
-            before = [whole.intervals[operand.source][operand.index] for operand in item.operands]
-            planes = refitted_planes(found, number, effort.fitting, whole.planes[number], before)
-            found.planes[number] = padded(found, item, planes)
-        elif isinstance(item, Energy):
-            found.planes[number] = (relaxed_energy(graph, found.region, number, found.intervals, found.scales),)
-        if number in matter:
-            found.learn(number, found.tighten(number, twice(matter[number])))
-    return found
+    return rebounded(found, whole, node, {number: twice(some) for number, some in matter.items()}, effort, check)
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:

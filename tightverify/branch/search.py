@@ -16,9 +16,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from tightverify.bounds.blame import blame
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds
-from tightverify.branch.choice import Candidate, best, estimates, most_blamed, split_values
+from tightverify.branch.choice import Candidate, best, most_blamed, split_values
 from tightverify.branch.leaf import Leaf, Split, halves, together
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
@@ -229,7 +230,7 @@ class Branching:
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
-        gains = estimates(bounds, pull, decisive)
+        gains = blame(bounds, pull, decisive).gains
         empty = torch.stack(bounds.empty).any(0) if bounds.empty else torch.zeros_like(proved)
         return Bounded(
             margins,
