@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
+from tightverify.evidence import Record
 from tightverify.graph import Apply, Graph, Operand
 from tightverify.ops import Blend, SumOfSquares
 from tightverify.ops.sum_of_squares import polygon_planes
@@ -61,10 +62,16 @@ class Effort:
     last_steps: int
 
 
-def fitted_bounds(graph: Graph, region: Region, fitting: Fitting, check: Callable[[], None] = lambda: None) -> LinearBounds:
+def fitted_bounds(
+    graph: Graph,
+    region: Region,
+    fitting: Fitting,
+    check: Callable[[], None] = lambda: None,
+    record: Record | None = None,
+) -> LinearBounds:
     """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
-    first = linear_bounds(graph, region, check)
-    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals)
+    first = linear_bounds(graph, region, check, record=record)
+    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals, record=record)
 
 
 def combined_bounds(
@@ -73,9 +80,10 @@ def combined_bounds(
     effort: Effort,
     known: Sequence[Interval],
     check: Callable[[], None] = lambda: None,
+    record: Record | None = None,
 ) -> LinearBounds:
     """A sweep in which every bound is that of its own best mixture of planes."""
-    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps)
+    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps, record=record)
 
 
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
@@ -87,6 +95,8 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     ends, sane = flat_ends(bounds, node)
     all_sane = bool(sane.all())
     polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions)
+    if bounds.notes is not None and polygons is not None and node.op.arity == 2:
+        bounds.notes.polygons(len(bounds.intervals) - 1, polygons, sane)
     fitted = fitted_over(node, ends, polygons, shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
@@ -200,7 +210,7 @@ def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int
     """What is left of the operands' boxes (B * n, 4) when so many directions are bounded too."""
     normals = normals_of(ends, directions)
     rows = direction_rows(bounds, node, normals.view(len(bounds.region), node.size, -1, 2))
-    least = bounds.lower(rows, quick=True)
+    least = bounds.lower(rows, quick=True, about=("operands", len(bounds.intervals) - 1))
     return Polygons.within(ends, normals, least.view(len(ends), -1))
 
 

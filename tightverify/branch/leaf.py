@@ -20,6 +20,7 @@ from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.fitted import Effort, refitted_planes
 from tightverify.bounds.interval import enclose
 from tightverify.bounds.linear import LinearBounds, padded
+from tightverify.bounds.notes import Notes
 from tightverify.branch.choice import Candidate
 from tightverify.graph import Apply, Energy
 from tightverify.region import Region
@@ -78,12 +79,19 @@ def halves(
 
     whole = bounds.map(twice, bounds.region[twice(which)])
     found = replace(
-        whole, intervals=list(whole.intervals), planes=dict(whole.planes), mixtures=effort.steps, empty=[], part=True
+        whole,
+        intervals=list(whole.intervals),
+        planes=dict(whole.planes),
+        mixtures=effort.steps,
+        empty=[],
+        part=True,
+        notes=None if whole.notes is None else whole.notes.parts(),
     )
     lower, upper = (end.clone() for end in (found.intervals[node].lower, found.intervals[node].upper))
     upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)
     lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
     found.intervals[node] = Interval(lower, upper)
+    found.note_interval(node)
     for number, item in enumerate(graph.nodes):
         if number <= node:
             continue
@@ -92,9 +100,9 @@ def halves(
         if isinstance(item, Apply):
             before = [whole.intervals[operand.source][operand.index] for operand in item.operands]
             planes = refitted_planes(found, number, effort.fitting, whole.planes[number], before)
-            found.planes[number] = padded(found, item, planes)
+            found.relax(number, padded(found, item, planes))
         elif isinstance(item, Energy):
-            found.planes[number] = (relaxed_energy(graph, found.region, number, found.intervals, found.scales),)
+            found.relax(number, (relaxed_energy(graph, found.region, number, found.intervals, found.scales),))
         if number in matter:
             found.learn(number, found.tighten(number, twice(matter[number])))
     return found
@@ -116,6 +124,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         first.mixtures,
         {number: Polygons(torch.cat([leaf.polygons[number].vertices for leaf in leaves])) for number in first.polygons},
         part=any(leaf.part for leaf in leaves),
+        notes=Notes.together([leaf.notes for leaf in leaves if leaf.notes is not None]),
     )
 
 

@@ -43,10 +43,10 @@ def combine_stage(problem: Problem, known: Known) -> Known:
         left = torch.arange(len(some.region), device=some.region.centre.device)
         margins = known.margins[part].clone()
         try:
-            intervals = linear_bounds(some.graph, some.region, some.check).intervals
+            intervals = linear_bounds(some.graph, some.region, some.check, record=some.record).intervals
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
-                bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check)
+                bounds = combined_bounds(now.graph, now.region, effort, intervals, now.check, now.record)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)

@@ -61,10 +61,11 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
 def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
     """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any."""
     if not intervals:
-        intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
+        intervals = linear_bounds(problem.graph, problem.region, problem.check, record=problem.record).intervals
         for effort in rounds[:-1]:
-            intervals = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check).intervals
-    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check)
+            found = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check, problem.record)
+            intervals = found.intervals
+    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check, problem.record)
 
 
 @dataclass(frozen=True, eq=False)
