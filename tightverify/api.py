@@ -19,7 +19,7 @@ from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.branch.saved import fingerprint
 from tightverify.errors import InputError, UsageError
-from tightverify.evidence import Record, make_folder, question
+from tightverify.evidence import Record, evidence_file, make_folder, question
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.refine.lp import check_program_solver
@@ -208,7 +208,7 @@ def keeper(settings: Settings, regions: Region, names: Tensor) -> Keep:
         number = int(names[problem.numbers[0]])
         mark = fingerprint(problem.graph, problem.region, problem.wanted)
         asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
-        with Record(folder / f"{number}.npz") as record:
+        with Record(evidence_file(folder, number)) as record:
             record.add(asked)
             (ending,) = decide(replace(problem, record=record))
             record.add(ending.evidence())

@@ -23,7 +23,7 @@ from tightverify.evidence.entries import (
     Walk,
 )
 from tightverify.evidence.reading import read_evidence
-from tightverify.evidence.record import Record, make_folder, question
+from tightverify.evidence.record import Record, evidence_file, make_folder, question
 
 __all__ = [
     "Bounded",
@@ -40,6 +40,7 @@ __all__ = [
     "Record",
     "Sweep",
     "Walk",
+    "evidence_file",
     "make_folder",
     "question",
     "read_evidence",

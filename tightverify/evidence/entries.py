@@ -100,8 +100,8 @@ class Walk:
     of `taken` are those of `operations`, one after the other; other operations have one pair. Where not `mixed`, a row takes
     pair `steps[row]` of all operations. Of an operation that has not so many it takes the last one.
 
-    `about` says what the rows are: "neurons" of `node`, "operands" of the operation `node` (as many for each of its neurons, one
-    neuron after the other), "rows" of the property.
+    `about` says what the rows are: "neurons" of `node`, "operands" of the operation `node` (as many for each of its neurons,
+    one neuron after the other), "rows" of the property.
     """
 
     sweep: int
@@ -185,13 +185,15 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """The leaves of the last program's tree: bounds (L, w) of its whole variables, multipliers (L, m) and what they prove.
+    """The leaves of the last program's tree: bounds (L, w) of its variables of 0 or 1, multipliers, and what these prove (L,).
 
-    Where `infeasible` (L,) the multipliers prove, for cost 0, that there is nothing; `dual` is then that ray.
+    Leaf `places[t, 0]` has the multiplier `dual[t]` for row `places[t, 1]`. Where `infeasible` (L,) they prove, for cost 0, a
+    bound above 0: then there is nothing in that leaf.
     """
 
     lower: Floats
     upper: Floats
+    places: Places
     dual: Floats
     bounds: Floats
     infeasible: NDArray[np.bool_]

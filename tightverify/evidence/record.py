@@ -100,6 +100,11 @@ class Record:
             np.lib.format.write_array(member, array, allow_pickle=False)
 
 
+def evidence_file(folder: Path, number: int) -> Path:
+    """Where an input's evidence is."""
+    return folder / f"{number}.npz"
+
+
 def make_folder(folder: Path) -> None:
     """Say at once that no files can be written to a folder."""
     try:
