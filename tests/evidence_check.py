@@ -444,6 +444,7 @@ class Check:
         margins, all_proved = np.full(len(self.rows), np.inf), True
         for number, branch in by_number.items():
             if number in halves:
+                demand(len(halves[number]) == 2, f"branch {number} does not have both its halves")
                 one, other = halves[number]
                 same = (one.node, one.neuron, one.value) == (other.node, other.neuron, other.value)
                 demand(same and one.above != other.above, f"branch {number} does not have both its halves")
