@@ -267,3 +267,19 @@ def test_what_was_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         tv.certify(model, x, None, tv.LinfBall(0.5), evidence=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_can_be_read_without_the_package(tmp_path: Path) -> None:
+    """As docs/evidence.md does it."""
+    model, x = network("lstm")
+    tv.certify(model, x[:1], None, tv.LinfBall(0.5), evidence=tmp_path)
+    text = (Path(__file__).resolve().parent.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[2].split("```")[0].replace("folder/0.npz", str(tmp_path / "0.npz"))
+    found: list[tuple[str, dict[str, Any]]] = []
+    lines = [*code.splitlines(), "    found.append((kind, fields))"]
+    exec("\n".join(lines), {"found": found})
+    for (kind, values), entry in zip(found, tv.read_evidence(tmp_path / "0.npz"), strict=True):
+        assert kind == type(entry).__name__
+        for name, value in vars(entry).items():
+            if isinstance(value, np.ndarray) and value.size:
+                assert np.array_equal(values[name], value)

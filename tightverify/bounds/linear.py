@@ -254,7 +254,7 @@ def linear_bounds(
     `start` holds what is to be taken over as it is: its nodes are the first of the graph's. What is found goes
     into the `record`.
     """
-    notes = Notes.begin(record, len(region))
+    notes = Notes.begin(record, region)
     bounds = LinearBounds(graph, region, mixtures=mixtures, notes=notes) if start is None else start
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):

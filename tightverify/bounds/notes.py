@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tightverify.evidence import Bounded, Empty, Pairs, Polygon, Record, Walk
 from tightverify.evidence.entries import Choices, Floats, Places
+from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
@@ -53,9 +54,11 @@ class Notes:
     sweeps: Tensor
 
     @classmethod
-    def begin(cls, record: Record | None, count: int) -> Notes | None:
-        """New sweeps for so many regions; None where nothing is recorded."""
-        return None if record is None else cls(record, torch.tensor([record.new_sweep() for _ in range(count)]))
+    def begin(cls, record: Record | None, region: Region) -> Notes | None:
+        """New sweeps for a batch of regions; None where nothing is recorded."""
+        if record is None:
+            return None
+        return cls(record, torch.tensor([record.new_sweep() for _ in range(len(region))], device=region.centre.device))
 
     @classmethod
     def together(cls, several: Sequence[Notes]) -> Notes | None:
@@ -68,7 +71,8 @@ class Notes:
 
     def parts(self) -> Notes:
         """New sweeps that begin with what these have."""
-        return Notes(self.record, torch.tensor([self.record.new_sweep(parent) for parent in self.sweeps.tolist()]))
+        numbers = [self.record.new_sweep(parent) for parent in self.sweeps.tolist()]
+        return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))
 
     def interval(self, number: int, interval: Interval) -> None:
         for sweep, lower, upper in zip(self.sweeps.tolist(), plain(interval.lower), plain(interval.upper), strict=True):

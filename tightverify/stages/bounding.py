@@ -16,7 +16,7 @@ from tightverify.values import below
 def interval_stage(problem: Problem, known: Known) -> Known:
     """Interval arithmetic, forward."""
     intervals = interval_bounds(problem.graph, problem.region)
-    if (notes := Notes.begin(problem.record, len(problem.region))) is not None:
+    if (notes := Notes.begin(problem.record, problem.region)) is not None:
         for number, interval in enumerate(intervals):
             notes.interval(number, interval)
     lower = rows_over(problem.wanted.rows, intervals[problem.graph.output])
