@@ -210,10 +210,10 @@ def test_a_part_that_is_left_out_is_missed(kept: Callable[[str], Kept]) -> None:
             Check([*entries[:last], *entries[last + 1 :]], numbers)
 
 
-@pytest.mark.parametrize("region", [tv.L2Ball(0.3), tv.L1Ball(0.4), tv.LinfBall(0.3, clip=(0, 1), frames=[1])])
+@pytest.mark.parametrize("region", [tv.L2Ball(1.8), tv.L1Ball(5.0, clip=(-1, 2)), tv.LinfBall(0.9, clip=(0, 1), frames=[1])])
 def test_regions_are_written_as_they_are(region: tv.Perturbation, tmp_path: Path) -> None:
     model, x = network("lstm")
-    tv.certify(model, x[:1], None, region, method="planes", evidence=tmp_path)
+    tv.certify(model, x[:1], None, region, method="planes", thorough=True, evidence=tmp_path)
     asked = read_evidence(tmp_path / "0.npz")[0]
     assert isinstance(asked, Question)
     one = region.around(x[:1])
@@ -221,6 +221,7 @@ def test_regions_are_written_as_they_are(region: tv.Perturbation, tmp_path: Path
     for values, expected in ((asked.lower, one.box.lower), (asked.upper, one.box.upper), (asked.centre, one.centre)):
         assert np.array_equal(values, expected[0].numpy())
     assert [node["size"] for node in asked.nodes] == [node.size for node in model.graph.nodes]
+    assert Check(read_evidence(tmp_path / "0.npz"), Numbers.of(model.graph)).walks
 
 
 def test_files_are_named_by_the_inputs_of_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
