@@ -96,7 +96,7 @@ class Check:
         self.states: dict[int, State] = {}
         self.rows = np.full(len(self.question.rows), -np.inf)
         self.branches = [entry for entry in entries if isinstance(entry, Branch)]
-        self.split = {branch.sweep: branch for branch in self.branches}
+        self.split: dict[int, Sweep] = {}
         self.known: dict[int, tuple[Floats, Floats]] = {}
         self.program: Program | None = None
         self.walks = self.programs = 0
@@ -164,6 +164,7 @@ class Check:
         if entry.parent < 0:
             self.states[entry.sweep] = State(True, rows=self.rows.copy())
             return
+        self.split[entry.sweep] = entry
         old = self.states[entry.parent]
         copies = (dict(part) for part in (old.intervals, old.said, old.pairs, old.polygons, old.operands))
         self.states[entry.sweep] = State(False, *copies, old.rows.copy())
@@ -435,11 +436,12 @@ class Check:
     def tree(self) -> tuple[Floats, bool]:
         """What is proved of the rows, and whether the property is, on all leaves of a tree that covers the region."""
         by_number = {branch.number: branch for branch in self.branches}
-        halves: dict[int, list[Branch]] = {}
+        halves: dict[int, list[Sweep]] = {}
         for branch in self.branches:
             if branch.number:
-                halves.setdefault(branch.parent, []).append(branch)
-                demand(branch.node >= 0, "a part of a region has no split")
+                split = self.split[branch.sweep]
+                halves.setdefault(branch.parent, []).append(split)
+                demand(split.parent == by_number[branch.parent].sweep, "a part of a region is not of its parent")
         margins, all_proved = np.full(len(self.rows), np.inf), True
         for number, branch in by_number.items():
             if number in halves:
@@ -462,7 +464,8 @@ class Check:
     def ending(self, entry: Ending) -> None:
         rows, proved = self.rows, False
         if self.branches:
-            demand(self.branches[0].number == 0 and self.branches[0].node == -1, "the tree has no root")
+            root = self.branches[0]
+            demand(root.number == 0 and self.states[root.sweep].whole, "the tree has no root")
             margins, proved = self.tree()
             rows = np.maximum(rows, margins)
         open_too = entry.stage != "milp"  # of rows that it leaves open there is no evidence

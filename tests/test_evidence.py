@@ -151,10 +151,6 @@ def steeper(pairs: Pairs) -> Pairs:
     return replace(pairs, lower=lower)
 
 
-def other_half(branch: Branch) -> Branch:
-    return replace(branch, above=not branch.above) if branch.number else replace(branch, node=0)
-
-
 CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a plane's offset": ("lstm combine", Pairs, steeper),
     "a plane's slope": ("gru linear", Pairs, lambda e: replace(e, upper=e.upper - 0.3 * (np.arange(e.upper.shape[-1]) == 0))),
@@ -164,8 +160,9 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a walk's rows": ("gru linear", Walk, lambda e: replace(e, weights=1.5 * e.weights)),
     "a walk's bound": ("lstm combine", Walk, lambda e: replace(e, bound=e.bound + 1e-6, proved=e.proved + 1e-6)),
     "multipliers": ("lstm complete", Walk, lambda e: replace(e, multipliers=-e.multipliers - 1)),
-    "a branch's side": ("lstm complete", Branch, other_half),
-    "a branch's value": ("gru complete", Branch, lambda e: replace(e, value=e.value + 0.01, node=max(e.node, 0))),
+    "a part's side": ("lstm complete", Sweep, lambda e: replace(e, above=not e.above)),
+    "a part's value": ("gru complete", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
+    "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
     "an empty part": ("relu complete", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
@@ -191,6 +188,8 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
             places = [k for k in places if len(entries[k].multipliers)]  # type: ignore[union-attr]
         if what == "the verdict":
             places = [k for k in places if entries[k].verdict != "ROBUST"]  # type: ignore[union-attr]
+        if kind is Sweep:
+            places = [k for k in places if entries[k].parent >= 0]  # type: ignore[union-attr]
         if kind is Branch:
             places = places[-1:] if what != "a branch's end" else [k for k in places if entries[k].closed == "proved"][:1]  # type: ignore[union-attr]
         if not places:

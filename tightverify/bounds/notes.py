@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify.evidence import Bounded, Empty, Pairs, Polygon, Record, Walk
+from tightverify.evidence import Bounded, Branch, Empty, Pairs, Polygon, Record, Walk
 from tightverify.evidence.entries import Choices, Floats, Places
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -69,9 +69,13 @@ class Notes:
         """The same change of the batch that is made to all its tensors."""
         return Notes(self.record, change(self.sweeps))
 
-    def parts(self) -> Notes:
-        """New sweeps that begin with what these have."""
-        numbers = [self.record.new_sweep(parent) for parent in self.sweeps.tolist()]
+    def halves(self, node: int, neurons: Tensor, values: Tensor) -> Notes:
+        """New sweeps of both halves of each part, where a neuron is at most a value, and where it is at least."""
+        numbers = [
+            self.record.new_sweep(parent, node, neuron, value, above)
+            for parent, neuron, value in zip(self.sweeps.tolist(), neurons.tolist(), values.tolist(), strict=True)
+            for above in (False, True)
+        ]
         return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))
 
     def interval(self, number: int, interval: Interval) -> None:
@@ -86,10 +90,8 @@ class Notes:
     def polygons(self, number: int, polygons: Polygons, holds: Tensor) -> None:
         """Polygons of (B * n) neurons, and (B * n,) of which neurons they tell anything."""
         count = len(self.sweeps)
-        vertices, told = (
-            plain(polygons.vertices).reshape(count, -1, *polygons.vertices.shape[1:]),
-            holds.view(count, -1).cpu().numpy(),
-        )
+        vertices = plain(polygons.vertices).reshape(count, -1, *polygons.vertices.shape[1:])
+        told = holds.view(count, -1).cpu().numpy()
         for k, sweep in enumerate(self.sweeps.tolist()):
             self.record.add(Polygon(sweep, number, vertices[k], told[k]))
 
@@ -97,6 +99,10 @@ class Notes:
         """An interval that contradicts the one at hand, of the regions where it does."""
         for k in torch.nonzero(crossed).flatten().tolist():
             self.record.add(Empty(int(self.sweeps[k]), number, plain(interval.lower[k]), plain(interval.upper[k])))
+
+    def branch(self, number: int, parent: int, closed: str, margins: Tensor) -> None:
+        """A node of a search tree, whose sweep these notes are about."""
+        self.record.add(Branch(number, parent, int(self.sweeps), closed, plain(margins)))
 
     def walk(
         self,

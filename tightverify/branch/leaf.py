@@ -85,7 +85,7 @@ def halves(
         mixtures=effort.steps,
         empty=[],
         part=True,
-        notes=None if whole.notes is None else whole.notes.parts(),
+        notes=None if bounds.notes is None else bounds.notes.halves(node, neurons, values),
     )
     lower, upper = (end.clone() for end in (found.intervals[node].lower, found.intervals[node].upper))
     upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)

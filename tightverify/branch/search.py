@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify import evidence
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds
 from tightverify.branch.choice import Candidate, best, estimates, most_blamed, split_values
@@ -218,7 +216,7 @@ class Branching:
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
             trees[owner].enter(leaf, found.closed[k])
             if leaf.bounds.notes is not None:
-                leaf.bounds.notes.record.add(noted(trees[owner].branches[-1], int(leaf.bounds.notes.sweeps)))
+                leaf.bounds.notes.branch(leaf.number, parent, found.closed[k], leaf.margins)
         return found
 
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
@@ -266,15 +264,6 @@ class Branching:
                     trees[leaf.input].open.append(leaf)
                 raise
             yield found
-
-
-def noted(branch: Branch, sweep: int) -> evidence.Branch:
-    """A node of a tree as it is written down, and the sweep in which its part was bounded."""
-    split = branch.split or Split(-1, -1, 0.0, False)
-    margins = np.array(branch.margins, dtype=np.float64)
-    return evidence.Branch(
-        branch.number, branch.parent, sweep, split.node, split.neuron, split.value, split.above, branch.closed, margins
-    )
 
 
 def side_by_side(kept: Sequence[Mapping[int, Tensor]], halves: LinearBounds) -> dict[int, Tensor]:

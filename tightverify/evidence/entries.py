@@ -43,11 +43,18 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A new sweep: empty, or of a part of the region, with all that its parent has by now. `parent` is -1 if there is none."""
+    """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
+
+    The part is where a neuron is at most a value, or (`above`) at least. `parent` and `node` are -1 if it is the whole region.
+    """
 
     sweep: int
     stage: str
     parent: int
+    node: int
+    neuron: int
+    value: float
+    above: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,18 +137,14 @@ class Margins:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A node of the search tree: the part of its parent where a neuron is at most a value, or (`above`) at least.
+    """A node of the search tree, number 0 being the whole region, and the sweep of its part.
 
-    The first has no split: `node` is -1. `closed` is "proved", "empty", or "" for what was split or stayed open.
+    `closed` is "proved", "empty", or "" for what was split or stayed open.
     """
 
     number: int
     parent: int
     sweep: int
-    node: int
-    neuron: int
-    value: float
-    above: bool
     closed: str
     margins: Floats
 

@@ -65,9 +65,9 @@ class Record:
         self._file.close()
         os.replace(self._beside, self._path)
 
-    def new_sweep(self, parent: int = -1) -> int:
-        """The number of a new sweep, in the present stage."""
-        self.add(Sweep(self._sweeps, self.stage, parent))
+    def new_sweep(self, parent: int = -1, node: int = -1, neuron: int = -1, value: float = 0.0, above: bool = False) -> int:
+        """The number of a new sweep, in the present stage: of the whole region, or of a half of a parent's part."""
+        self.add(Sweep(self._sweeps, self.stage, parent, node, neuron, value, above))
         self._sweeps += 1
         return self._sweeps - 1
 
@@ -82,7 +82,7 @@ class Record:
         array = np.asarray(value)
         name = array.dtype.name
         place = [f"{name}-{self._written[name]}", self._lengths[name], list(array.shape)]
-        self._blocks[name].append(array.ravel())
+        self._blocks[name].append(array.flatten())  # a copy: whose numbers they are may change them
         self._lengths[name] += array.size
         if self._lengths[name] * array.itemsize > BLOCK:
             self._write(name)
