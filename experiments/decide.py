@@ -2,20 +2,20 @@
 
     python experiments/decide.py [--set first_twenty|first_hundred] [--model 04f_032h_1l ...] [--eps 0.010 ...] [--batch 1]
 
-An L-infinity ball clipped to [0, 1], inputs one at a time, one thread. `first_twenty`: the first correctly classified
-test images in the order of the test set; `first_hundred`: in PROVER's order. Draws decided inputs against seconds into a
-picture, and writes a line for each input. With `--contradictions` nothing is verified: the lines of all runs, under other
+An L-infinity ball clipped to [0, 1], inputs one at a time. `first_twenty`: the first correctly classified test images in
+the order of the test set; `first_hundred`: in PROVER's order. Writes a line for each input, from which table and picture
+(decided inputs against seconds) are made. With `--contradictions` nothing is verified: the lines of all runs, under other
 seeds and batch sizes, are compared, and a search ten times longer than usual tries to falsify what was proved.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import matplotlib
@@ -23,6 +23,7 @@ import torch
 from data import correctly_classified, mnist_test, prover_lstm, prover_order
 from figures import table_of
 from rich.console import Console
+from torch import Tensor
 
 import tightverify as tv
 from tightverify.api import stream
@@ -38,6 +39,7 @@ SETS = {
     ],
 }
 AFTER = (10, 60, 300)
+DECIDED = tv.Verdict.ROBUST.name, tv.Verdict.COUNTEREXAMPLE.name
 
 
 @click.command()
@@ -49,7 +51,10 @@ AFTER = (10, 60, 300)
 @click.option("--batch", default=1, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--splits", default=100_000, show_default=True)
+@click.option("--threads", default=1, show_default=True)
 @click.option("--limit", type=int, help="So many inputs of each set.")
+@click.option("--still-open", is_flag=True, help="Only what an earlier run of the same left open.")
+@click.option("--show", is_flag=True, help="Nothing is verified: the table and the picture of what there is.")
 @click.option("--contradictions", is_flag=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "out", show_default=True)
 def main(
@@ -61,52 +66,72 @@ def main(
     batch: int,
     seed: int,
     splits: int,
+    threads: int,
     limit: int | None,
+    still_open: bool,
+    show: bool,
     contradictions: bool,
     out: Path,
 ) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     if contradictions:
         compare(out)
         return
-    columns = "model", "eps", "robust", "falsified", "open", *(f"after {after} s" for after in AFTER)
-    table = table_of(f"{name}, method {method}", *columns, "decided by", "median s", "longest s", "splits", "CPU s")
-    images, labels = mnist_test()
-    curves = {}
+    settings = Settings(method=method, time_limit=time_limit, splits=splits, seed=seed)
+    found = {}
     for model, eps in SETS[name]:
         if (models and model not in models) or (radii and eps not in radii):
             continue
-        module = prover_lstm(model)
-        order, count = (prover_order(), 100) if name == "first_hundred" else (None, 20)
-        chosen = correctly_classified(module, images, labels, limit or count, order)
-        x = module.cut(images[chosen])
-        loaded = tv.load(module, tuple(x.shape[1:]))
-        settings = Settings(method=method, time_limit=time_limit, splits=splits, seed=seed)
-        began = time.process_time()
-        found = []
-        with (out / f"{name}-{model}-{eps:.3f}-{batch}-{seed}.jsonl").open("w") as lines:
-            for result in stream(loaded, x, labels[chosen], tv.LinfBall(eps, clip=(0, 1)), settings, batch=batch):
-                found.append(result)
-                row = {"image": int(chosen[result.index]), "verdict": result.verdict.name, "margin": result.margin}
-                row |= {"stage": result.stage, "seconds": result.seconds, "splits": len(result.tree) // 2}
-                lines.write(json.dumps(row) + "\n")
-                lines.flush()
-                click.echo(f"{model} {eps:.3f} {result.index} {row}", err=True)
-        took = time.process_time() - began
-        decided = [r for r in found if r.verdict in (tv.Verdict.ROBUST, tv.Verdict.COUNTEREXAMPLE)]
-        seconds = sorted(result.seconds for result in decided)
-        curves[f"{model} {eps:.3f}"] = seconds
-        robust = sum(result.verdict is tv.Verdict.ROBUST for result in found)
-        stages = Counter(result.stage for result in decided)
-        row = [model, f"{eps:.3f}", robust, len(decided) - robust, len(found) - len(decided)]
-        row += [sum(second <= after for second in seconds) for after in AFTER]
-        row += [", ".join(f"{stage} {number}" for stage, number in stages.items())]
-        every = sorted(result.seconds for result in found)
-        row += [f"{every[len(every) // 2]:.2f}", f"{every[-1]:.1f}", sum(len(r.tree) // 2 for r in found), f"{took:.0f}"]
-        table.add_row(*map(str, row))
-    Console(width=180).print(table)
-    draw(curves, out / f"{name}.png")
+        path = out / f"{name}-{model}-{eps:.3f}-{batch}-{seed}.jsonl"
+        if not show:
+            order, count = (prover_order(), 100) if name == "first_hundred" else (None, 20)
+            run(model, eps, order, limit or count, settings, batch, path, still_open)
+        if path.exists():
+            found[f"{model} {eps:.3f}"] = lines_of(path)
+    columns = "model", "robust", "falsified", "open", *(f"after {after} s" for after in AFTER)
+    table = table_of(f"{name}, method {method}", *columns, "decided by", "median s", "longest s", "splits")
+    for label, rows in found.items():
+        table.add_row(label, *counts(rows))
+    Console(width=160).print(table)
+    draw({label: [row["seconds"] for row in rows if row["verdict"] in DECIDED] for label, rows in found.items()}, out / name)
+
+
+def run(
+    model: str, eps: float, order: Tensor | None, count: int, settings: Settings, batch: int, path: Path, still_open: bool
+) -> None:
+    """Decide the inputs, or those that an earlier run left open, and write a line for each."""
+    images, labels = mnist_test()
+    module = prover_lstm(model)
+    chosen = correctly_classified(module, images, labels, count, order)
+    kept = {row["image"]: row for row in lines_of(path)} if still_open else {}
+    chosen = chosen[[kept.get(int(image), {}).get("verdict") not in DECIDED for image in chosen]]
+    if not len(chosen):
+        return
+    x = module.cut(images[chosen])
+    loaded = tv.load(module, tuple(x.shape[1:]))
+    for result in stream(loaded, x, labels[chosen], tv.LinfBall(eps, clip=(0, 1)), settings, batch=batch):
+        image = int(chosen[result.index])
+        row = {"image": image, "verdict": result.verdict.name, "margin": result.margin}
+        kept[image] = row | {"stage": result.stage, "seconds": result.seconds, "splits": len(result.tree) // 2}
+        path.write_text("".join(json.dumps(one) + "\n" for one in kept.values()))
+        click.echo(f"{model} {eps:.3f} {kept[image]}", err=True)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def counts(rows: list[dict[str, Any]]) -> list[str]:
+    """What the table says of some lines."""
+    decided = [row for row in rows if row["verdict"] in DECIDED]
+    robust = sum(row["verdict"] == "ROBUST" for row in rows)
+    found: list[object] = [robust, len(decided) - robust, len(rows) - len(decided)]
+    found += [sum(row["seconds"] <= after for row in decided) for after in AFTER]
+    found += [", ".join(f"{stage} {number}" for stage, number in Counter(row["stage"] for row in decided).items())]
+    every = sorted(row["seconds"] for row in rows)
+    found += [f"{every[len(every) // 2]:.2f}", f"{every[-1]:.1f}", sum(row["splits"] for row in rows)]
+    return list(map(str, found))
 
 
 def compare(out: Path) -> None:
@@ -117,8 +142,7 @@ def compare(out: Path) -> None:
     for path in sorted(out.glob("first_*.jsonl")):
         model, eps = path.stem.split("-")[1:3]
         runs[model, eps] += 1
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
+        for row in lines_of(path):
             verdicts.setdefault((model, eps), {}).setdefault(row["image"], set()).add(row["verdict"])
     table = table_of("verdicts", "model", "eps", "runs", "inputs", "contradictions", "proved", "falsified by a longer search")
     for (model, eps), found in verdicts.items():
@@ -152,13 +176,14 @@ def draw(curves: dict[str, list[float]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for label, seconds in curves.items():
-        axes.step(seconds, range(1, len(seconds) + 1), where="post", label=label)
+        axes.step(sorted(seconds), range(1, len(seconds) + 1), where="post", label=label)
     axes.set_xscale("log")
     axes.set_xlabel("seconds")
     axes.set_ylabel("decided inputs")
+    axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

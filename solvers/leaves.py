@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from solvers.base import Session
 from solvers.problem import Floats, Problem
-from solvers.safe import safe_bound_of
+from solvers.safe import proves_infeasible, safe_bound, safe_bound_of
 from solvers.solution import Solution
 
 WHOLE = 1e-6
@@ -45,12 +45,25 @@ class Node:
     distance: float = 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A leaf as it can be checked: bounds of the whole variables, multipliers, and the bound that they prove.
+
+    It is +inf where the multipliers prove that no point is feasible.
+    """
+
+    lower: Floats
+    upper: Floats
+    multipliers: Floats
+    bound: float
+
+
 @dataclass(eq=False)
 class LeafTree:
     """The tree of a problem as it grows, node by node; `deep` goes down one branch first, else the least bound is first.
 
     To prove that the optimum is above `wanted`, all nodes that are not must be split in any order: going down keeps the open
-    nodes few, and each relaxation near the last one.
+    nodes few, and each relaxation near the last one. On request the tree will `keep` its leaves.
     """
 
     problem: Problem
@@ -60,6 +73,8 @@ class LeafTree:
     solved: int = 0
     settled: float = math.inf
     """the least bound of a leaf"""
+    keep: bool = False
+    leaves: list[Leaf] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         from solvers import load
@@ -96,6 +111,9 @@ class LeafTree:
         split = None if bound > self.wanted else self._split(node, solution)
         if split is None:
             self.settled = min(self.settled, bound)
+            if self.keep:
+                whole = self.problem.integer
+                self.leaves.append(Leaf(node.lower[whole], node.upper[whole], *proof(solution)))
             return solution
         variable, value = split
         down = value - math.floor(value)
@@ -157,6 +175,15 @@ def leaf_bound(problem: Problem, claim: float = math.inf, leaves: int = 1000, so
     while tree.open and tree.solved < leaves:
         tree.step()
     return tree.bound
+
+
+def proof(solution: Solution) -> tuple[Floats, float]:
+    """The multipliers by which a relaxation's answer proves a bound, and that bound."""
+    problem = solution.problem
+    if solution.ray is not None and proves_infeasible(problem, solution.ray):
+        return np.asarray(solution.ray, dtype=np.float64), math.inf
+    dual = np.zeros(problem.shape[0]) if solution.dual is None else np.asarray(solution.dual, dtype=np.float64)
+    return dual, safe_bound(problem, dual)
 
 
 def halves(lower: Floats, upper: Floats, variable: int, value: float) -> list[tuple[Floats, Floats]]:

@@ -3,6 +3,7 @@
 from tightverify.api import bounds, certify, load, stream
 from tightverify.clips import AnyLength, certify_clips
 from tightverify.errors import TightVerifyError
+from tightverify.evidence import read_evidence
 from tightverify.fits import PlaneFit, planes
 from tightverify.fragility import Stretches, stretches
 from tightverify.models.model import Model
@@ -38,6 +39,7 @@ __all__ = [
     "certify_clips",
     "load",
     "planes",
+    "read_evidence",
     "stream",
     "stretches",
 ]

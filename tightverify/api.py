@@ -6,6 +6,7 @@ Everything that a user hands over is checked here, once, before any work starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,11 +17,13 @@ from torch import Tensor
 from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
+from tightverify.branch.saved import fingerprint
 from tightverify.errors import InputError, UsageError
+from tightverify.evidence import Record, evidence_file, make_folder, question
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.refine.lp import check_program_solver
-from tightverify.region import Perturbation, Region
+from tightverify.region import Perturbation, Region, Zonotope
 from tightverify.relax.programs import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
@@ -28,10 +31,12 @@ from tightverify.stages import stages_of
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.problem import Problem, Watch, unwatched
 from tightverify.values import Interval
-from tightverify.verify import Result, decide, misclassified
+from tightverify.verify import Ending, Result, decide, misclassified
 
 AnyModel = torch.nn.Module | str | Path | Model
 Rows = tuple[Any, Any] | None
+Keep = Callable[[Problem], Iterator[Ending]]
+"""Decides a batch, and maybe keeps evidence of that."""
 
 
 def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None) -> Model:
@@ -80,6 +85,7 @@ def certify(
     tighten: int = 0,
     processes: int = 1,
     dump: str | Path | None = None,
+    evidence: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     watch: Watch = unwatched,
 ) -> list[Result]:
@@ -87,8 +93,8 @@ def certify(
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds`, `splits`, `trees`, `thorough`, `lp_solver`, `tighten`, `processes` and `dump` are
-    as in `Settings`. `progress(done, total)` is called after every batch.
+    input. `directions`, `solver`, `rounds`, `splits`, `trees`, `thorough`, `lp_solver`, `tighten`, `processes`, `dump` and
+    `evidence` are as in `Settings`. `progress(done, total)` is called after every batch.
 
     `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.problem.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
@@ -111,6 +117,7 @@ def certify(
         tighten=tighten,
         processes=processes,
         dump=None if dump is None else Path(dump),
+        evidence=None if evidence is None else Path(evidence),
     )
     x = as_inputs(x)
     loaded = load(model, tuple(x.shape[1:]), batch_axis)
@@ -131,29 +138,32 @@ def stream(
     top: int = 1,
     batch: int = 100,
     watch: Watch = unwatched,
+    names: Tensor | None = None,
 ) -> Iterator[Result]:
     """The results one after the other, as batches are finished; everything is checked before the first.
 
-    `watch` is told every step of the way, as in `certify`.
+    `watch` is told every step of the way, as in `certify`. `names` (N,) are the numbers of the files of evidence, if these are
+    not the inputs' places.
     """
     stages_of(settings.method)
     check_solver(settings.solver)
     check_program_solver(settings.lp_solver)
     x = fitting(model, as_inputs(x))
-    at_least_one(batch)
+    batch = at_least_one(batch) if settings.evidence is None else 1
     graph = model.graph.to(usable(settings.device))
     classes = graph.output_size
     regions = region.around(x)
+    keep = keeper(settings, regions, torch.arange(len(x)) if names is None else names)
     if rows is not None:
         stated = linear_property(rows[0], rows[1], len(x), classes)
-        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch)
+        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep)
     chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
 
     def wanted_of(part: slice) -> Property:
         return classify_as(chosen[part], classes, top)
 
-    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch)
+    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch, keep)
 
 
 def _batches(
@@ -166,6 +176,7 @@ def _batches(
     wanted_of: Callable[[slice], Property],
     batch: int,
     watch: Watch,
+    keep: Keep,
 ) -> Iterator[Result]:
     """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
     for start in range(0, len(x), batch):
@@ -175,11 +186,35 @@ def _batches(
         if labels is not None:
             right = ~wanted.broken(wanted.margins(run_original(model, x[part])))
         problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), watch)
-        decided = iter(decide(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
+        decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
             ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
             yield Result(index=number, label=label, **vars(ending))
+
+
+def keeper(settings: Settings, regions: Region, names: Tensor) -> Keep:
+    """How batches are decided: where evidence is wanted, with a record of each input, in a file of its name."""
+    folder = settings.evidence
+    if folder is None:
+        return decide
+    if isinstance(regions, Zonotope):
+        raise UsageError(
+            "evidence was asked for on regions that a few unknown shares move; there is some for balls and boxes only"
+        )
+    make_folder(folder)
+
+    def keep(problem: Problem) -> Iterator[Ending]:
+        number = int(names[problem.numbers[0]])
+        mark = fingerprint(problem.graph, problem.region, problem.wanted)
+        asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
+        with Record(evidence_file(folder, number)) as record:
+            record.add(asked)
+            (ending,) = decide(replace(problem, record=record))
+            record.add(ending.evidence())
+        return iter((ending,))
+
+    return keep
 
 
 @overload

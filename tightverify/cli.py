@@ -173,6 +173,7 @@ def commands() -> None:
 @click.option("--tighten", type=click.IntRange(min=0), default=0, show_default=True, help="Neurons that lp bounds by programs.")
 @click.option("--processes", type=AT_LEAST_ONE, default=1, show_default=True, help="For --tighten.")
 @click.option("--dump", type=FILE, help="Folder for the programs of lp and milp, as MPS files.")
+@click.option("--evidence", type=FILE, help="Folder for all that led to each input's verdict, a file for each.")
 @click.option("--thorough", is_flag=True, help="Send decided inputs on through all stages, for bounds rather than verdicts.")
 @click.option("--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 def certify(
@@ -198,6 +199,7 @@ def certify(
     tighten: int,
     processes: int,
     dump: Path | None,
+    evidence: Path | None,
     thorough: bool,
     trace: Path | None,
     out: Path | None,
@@ -216,7 +218,7 @@ def certify(
     Inputs are arrays in a file INPUTS.npz, or clips: audio files, or folders of them, each verified at its own length.
     """
     from tightverify.audio import Reading
-    from tightverify.runs import Run, correct, refuse_existing, refuse_trace
+    from tightverify.runs import Run, correct, refuse_evidence, refuse_existing, refuse_trace
     from tightverify.settings import Settings
     from tightverify.stages import passed_by, stages_of
 
@@ -236,6 +238,7 @@ def certify(
         tighten=tighten,
         processes=processes,
         dump=dump,
+        evidence=evidence,
     )
     stages_of(method)
     use_threads(threads)
@@ -246,6 +249,7 @@ def certify(
     given = read_given(model, inputs, Reading(rate, resample, channel, cut, int16), labels, batch_axis, top)
     most = len(given) if limit is None else limit
     chosen, skipped = correct(given, top, most, batch) if skip_wrong else (given[:most], 0)
+    refuse_evidence(evidence, chosen, force)
     notes = list(given.notes)
     if given.y is None:
         missing = f"{inputs[0]} has no y" if inputs[0].suffix == ARRAYS else "no labels were given"

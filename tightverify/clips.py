@@ -160,7 +160,8 @@ class Clips:
     def _stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Watch) -> Iterator[Result]:
         for model, x, places in self.groups():
             labels = None if self.y is None else self.y[places]
-            for result in stream(model, x, labels, region, settings, None, top, batch, _placed(watch, places)):
+            told, names = _placed(watch, places), self.numbers[places]
+            for result in stream(model, x, labels, region, settings, None, top, batch, told, names):
                 yield replace(result, index=int(places[result.index]))
 
     def right(self, top: int) -> Tensor:

@@ -18,6 +18,7 @@ from tightverify.audio import Reading, read_labels, read_sounds
 from tightverify.clips import AnyLength, Clips, said_of
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
+from tightverify.evidence import evidence_file
 from tightverify.files import read_inputs
 from tightverify.models.model import Model
 from tightverify.region import LpBall, Perturbation
@@ -52,7 +53,7 @@ class Inputs:
         return ~wanted.broken(wanted.margins(run_original(self.model, self.x)))
 
     def stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Watch) -> Iterator[Result]:
-        return stream(self.model, self.x, self.y, region, settings, None, top, batch, watch)
+        return stream(self.model, self.x, self.y, region, settings, None, top, batch, watch, self.numbers)
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each input's own region; a radius is infinite where it is no ball."""
@@ -281,6 +282,13 @@ def refuse_trace(trace: Path | None, out: Path | None, force: bool, *read: Path)
         )
     for path in (trace, picture_of(trace)):
         refuse_existing(path, force, *read, option="--trace")
+
+
+def refuse_evidence(folder: Path | None, inputs: Inputs | Clips, force: bool) -> None:
+    """Say at once that evidence of other runs is in the way."""
+    if folder is not None:
+        for number in inputs.numbers.tolist():
+            refuse_existing(evidence_file(folder, number), force, option="--evidence")
 
 
 def refuse_existing(path: Path | None, force: bool, *read: Path, option: str = "--out") -> None:

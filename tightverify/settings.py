@@ -25,6 +25,7 @@ class Settings:
     `lp_solver` solves the programs of whole networks, of the stages `lp` and `milp`; `tighten` is how many neurons `lp` bounds
     by programs of their own where a margin is open, over so many `processes`; `dump` is a folder for all those programs, as MPS
     files.
+    `evidence` is a folder for all that led to each input's verdict, a file for each; inputs are then worked on one by one.
     `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
     """
 
@@ -46,6 +47,7 @@ class Settings:
     tighten: int = 0
     processes: int = 1
     dump: Path | None = None
+    evidence: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.time_limit > 0:
@@ -64,3 +66,9 @@ class Settings:
             raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
         if self.processes < 1:
             raise UsageError(f"processes is {self.processes}; it must be 1 or more")
+        if self.evidence is not None and self.trees is not None:
+            raise UsageError(
+                "evidence and trees were given: what an earlier search proved is in no tree; leave one of them out"
+            )
+        if self.evidence is not None and self.tighten > 0:
+            raise UsageError(f"evidence was given and tighten is {self.tighten}: there is none of such neurons; leave one out")

@@ -14,6 +14,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from tightverify import evidence
 from tightverify.branch.search import Branch
 from tightverify.errors import OutOfTimeError
 from tightverify.spec import Property
@@ -48,6 +49,12 @@ class Ending:
     seconds: float
     counterexample: Tensor | None
     tree: tuple[Branch, ...] = ()
+
+    def evidence(self) -> evidence.Ending:
+        """What is written down of it beside what led there."""
+        point = torch.zeros(0) if self.counterexample is None else self.counterexample.flatten()
+        margins, values = (part.to(torch.float64).numpy() for part in (self.margins, point))
+        return evidence.Ending(self.verdict.name, self.stage, self.margin, margins, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +138,16 @@ def decide(problem: Problem) -> Iterator[Ending]:
         used = float(ledger.seconds[inputs].max())
         check, clock = stopwatch(began + (limit - used) * len(inputs)), shared_clock(began, used, len(inputs))
         told: Told = {}
+        if problem.record is not None:
+            problem.record.stage = name
         some = replace(problem[inputs], stage=name, clock=clock, check=check, watch=noting(problem.watch, told))
         found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
         rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
         if rest:
             some[torch.tensor(rest)].report(found[torch.tensor(rest)])
         ledger.enter(inputs, name, found, time.monotonic() - began, limit)
+        if problem.record is not None:
+            problem.record.add(evidence.Margins(name, ledger.known.margins[0].numpy().copy()))
     return ledger.endings(problem.graph.input_shape, problem.numbers)
 
 

@@ -58,9 +58,9 @@ def rebounded(
         if isinstance(item, Apply):
             before = [whole.intervals[operand.source][operand.index] for operand in item.operands]
             planes = refitted_planes(found, number, effort.fitting, whole.planes[number], before, anew.get(number))
-            found.planes[number] = padded(found, item, planes)
+            found.relax(number, padded(found, item, planes))
         elif isinstance(item, Energy):
-            found.planes[number] = (relaxed_energy(graph, found.region, number, found.intervals, found.scales),)
+            found.relax(number, (relaxed_energy(graph, found.region, number, found.intervals, found.scales),))
         if number in matter:
             found.learn(number, found.tighten(number, matter[number]))
     return found

@@ -56,6 +56,8 @@ def with_planes_at(bounds: LinearBounds, pull: Pull, fitting: Fitting) -> Linear
         shape = planes[number][0].upper.offset.shape
         more = tuple(pairs(found.lower[..., columns], found.upper[..., columns], shape))
         planes[number] = (*planes[number], *padded(bounds, node, more))
+        if bounds.notes is not None:
+            bounds.notes.planes(number, planes[number])
     return replace(bounds, planes=planes)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
+from tightverify.evidence import Record
 from tightverify.graph import Apply, Graph, Operand
 from tightverify.ops import Blend, SumOfSquares
 from tightverify.ops.sum_of_squares import polygon_planes
@@ -65,10 +66,16 @@ class Effort:
     part: float = 1.0
 
 
-def fitted_bounds(graph: Graph, region: Region, fitting: Fitting, check: Callable[[], None] = lambda: None) -> LinearBounds:
+def fitted_bounds(
+    graph: Graph,
+    region: Region,
+    fitting: Fitting,
+    check: Callable[[], None] = lambda: None,
+    record: Record | None = None,
+) -> LinearBounds:
     """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
-    first = linear_bounds(graph, region, check)
-    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals)
+    first = linear_bounds(graph, region, check, record=record)
+    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals, record=record)
 
 
 def combined_bounds(
@@ -77,9 +84,10 @@ def combined_bounds(
     effort: Effort,
     known: Sequence[Interval],
     check: Callable[[], None] = lambda: None,
+    record: Record | None = None,
 ) -> LinearBounds:
     """A sweep in which every bound is that of its own best mixture of planes."""
-    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps)
+    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps, record=record)
 
 
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
@@ -91,6 +99,9 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     ends, sane = flat_ends(bounds, node)
     all_sane = bool(sane.all())
     polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions)
+    if bounds.notes is not None and polygons is not None and node.op.arity == 2:
+        everything = torch.arange(node.size, device=ends.device).expand(shape)
+        bounds.notes.polygons(len(bounds.intervals) - 1, polygons, sane.view(shape), everything)
     fitted = fitted_over(node, ends, polygons, shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
@@ -152,13 +163,14 @@ def refitted_planes(
 
 def recut(bounds: LinearBounds, number: int, ends: Tensor, anew: Tensor, directions: int) -> None:
     """Polygons of some of an operation's neurons, (B, n), as many for each input, in place of those in the bounds."""
-    node = bounds.graph.nodes[number]
-    assert isinstance(node, Apply)
     if number not in bounds.polygons or not directions or not bool(anew.any()):
         return
     chosen = torch.nonzero(anew)[:, 1].view(len(anew), -1)
     some = ends.view(*anew.shape, -1).gather(1, chosen[..., None].expand(-1, -1, ends.shape[-1])).flatten(0, 1)
-    now = polygons_of(bounds, node, some, directions, chosen).vertices
+    found = polygons_of(bounds, number, some, directions, chosen)
+    if bounds.notes is not None:
+        bounds.notes.polygons(number, found, torch.ones_like(chosen, dtype=torch.bool), chosen)
+    now = found.vertices
     was = bounds.polygons[number].vertices
     vertices = as_many(was, now).index_copy(0, torch.nonzero(anew.flatten()).flatten(), as_many(now, was))
     bounds.polygons[number] = Polygons(vertices)
@@ -193,7 +205,7 @@ def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, di
         return bounds.polygons[number].cut_to(ends)
     if node.op.arity != 2 or not directions:
         return boxes_as_polygons(node, ends)
-    polygons = polygons_of(bounds, node, ends, directions)
+    polygons = polygons_of(bounds, number, ends, directions)
     if sane:
         bounds.polygons[number] = polygons
     return polygons
@@ -231,11 +243,13 @@ def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:
         yield Planes(*sides)
 
 
-def polygons_of(bounds: LinearBounds, node: Apply, ends: Tensor, directions: int, chosen: Tensor | None = None) -> Polygons:
+def polygons_of(bounds: LinearBounds, number: int, ends: Tensor, directions: int, chosen: Tensor | None = None) -> Polygons:
     """What is left of boxes (B * k, 4) of chosen neurons (B, k), or of all, when so many directions are bounded too."""
+    node = bounds.graph.nodes[number]
+    assert isinstance(node, Apply)
     normals = normals_of(ends, directions)
     rows = direction_rows(bounds, node, normals.view(len(bounds.region), -1, 2 * directions, 2), chosen)
-    least = bounds.lower(rows, quick=True)
+    least = bounds.lower(rows, quick=True, about=("operands", number))
     return Polygons.within(ends, normals, least.view(len(ends), -1))
 
 

@@ -34,13 +34,18 @@ from torch import Tensor
 from tightverify.bounds.energies import relaxed_energy
 from tightverify.bounds.held import Held
 from tightverify.bounds.interval import enclose, undefined
-from tightverify.bounds.mixtures import MOST_STEPS, Pull, approach, mixing_error, pull
+from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
+from tightverify.bounds.notes import Notes, Trial
 from tightverify.bounds.walk import back_substitute
+from tightverify.evidence import Record
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import TINY, Interval, below, times
+
+ROWS = ("rows", -1)
+"""What walks are about if nothing else is said: the rows that are wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,8 @@ class LinearBounds:
     """(B,) each, of a `part`: where bounds contradicted one another, so that nothing is left of it"""
     part: bool = False
     """whether the intervals hold on a part of each region only: then they are constraints of their own (`bounds.held`)"""
+    notes: Notes | None = None
+    """where all that is found is written down, if it is"""
 
     def learn(self, number: int, interval: Interval) -> None:
         """One more interval that holds for a node's neurons on the whole region."""
@@ -72,6 +79,19 @@ class LinearBounds:
         else:
             self.intervals[number], crossed = known.meet(interval)
             self.empty.append(crossed)
+            if self.notes is not None:
+                self.notes.empty(number, interval, crossed)
+        self.note_interval(number)
+
+    def note_interval(self, number: int) -> None:
+        if self.notes is not None:
+            self.notes.interval(number, self.intervals[number])
+
+    def relax(self, number: int, pairs: tuple[Planes, ...]) -> None:
+        """An operation's planes from now on."""
+        self.planes[number] = pairs
+        if self.notes is not None:
+            self.notes.planes(number, pairs)
 
     def __getitem__(self, inputs: slice | Tensor) -> LinearBounds:
         """What was found for some of the inputs."""
@@ -94,24 +114,41 @@ class LinearBounds:
             {number: polygons(number, old) for number, old in self.polygons.items()},
             [change(empty) for empty in self.empty],
             self.part,
+            None if self.notes is None else self.notes.map(change),
         )
 
-    def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False) -> Tensor:
+    def lower(
+        self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False, about: tuple[str, int] = ROWS
+    ) -> Tensor:
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n).
 
         With mixtures, so many `steps` are taken, at most MOST_STEPS.
 
         Without mixtures, the first pairs of planes of all operations are taken together, then the second ones, and so on, and
-        the best bound counts; with `quick` only the last.
+        the best bound counts; with `quick` only the last. `about` says what the rows are, to those who read evidence.
         """
         if self.mixtures:
             steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
-            found = approach(self.graph, self.region, self.planes, rows, steps, self.held(max(rows)), {})[0]
-            return below(found, self.allowance(rows))
-        each = [
-            back_substitute(self.graph, self.region, some, dict(rows)) for some in self.suits(max(rows))[-1 if quick else 0 :]
-        ]
-        return below(torch.stack(each).amax(0) if len(each) > 1 else each[0], self.allowance(rows))
+            trial = self._trial(mixed=True)
+            found = approach(self.graph, self.region, self.planes, rows, steps, self.held(max(rows)), {}, trial)[0]
+            return self._proved(found, rows, trial, about)
+        suits = self.suits(max(rows))
+        each = [back_substitute(self.graph, self.region, some, dict(rows)) for some in suits[-1 if quick else 0 :]]
+        trial = self._trial(mixed=False, first=len(suits) - len(each), bounds=each)
+        return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, about)
+
+    def _trial(self, mixed: bool, first: int = 0, bounds: Sequence[Tensor] = ()) -> Trial | None:
+        """What notes are made of, if any are."""
+        return None if self.notes is None else Trial(mixed, first, list(bounds))
+
+    def _proved(self, found: Tensor, rows: dict[int, Tensor], trial: Trial | None, about: tuple[str, int]) -> Tensor:
+        """What is left of bounds when their rounding is paid for; it is noted."""
+        proved = below(found, self.allowance(rows))
+        if self.notes is not None and trial is not None:
+            last = max(rows)
+            several = {n: self.graph.nodes[n].size for n, pairs in self.planes.items() if n <= last and len(pairs) > 1}
+            self.notes.walk(about, rows, trial, proved, several, START)
+        return proved
 
     def pulled(
         self, rows: dict[int, Tensor], steps: int, start: Mapping[int, Tensor] = MappingProxyType({})
@@ -121,8 +158,9 @@ class LinearBounds:
         `start` are multipliers (B, 1, n) of held nodes to begin with.
         """
         held = self.held(max(rows))
-        lower, suit, multipliers = approach(self.graph, self.region, self.planes, rows, steps, held, start)
-        return below(lower, self.allowance(rows)), pull(self.graph, self.region, suit, multipliers)
+        trial = self._trial(mixed=True)
+        lower, suit, multipliers = approach(self.graph, self.region, self.planes, rows, steps, held, start, trial)
+        return self._proved(lower, rows, trial, ROWS), pull(self.graph, self.region, suit, multipliers)
 
     def held(self, last: int) -> dict[int, Held]:
         """The nodes up to a last one whose intervals are constraints."""
@@ -154,7 +192,8 @@ class LinearBounds:
         size = self.graph.nodes[number].size
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
         some = identity[None] if chosen is None else identity[chosen]
-        lower, upper = self.lower({number: torch.cat([some, -some], dim=1)}).chunk(2, dim=1)
+        rows = {number: torch.cat([some, -some], dim=1)}
+        lower, upper = self.lower(rows, about=("neurons", number)).chunk(2, dim=1)
         if chosen is None:
             return Interval(lower, -upper)
         everywhere = torch.full_like(self.intervals[number].lower, torch.inf)
@@ -208,25 +247,30 @@ def linear_bounds(
     known: Sequence[Interval] | None = None,
     mixtures: int = 0,
     start: LinearBounds | None = None,
+    record: Record | None = None,
 ) -> LinearBounds:
     """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold.
 
-    `start` holds what is to be taken over as it is: its nodes are the first of the graph's.
+    `start` holds what is to be taken over as it is: its nodes are the first of the graph's. What is found goes
+    into the `record`.
     """
-    bounds = LinearBounds(graph, region, mixtures=mixtures) if start is None else start
+    notes = Notes.begin(record, region)
+    bounds = LinearBounds(graph, region, mixtures=mixtures, notes=notes) if start is None else start
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):
         if number < len(bounds.intervals):
             continue
         check()
         bounds.intervals.append(enclose(graph, number, bounds.intervals, region))
-        if known is not None:
+        if known is None:
+            bounds.note_interval(number)
+        else:
             bounds.learn(number, known[number])
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
-            bounds.planes[number] = padded(bounds, node, relaxation(bounds, node))
+            bounds.relax(number, padded(bounds, node, relaxation(bounds, node)))
         elif isinstance(node, Energy):
-            bounds.planes[number] = (relaxed_energy(graph, region, number, bounds.intervals, bounds.scales),)
+            bounds.relax(number, (relaxed_energy(graph, region, number, bounds.intervals, bounds.scales),))
         if number in wanted:
             bounds.learn(number, bounds.tighten(number))
     return bounds

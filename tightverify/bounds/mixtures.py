@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.held import Held, Multipliers
+from tightverify.bounds.notes import Trial
 from tightverify.bounds.walk import back_substitute, by_row
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
@@ -59,10 +60,12 @@ def approach(
     steps: int,
     held: Mapping[int, Held],
     start: Mapping[int, Tensor],
+    trial: Trial | None = None,
 ) -> tuple[Tensor, dict[int, Planes], Multipliers]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     Beside them the mixtures and the `held` nodes' multipliers of the last walk; `start` (B, 1, n) are those of the first.
+    `trial` is told all that was tried.
     """
     last = max(rows)
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
@@ -76,6 +79,8 @@ def approach(
         trail: dict[int, Tensor] = {}
         rest = multipliers.constant
         found.append(back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest)
+        if trial is not None:
+            trial.walked(found[-1], multipliers.values)
         if step == steps:
             break
         share = INERTIA / (step + INERTIA)
@@ -85,7 +90,9 @@ def approach(
             if number in choices:
                 before = mean.get(number, operands)
                 mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
-                answer = choices[number].tightest(mean[number])
+                answer, which = choices[number].tightest(mean[number])
+                if trial is not None:
+                    trial.answered(number, which)
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
     return torch.stack(found).amax(0), suit, multipliers
 
@@ -170,13 +177,14 @@ class Choice:
         ]
         """two of (B, n, k + 1, K)"""
 
-    def tightest(self, operands: tuple[Tensor, ...]) -> Planes:
-        """The highest lower plane and the lowest upper plane at operands (B, R, n), as planes (B, R, n)."""
+    def tightest(self, operands: tuple[Tensor, ...]) -> tuple[Planes, list[Tensor]]:
+        """The highest lower plane and the lowest upper plane at operands (B, R, n), as planes (B, R, n); and which they are."""
         point = torch.stack([*operands, torch.ones_like(operands[0])], dim=-1).transpose(1, 2)  # (B, n, R, k + 1)
-        sides = []
+        sides, which = [], []
         for side, worst in zip(self._sides, (False, True), strict=True):
             values = point @ side  # (B, n, R, K)
             chosen = values.argmin(-1) if worst else values.argmax(-1)  # (B, n, R)
             parts = [torch.gather(part, 2, chosen).transpose(1, 2) for part in side.unbind(2)]
             sides.append(Plane(tuple(parts[:-1]), parts[-1]))
-        return Planes(sides[0], sides[1])
+            which.append(chosen)
+        return Planes(sides[0], sides[1]), which

@@ -19,6 +19,7 @@ from torch import Tensor
 from tightverify.bounds.again import rebounded
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.notes import Notes
 from tightverify.branch.choice import Candidate
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -76,12 +77,19 @@ def halves(
 
     whole = bounds.map(twice, bounds.region[twice(which)])
     found = replace(
-        whole, intervals=list(whole.intervals), planes=dict(whole.planes), mixtures=effort.steps, empty=[], part=True
+        whole,
+        intervals=list(whole.intervals),
+        planes=dict(whole.planes),
+        mixtures=effort.steps,
+        empty=[],
+        part=True,
+        notes=None if bounds.notes is None else bounds.notes.halves(node, neurons, values),
     )
     lower, upper = (end.clone() for end in (found.intervals[node].lower, found.intervals[node].upper))
     upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)
     lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
     found.intervals[node] = Interval(lower, upper)
+    found.note_interval(node)
     return rebounded(found, whole, node, {number: twice(some) for number, some in matter.items()}, effort, check)
 
 
@@ -101,6 +109,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         first.mixtures,
         {number: Polygons(torch.cat([leaf.polygons[number].vertices for leaf in leaves])) for number in first.polygons},
         part=any(leaf.part for leaf in leaves),
+        notes=Notes.together([leaf.notes for leaf in leaves if leaf.notes is not None]),
     )
 
 

@@ -216,6 +216,8 @@ class Branching:
             split = path[-1] if path else None
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
             trees[owner].enter(leaf, found.closed[k])
+            if leaf.bounds.notes is not None:
+                leaf.bounds.notes.branch(leaf.number, parent, found.closed[k], leaf.margins)
         return found
 
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:

@@ -72,6 +72,10 @@ class Converged:
     solution: solvers.Solution | None
     rounds: tuple[Round, ...]
     settled: bool
+    ended: bool = True
+    """whether no round comes after this"""
+    best: solvers.Solution | None = None
+    """the solution whose multipliers prove the bound"""
 
     @property
     def violation(self) -> float:
@@ -117,20 +121,22 @@ class Cutter:
         """Bound the row from below, better from round to round; `check` may raise between them."""
         self._asked(rows)
         best, history, solution = -np.inf, list[Round](), None
+        proof: solvers.Solution | None = None
         for number in range(self.cutting.rounds + 1):
             check()
             began = time.perf_counter()
             # A first solve, or one of another cost, is far from any basis: there an interior point method is faster.
             solution = self.session.solve(interior=number == 0, time_limit=time_left)
             proved = self.program.proved(solution)
-            best = max(best, proved)
+            if proved > best:
+                best, proof = proved, solution
             cuts, violation = self._cut(solution)
             history.append(Round(solution.objective, proved, cuts, violation, time.perf_counter() - began))
             values = [each.value for each in history[-STALLED - 1 :]]
             stalled = len(values) > STALLED and values[-1] - values[0] < self.cutting.least_gain
             settled = cuts == 0 or stalled
-            ended = settled or best > enough or solution.primal is None
-            yield Converged(best, self.program, solution, tuple(history), settled)
+            ended = settled or best > enough or solution.primal is None or number == self.cutting.rounds
+            yield Converged(best, self.program, solution, tuple(history), settled, ended, proof)
             if ended:
                 return
 

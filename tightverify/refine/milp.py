@@ -53,6 +53,8 @@ class Deciding:
     first_leaves: int = 2000
     leaves: int = 1_000_000
     cuts: int = 8
+    keep: bool = False
+    """whether trees keep their leaves, to show them"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,8 @@ class Progress:
     leaves: int
     mixed: MixedProgram
     exact: bool = False
+    tree: LeafTree | None = None
+    """the tree of a bound above `enough`"""
 
 
 def decide(
@@ -88,7 +92,7 @@ def decide(
     while True:
         check()
         mixed = mixed_program(relaxed, start.program, problem, breaks, point)
-        tree = LeafTree(mixed.problem, enough, deep=True)
+        tree = LeafTree(mixed.problem, enough, deep=True, keep=deciding.keep)
         worst: Floats | None = None
         asked = False
         while tree.open and tree.solved < deciding.leaves and worst is None:
@@ -105,7 +109,7 @@ def decide(
                 yield Progress(max(best, tree.bound), solution.primal, leaves, mixed)
         best = max(best, tree.bound)
         if best > enough or worst is None:
-            yield Progress(best, None, leaves, mixed)
+            yield Progress(best, None, leaves, mixed, tree=tree if best > enough else None)
             return
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import MOST, Effort, boxes_as_polygons, combined_bounds, flat_ends
 from tightverify.bounds.linear import LinearBounds
+from tightverify.evidence import Record
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
 from tightverify.relax.polygons import Polygons
@@ -43,10 +44,15 @@ class Relaxed:
 
 
 def relaxed(
-    graph: Graph, region: Region, effort: Effort, known: Sequence[Interval], check: Callable[[], None] = lambda: None
+    graph: Graph,
+    region: Region,
+    effort: Effort,
+    known: Sequence[Interval],
+    check: Callable[[], None] = lambda: None,
+    record: Record | None = None,
 ) -> list[Relaxed]:
     """A sweep of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
-    bounds = combined_bounds(graph, region, effort, known, check)
+    bounds = combined_bounds(graph, region, effort, known, check, record)
     return [Relaxed(one, polygons_of(one)) for one in (bounds[k : k + 1] for k in range(len(region)))]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.notes import Notes
 from tightverify.errors import OutOfTimeError
 from tightverify.stages.problem import Known, Problem, or_else
 from tightverify.values import below
@@ -14,8 +15,11 @@ from tightverify.values import below
 
 def interval_stage(problem: Problem, known: Known) -> Known:
     """Interval arithmetic, forward."""
-    output = interval_bounds(problem.graph, problem.region)[problem.graph.output]
-    lower = rows_over(problem.wanted.rows, output)
+    intervals = interval_bounds(problem.graph, problem.region)
+    if (notes := Notes.begin(problem.record, problem.region)) is not None:
+        for number, interval in enumerate(intervals):
+            notes.interval(number, interval)
+    lower = rows_over(problem.wanted.rows, intervals[problem.graph.output])
     return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
 
 
@@ -23,7 +27,7 @@ def linear_stage(problem: Problem, known: Known) -> Known:
     """Linear bounds by back-substitution, every intermediate bound included."""
     for part, some in problem.parts():
         try:
-            bounds = linear_bounds(some.graph, some.region, some.check)
+            bounds = linear_bounds(some.graph, some.region, some.check, record=some.record)
         except OutOfTimeError:
             return replace(known, stopped=True)
         lower = bounds.lower({some.graph.output: some.wanted.rows})
@@ -37,7 +41,7 @@ def planes_stage(problem: Problem, known: Known) -> Known:
     fitting = Fitting(directions=or_else(problem.settings.directions, 2), solver=problem.settings.solver)
     for part, some in problem.parts(fitting.directions):
         try:
-            bounds = fitted_bounds(some.graph, some.region, fitting, some.check)
+            bounds = fitted_bounds(some.graph, some.region, fitting, some.check, some.record)
         except OutOfTimeError:
             return replace(known, stopped=True)
         lower = bounds.lower({some.graph.output: some.wanted.rows})

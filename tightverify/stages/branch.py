@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightverify.attack import Search, attack
-from tightverify.bounds.fitted import Effort, Fitting
+from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.saved import Saved, fingerprint, save
 from tightverify.branch.search import Branching, Tree
@@ -97,9 +97,8 @@ def root_bounds(problem: Problem, known: Known) -> LinearBounds:
     effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
     if not intervals:
-        intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
-    relaxation = effort.fitting.relaxation
-    return linear_bounds(problem.graph, problem.region, problem.check, relaxation, intervals, effort.steps)
+        intervals = linear_bounds(problem.graph, problem.region, problem.check, record=problem.record).intervals
+    return combined_bounds(problem.graph, problem.region, effort, intervals, problem.check, problem.record)
 
 
 def most_leaves(problem: Problem, memory: int) -> int:

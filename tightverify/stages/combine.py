@@ -48,7 +48,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
         left = torch.arange(len(some.region), device=some.region.centre.device)
         margins = known.margins[part].clone()
         try:
-            before = linear_bounds(some.graph, some.region, some.check)
+            before = linear_bounds(some.graph, some.region, some.check, record=some.record)
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
                 bounds = sweep(now, before, margins[left], effort)
@@ -77,7 +77,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
 def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort) -> LinearBounds:
     """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame."""
     if effort.part == 1:
-        return combined_bounds(problem.graph, problem.region, effort, before.intervals, problem.check)
+        return combined_bounds(problem.graph, problem.region, effort, before.intervals, problem.check, problem.record)
     _, pull = before.pulled({problem.graph.output: problem.wanted.rows}, effort.last_steps)
     blamed = blame_of_all(before, pull, ~(margins > 0) | problem.settings.thorough)
     matter = weightiest(blamed.gains, effort.part)

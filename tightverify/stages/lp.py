@@ -19,9 +19,11 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.notes import Notes
 from tightverify.errors import OutOfTimeError
 from tightverify.refine.converge import Converged, Cutter, Cutting
 from tightverify.refine.lp import defined
+from tightverify.refine.proof import linear_program
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.refine.tighten import tightened, weightiest
 from tightverify.settings import Settings
@@ -47,7 +49,7 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
         try:
             for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
                 for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
-                    for better in improving(OneInput(problem, place, rounds[-1]), one, known):
+                    for better in improving(OneInput(problem, place, rounds[-1], one.bounds.notes), one, known):
                         known = better
                     here = torch.tensor([place])
                     problem[here].report(known[here])
@@ -61,10 +63,11 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
 def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
     """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any."""
     if not intervals:
-        intervals = linear_bounds(problem.graph, problem.region, problem.check).intervals
+        intervals = linear_bounds(problem.graph, problem.region, problem.check, record=problem.record).intervals
         for effort in rounds[:-1]:
-            intervals = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check).intervals
-    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check)
+            found = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check, problem.record)
+            intervals = found.intervals
+    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check, problem.record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,7 @@ class OneInput:
     problem: Problem
     place: int
     effort: Effort
+    notes: Notes | None = None
 
     def improvements(self, one: Relaxed, known: Known) -> Iterator[Known]:
         """Row after row, until the input is decided or cannot be proved here."""
@@ -127,6 +131,8 @@ class OneInput:
     def learnt(self, known: Known, row: int, found: Converged) -> Known:
         """What a program has proved, and whether its worst input is a counterexample."""
         known = self.with_bound(known, row, found.proved)
+        if self.notes is not None and found.ended and found.best is not None:
+            self.notes.record.add(linear_program(found, row, int(self.notes.sweeps)))
         if found.point is None:
             return known
         return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))

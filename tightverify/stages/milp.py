@@ -15,6 +15,7 @@ from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide, straight
+from tightverify.refine.proof import leaves_of, mixed_program
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
 from tightverify.stages.dump import dumped
@@ -34,7 +35,7 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
-    deciding = Deciding(settings.lp_solver)
+    deciding = Deciding(settings.lp_solver, keep=one.notes is not None)
     failed, spare = 0, wanted.rows.shape[1] - wanted.needed
     for row in one.order(known.margins[place], spare > 0):
         if one.settled(known) or failed > spare:
@@ -50,6 +51,9 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
                 mixed = step.mixed
                 known = one.with_bound(known, row, step.bound)
+                if one.notes is not None and step.tree is not None:
+                    for entry in (mixed_program(step.mixed, row, int(one.notes.sweeps)), leaves_of(step.tree)):
+                        one.notes.record.add(entry)
                 if step.point is not None:
                     known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
                 yield known

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tightverify.bounds.linear import parts
 from tightverify.branch.search import Branch
+from tightverify.evidence import Record
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Region
@@ -51,6 +52,7 @@ class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
     `numbers` are the inputs' places among those given. `watch` is told every step; `stage` and `clock` say of what and when.
+    All that is found of an input, alone in its batch, goes into the `record`, if there is one.
     """
 
     model: Model
@@ -63,6 +65,7 @@ class Problem:
     stage: str = ""
     clock: Callable[[], float] = lambda: 0.0
     check: Callable[[], None] = lambda: None
+    record: Record | None = None
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
         return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=self.numbers[inputs])

@@ -1,0 +1,538 @@
+"""A check of evidence that has nothing of the package but the file's entries and the network's numbers: NumPy alone.
+
+It replays the entries in their order: intervals are only ever narrowed to what interval arithmetic, a walk, a split or an
+earlier sweep says; planes hold their operation at dense samples; walks are walked again; the tree covers the region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tightverify.evidence import Bounded, Branch, Empty, Ending, Leaves, Pairs, Polygon, Program, Question, Sweep, Walk
+
+Floats = NDArray[np.float64]
+NEAR = 1e-9
+"""What float64 may put between two ways of working out the same."""
+SAMPLES = {1: 41, 2: 13, 3: 7}
+
+
+class Refused(Exception):
+    """What is wrong with evidence."""
+
+
+def demand(condition: Any, what: str) -> None:
+    if not np.all(condition):
+        raise Refused(what)
+
+
+def sigmoid(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+FUNCTIONS = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: np.maximum(x, 0),
+    "multiply": lambda x, y: x * y,
+    "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
+    "sigmoid_times": lambda x, y: sigmoid(x) * y,
+    "tanh_times": lambda x, y: np.tanh(x) * y,
+    "blend": lambda a, n, h: n + sigmoid(a) * (h - n),
+}
+"""All of them monotone in each operand for fixed others: their extremes over boxes are at corners."""
+
+
+@dataclass
+class Numbers:
+    """A network's weights: for each node of a graph its bias, and its terms' matrices (2-d) in the order of its operands."""
+
+    biases: list[Floats]
+    matrices: list[list[Floats]]
+
+    @classmethod
+    def of(cls, graph: Any) -> Numbers:
+        """From the package's graph, as arrays."""
+        biases, matrices = [], []
+        for node in graph.nodes:
+            bias = getattr(node, "bias", None)
+            biases.append(np.zeros(0) if bias is None else bias.numpy())
+            matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
+        return cls(biases, matrices)
+
+
+def dense(matrix: Any, size: int) -> Floats:
+    if matrix is None:
+        return np.eye(size)
+    return np.diag(matrix.numpy()) if matrix.dim() == 1 else np.asarray(matrix.numpy())
+
+
+@dataclass
+class State:
+    """What a sweep has by now, and what may be said of its nodes and of the property's rows."""
+
+    whole: bool
+    intervals: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    said: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    pairs: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    polygons: dict[int, Polygon] = field(default_factory=dict)
+    operands: dict[int, tuple[dict[int, Floats], Floats]] = field(default_factory=dict)
+    rows: Floats = field(default_factory=lambda: np.zeros(0))
+    empty: bool = False
+
+
+class Check:
+    """Replays the entries of one file; raises `Refused` for what does not follow."""
+
+    def __init__(self, entries: Any, numbers: Numbers) -> None:
+        demand(isinstance(entries[0], Question), "it does not begin with what is asked")
+        self.question: Question = entries[0]
+        self.numbers = numbers
+        self.states: dict[int, State] = {}
+        self.rows = np.full(len(self.question.rows), -np.inf)
+        self.branches = [entry for entry in entries if isinstance(entry, Branch)]
+        self.split: dict[int, Sweep] = {}
+        self.known: dict[int, tuple[Floats, Floats]] = {}
+        self.program: Program | None = None
+        self.walks = self.programs = 0
+        for entry in entries[1:]:
+            self.enter(entry)
+
+    def enter(self, entry: Any) -> None:
+        match entry:
+            case Sweep():
+                self.sweep(entry)
+            case Bounded():
+                self.bounded(entry)
+            case Pairs():
+                self.pairs(entry)
+            case Polygon():
+                self.polygon(entry)
+            case Walk():
+                self.walk(entry)
+            case Empty():
+                self.empty(entry)
+            case Program():
+                self.whole_program(entry)
+            case Leaves():
+                self.leaves(entry)
+            case Ending():
+                self.ending(entry)
+
+    # Nodes.
+
+    def reads(self, node: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """Of each operand its node, and its neurons' places."""
+        found = []
+        for operand in self.question.nodes[node]["reads"]:
+            source = operand["node"]
+            every = np.arange(self.question.nodes[source]["size"])
+            places = every[slice(*operand["slice"])] if "slice" in operand else every[operand["places"]]
+            found.append((source, places))
+        return found
+
+    def boxes(self, state: State, node: int) -> list[tuple[Floats, Floats]]:
+        """The intervals of a node's operands."""
+        return [tuple(end[places] for end in state.intervals[source]) for source, places in self.reads(node)]  # type: ignore[misc]
+
+    def function(self, node: int) -> Any:
+        return FUNCTIONS[self.question.nodes[node]["name"]]
+
+    def forward(self, state: State, node: int) -> tuple[Floats, Floats]:
+        """A node's interval by those of its operands."""
+        kind, boxes = self.question.nodes[node], self.boxes(state, node)
+        if kind["kind"] == "input":
+            block = slice(kind["start"], kind["start"] + kind["size"])
+            return self.question.lower[block], self.question.upper[block]
+        if kind["kind"] == "affine":
+            lower = upper = self.numbers.biases[node]
+            for matrix, (low, high) in zip(self.numbers.matrices[node], boxes, strict=True):
+                up, down = matrix.clip(min=0), matrix.clip(max=0)
+                lower, upper = lower + up @ low + down @ high, upper + up @ high + down @ low
+            return lower, upper
+        corners = [self.function(node)(*ends) for ends in product(*boxes)]
+        return np.min(corners, 0), np.max(corners, 0)
+
+    # Sweeps and intervals.
+
+    def sweep(self, entry: Sweep) -> None:
+        if entry.parent < 0:
+            self.states[entry.sweep] = State(True, rows=self.rows.copy())
+            return
+        self.split[entry.sweep] = entry
+        old = self.states[entry.parent]
+        copies = (dict(part) for part in (old.intervals, old.said, old.pairs, old.polygons, old.operands))
+        self.states[entry.sweep] = State(False, *copies, old.rows.copy())
+
+    def allowed(self, state: State, sweep: int, node: int) -> tuple[Floats, Floats]:
+        """The narrowest interval that follows from what came before."""
+        some = [self.forward(state, node)]
+        some.extend(part[node] for part in (self.known, state.intervals, state.said) if node in part)
+        lower, upper = np.max([low for low, _ in some], 0), np.min([high for _, high in some], 0)
+        split = self.split.get(sweep)
+        if split is not None and split.node == node:
+            end = (lower if split.above else upper)[split.neuron : split.neuron + 1]
+            end[:] = max(end[0], split.value) if split.above else min(end[0], split.value)
+        return lower, upper
+
+    def bounded(self, entry: Bounded) -> None:
+        state = self.states[entry.sweep]
+        lower, upper = self.allowed(state, entry.sweep, entry.node)
+        demand(entry.lower <= lower + NEAR, f"sweep {entry.sweep}: node {entry.node} has a lower end that does not follow")
+        demand(entry.upper >= upper - NEAR, f"sweep {entry.sweep}: node {entry.node} has an upper end that does not follow")
+        state.intervals[entry.node] = entry.lower, entry.upper
+        if state.whole:
+            old = self.known.get(entry.node, (entry.lower, entry.upper))
+            self.known[entry.node] = np.maximum(old[0], entry.lower), np.minimum(old[1], entry.upper)
+        if entry.node == self.question.output:
+            rows = self.question.rows
+            self.proved(state, rows.clip(min=0) @ entry.lower + rows.clip(max=0) @ entry.upper + self.question.offsets)
+
+    def empty(self, entry: Empty) -> None:
+        state = self.states[entry.sweep]
+        demand(not state.whole, "a whole region came out empty")
+        lower, upper = self.allowed(state, entry.sweep, entry.node)
+        demand(entry.lower <= lower + NEAR, "an interval that does not follow made a part empty")
+        demand(entry.upper >= upper - NEAR, "an interval that does not follow made a part empty")
+        here = state.intervals[entry.node]
+        state.empty = bool(((entry.lower > here[1]) | (entry.upper < here[0])).any())
+        demand(state.empty, "intervals that do not contradict one another made a part empty")
+
+    def proved(self, state: State, margins: Floats) -> None:
+        """The rows' margins on what a sweep is about."""
+        state.rows = np.maximum(state.rows, margins)
+        if state.whole:
+            self.rows = np.maximum(self.rows, margins)
+
+    # Planes.
+
+    def places(self, state: State, node: int, samples: int) -> tuple[list[Floats], NDArray[np.bool_]]:
+        """Operands (S, n) all over a node's boxes, and which of them lie in the polygons."""
+        boxes = self.boxes(state, node)
+        grids = np.meshgrid(*[np.linspace(0, 1, samples)] * len(boxes))
+        points = [low + grid.ravel()[:, None] * (high - low) for grid, (low, high) in zip(grids, boxes, strict=True)]
+        kept = np.ones_like(points[0], dtype=np.bool_)
+        if node in state.polygons:
+            polygon = state.polygons[node]
+            size = max(len(points[0]), 1)
+            weights = np.random.default_rng(0).dirichlet(np.full(polygon.vertices.shape[1], 0.3), size)
+            inner = np.concatenate([np.einsum("sv,nvk->snk", weights, polygon.vertices), polygon.vertices.swapaxes(0, 1)])
+            points = [np.concatenate([p, inner[..., k]]) for k, p in enumerate(points)]
+            within = [(low <= p) & (p <= high) for p, (low, high) in zip(points, boxes, strict=True)]
+            kept = np.all(within, 0) & (inside(polygon.vertices, np.stack(points, -1)) | ~polygon.holds)
+        return points, kept
+
+    def pairs(self, entry: Pairs) -> None:
+        state = self.states[entry.sweep]
+        points, kept = self.places(state, entry.node, SAMPLES[len(self.reads(entry.node))])
+        value = self.function(entry.node)(*points)
+        for planes, sign in ((entry.lower, 1), (entry.upper, -1)):
+            at = planes[:, None, :, -1] + sum(planes[:, None, :, k] * p for k, p in enumerate(points))
+            demand((sign * (value - at) >= -NEAR * 1e-3) | ~kept, f"a plane of node {entry.node} does not hold its operation")
+        state.pairs[entry.node] = entry.lower, entry.upper
+
+    def polygon(self, entry: Polygon) -> None:
+        """Every corner of what the boxes and the last walk leave lies in the polygon."""
+        state = self.states[entry.sweep]
+        boxes = self.boxes(state, entry.node)
+        (x0, x1), (y0, y1) = [(low[entry.neurons], high[entry.neurons]) for low, high in boxes]
+        one, none = np.ones_like(x0), np.zeros_like(x0)
+        normals = np.stack([np.stack([one, none], -1), np.stack([-one, none], -1), np.stack([none, one], -1)], 1)
+        normals = np.concatenate([normals, np.stack([none, -one], -1)[:, None]], 1)
+        least = np.stack([x0, -x1, y0, -y1], 1)
+        if entry.node in state.operands:
+            more, bounds = self.directions(state.operands[entry.node], entry)
+            normals, least = np.concatenate([normals, more], 1), np.concatenate([least, bounds], 1)
+        count = normals.shape[1]
+        for i, j in combinations(range(count), 2):
+            a, b = normals[:, i], normals[:, j]
+            cross = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+            with np.errstate(all="ignore"):
+                x = (least[:, i] * b[:, 1] - a[:, 1] * least[:, j]) / cross
+                y = (a[:, 0] * least[:, j] - least[:, i] * b[:, 0]) / cross
+            points = np.nan_to_num(np.stack([x, y], -1), nan=np.inf, posinf=np.inf, neginf=np.inf)
+            with np.errstate(all="ignore"):
+                heights = (normals * points[:, None]).sum(-1) - least
+            corner = (np.abs(cross) > 1e-12) & (heights >= -1e-12).all(1) & entry.holds
+            known = inside(entry.vertices, np.where(corner[:, None], points, entry.vertices[:, 0])[None])[0]
+            demand(known | ~corner, f"the polygon of node {entry.node} leaves something out")
+        old = state.polygons.get(entry.node)
+        state.polygons[entry.node] = entry if old is None else put(old, entry)
+
+    def directions(self, walk: tuple[dict[int, Floats], Floats], entry: Polygon) -> tuple[Floats, Floats]:
+        """Normals (k, D, 2) of a walk about the operands of an operation's neurons, and what it proved of them (k, D)."""
+        rows, proved = walk
+        of = entry.neurons.repeat(len(proved) // len(entry.neurons))
+        normals = np.stack([rows[source][np.arange(len(of)), places[of]] for source, places in self.reads(entry.node)], -1)
+        left = sum(np.abs(row).sum(1) for row in rows.values()) - np.abs(normals).sum(1)
+        demand(np.abs(left) < 1e-12, "a row about operands is over others too")
+        return normals.reshape(len(entry.neurons), -1, 2), proved.reshape(len(entry.neurons), -1)
+
+    # Walks.
+
+    def walk(self, entry: Walk) -> None:
+        state = self.states[entry.sweep]
+        rows = self.gathered(entry.places, entry.weights, len(entry.bound))
+        multipliers = self.gathered(entry.multiplied, entry.multipliers, len(entry.bound))
+        given = {node: row.copy() for node, row in rows.items()}
+        total = np.zeros(len(entry.bound))
+        for node, m in multipliers.items():
+            lower, upper = state.intervals[node]
+            total -= m.clip(min=0) @ upper + m.clip(max=0) @ lower
+            rows[node] = rows.get(node, 0) + m
+        found = self.back(state, rows, entry) + total
+        demand(entry.proved <= entry.bound, "a bound is above what it came from")
+        demand(entry.bound <= found + NEAR * (1 + np.abs(found)), "a walk does not give its bound")
+        self.walks += 1
+        self.learn(state, entry, given)
+
+    def gathered(self, places: Any, values: Floats, count: int) -> dict[int, Floats]:
+        found: dict[int, Floats] = {}
+        for node in np.unique(places[:, 1]).tolist():
+            here = places[:, 1] == node
+            found[node] = np.zeros((count, self.question.nodes[node]["size"]))
+            found[node][places[here, 0], places[here, 2]] = values[here]
+        return found
+
+    def back(self, state: State, rows: dict[int, Floats], entry: Walk) -> Floats:
+        total, at_input = np.zeros(len(entry.bound)), np.zeros((len(entry.bound), len(self.question.centre)))
+        for node in range(max(rows, default=-1), -1, -1):
+            if node not in rows:
+                continue
+            row, kind = rows.pop(node), self.question.nodes[node]
+            if kind["kind"] == "input":
+                at_input[:, kind["start"] : kind["start"] + kind["size"]] += row
+            elif kind["kind"] == "affine":
+                total += row @ self.numbers.biases[node]
+                for matrix, (source, places) in zip(self.numbers.matrices[node], self.reads(node), strict=True):
+                    self.hand_on(rows, source, places, row @ matrix)
+            else:
+                planes = self.planes(state, entry, node)
+                plane = np.where(row[..., None] > 0, planes[0], planes[1])
+                total += (row * plane[..., -1]).sum(1)
+                for k, (source, places) in enumerate(self.reads(node)):
+                    self.hand_on(rows, source, places, row * plane[..., k])
+        return total + least(self.question, at_input)
+
+    def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:
+        into = rows.setdefault(source, np.zeros((len(values), self.question.nodes[source]["size"])))
+        np.add.at(into, (slice(None), places), values)
+
+    def planes(self, state: State, entry: Walk, node: int) -> list[Floats]:
+        """The lower and the upper planes (R, n, k + 1) that the rows take."""
+        found = []
+        neurons = np.arange(self.question.nodes[node]["size"])
+        for side, planes in enumerate(state.pairs[node]):
+            last = len(planes) - 1
+            if not entry.mixed:
+                found.append(planes[np.minimum(entry.steps, last)])
+                continue
+            start = np.broadcast_to(planes[min(entry.start, last)], (len(entry.bound), *planes.shape[1:]))
+            if node not in entry.operations:
+                demand(last == 0, "an operation that has a choice is not among those of a walk")
+                found.append(start)
+                continue
+            before = entry.operations[: entry.operations.index(node)]
+            place = sum(self.question.nodes[n]["size"] for n in before)
+            taken = entry.taken[side, :, :, place : place + len(neurons)]
+            share = np.arange(1, len(taken) + 1)[:, None] * (np.arange(len(taken))[:, None] < entry.steps)
+            share = share / np.maximum(share.sum(0), 1)
+            mixed = np.zeros_like(start)
+            for step, which in enumerate(taken):
+                mixed += share[step][:, None, None] * planes[which, neurons]
+            found.append(np.where((entry.steps > 0)[:, None, None], mixed, start))
+        return found
+
+    def learn(self, state: State, entry: Walk, rows: dict[int, Floats]) -> None:
+        """What a walk says of neurons, of an operation's operands, or of the property's rows."""
+        if entry.about == "neurons":
+            (row,) = rows.values()
+            which = np.abs(row).argmax(1)
+            sign = row[np.arange(len(row)), which]
+            demand(np.abs(row).sum(1) == 1, "a row about a neuron is not that neuron's alone")
+            demand(list(rows) == [entry.node], "rows about a node's neurons are over others")
+            width = row.shape[1]
+            old = state.said.get(entry.node, (np.full(width, -np.inf), np.full(width, np.inf)))
+            lower, upper = (end.copy() for end in old)
+            np.maximum.at(lower, which[sign > 0], entry.proved[sign > 0])
+            np.minimum.at(upper, which[sign < 0], -entry.proved[sign < 0])
+            state.said[entry.node] = lower, upper
+        elif entry.about == "operands":
+            state.operands[entry.node] = rows, entry.proved
+        else:
+            row = rows[self.question.output]
+            demand(list(rows) == [self.question.output], "rows of the property are over the output")
+            margins = np.full(len(self.rows), -np.inf)
+            for r, wanted in enumerate(self.question.rows):
+                mine = entry.proved[(row == wanted).all(1)]
+                margins[r] = mine.max(initial=-np.inf) + self.question.offsets[r]
+            self.proved(state, margins)
+
+    # Programs.
+
+    def whole_program(self, entry: Program) -> None:
+        self.program = entry
+        members = entry.members.tolist()
+        place = members.index(self.question.output)
+        wanted = np.zeros_like(entry.cost)
+        wanted[entry.columns[place] : entry.columns[place + 1]] = self.question.rows[entry.row]
+        demand(entry.cost == wanted, "a program is about another row")
+        for node, start, stop in zip(members, entry.columns[:-1], entry.columns[1:], strict=True):
+            lower, upper = self.states[entry.sweep].intervals[node]
+            demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
+            demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
+        self.network_satisfies(entry)
+        if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
+            found = weak_duality(entry, entry.dual, entry.lower, entry.upper)
+            demand(entry.bound <= found + NEAR * (1 + abs(found)), "multipliers do not prove a program's bound")
+            self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
+        self.programs += 1
+
+    def network_satisfies(self, entry: Program) -> None:
+        """The network's own values at samples of the region, and which pieces they are in, satisfy every row."""
+        draw = np.random.default_rng(0).random((200, len(self.question.centre)))
+        points = self.question.lower + draw * (self.question.upper - self.question.lower)
+        values: list[Floats] = []
+        for node, kind in enumerate(self.question.nodes):
+            operands = [values[source][:, places] for source, places in self.reads(node)]
+            if kind["kind"] == "input":
+                values.append(points[:, kind["start"] : kind["start"] + kind["size"]])
+            elif kind["kind"] == "affine":
+                terms = [o @ matrix.T for o, matrix in zip(operands, self.numbers.matrices[node], strict=True)]
+                values.append(self.numbers.biases[node] + sum(terms))
+            else:
+                values.append(self.function(node)(*operands))
+        every = [np.concatenate([values[node] for node in entry.members.tolist()], axis=1)]
+        for variable in dict.fromkeys(entry.breaks[:, 0].astype(int).tolist()):
+            bends = entry.breaks[entry.breaks[:, 0] == variable, 1]
+            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable])])
+        sums = np.concatenate(every, axis=1) @ matrix_of(entry).T
+        demand(sums >= entry.row_lower - NEAR, "a program has a row that the network breaks")
+        demand(sums <= entry.row_upper + NEAR, "a program has a row that the network breaks")
+
+    def leaves(self, entry: Leaves) -> None:
+        """Each leaf's multipliers prove its bound, and the leaves hold every choice of whole variables."""
+        program = self.program
+        assert program is not None
+        count = int(program.columns[-1])
+        dual = np.zeros((len(entry.bounds), len(program.row_lower)))
+        dual[entry.places[:, 0], entry.places[:, 1]] = entry.dual
+        for lower, upper, y, bound, infeasible in zip(
+            entry.lower, entry.upper, dual, entry.bounds, entry.infeasible, strict=True
+        ):
+            ends = [np.concatenate([whole[:count], part]) for whole, part in ((program.lower, lower), (program.upper, upper))]
+            found = weak_duality(program, y, *ends, free=bool(infeasible))
+            demand(found > 0 if infeasible else bound <= found + NEAR * (1 + abs(found)), "a leaf's multipliers prove nothing")
+        for i, j in combinations(range(len(entry.bounds)), 2):
+            apart = (entry.lower[i] > entry.upper[j]) | (entry.lower[j] > entry.upper[i])
+            demand(apart.any(), "leaves lie in one another")
+        shares = 2.0 ** -(entry.upper == entry.lower).sum(1)
+        demand(abs(shares.sum() - 1) < NEAR, "the leaves do not cover all choices")
+        best = float(np.where(entry.infeasible, np.inf, entry.bounds).min())
+        self.rows[program.row] = max(self.rows[program.row], best + self.question.offsets[program.row])
+
+    # The end.
+
+    def tree(self) -> tuple[Floats, bool]:
+        """What is proved of the rows, and whether the property is, on all leaves of a tree that covers the region."""
+        by_number = {branch.number: branch for branch in self.branches}
+        halves: dict[int, list[Sweep]] = {}
+        for branch in self.branches:
+            if branch.number:
+                split = self.split[branch.sweep]
+                halves.setdefault(branch.parent, []).append(split)
+                demand(split.parent == by_number[branch.parent].sweep, "a part of a region is not of its parent")
+        margins, all_proved = np.full(len(self.rows), np.inf), True
+        for number, branch in by_number.items():
+            if number in halves:
+                demand(len(halves[number]) == 2, f"branch {number} does not have both its halves")
+                one, other = halves[number]
+                same = (one.node, one.neuron, one.value) == (other.node, other.neuron, other.value)
+                demand(same and one.above != other.above, f"branch {number} does not have both its halves")
+                continue
+            state = self.states[branch.sweep]
+            if branch.closed == "empty":
+                demand(state.empty, f"branch {number} is not empty")
+                continue
+            here = np.maximum(state.rows, self.rows)
+            demand(branch.margins <= here + NEAR, f"branch {number} has margins that do not follow")
+            margins = np.minimum(margins, here)
+            all_proved &= int((here > 0).sum()) >= self.question.needed
+            demand(branch.closed == "" or (here > 0).sum() >= self.question.needed, f"branch {number} is not proved")
+        return margins, all_proved
+
+    def ending(self, entry: Ending) -> None:
+        rows, proved = self.rows, False
+        if self.branches:
+            root = self.branches[0]
+            demand(root.number == 0 and self.states[root.sweep].whole, "the tree has no root")
+            margins, proved = self.tree()
+            rows = np.maximum(rows, margins)
+        open_too = entry.stage != "milp"  # of rows that it leaves open there is no evidence
+        demand((entry.margins <= rows + NEAR) | ((entry.margins <= 0) & (not open_too)), "the margins do not follow")
+        proved = proved or int((rows > 0).sum()) >= self.question.needed
+        demand(entry.verdict != "ROBUST" or proved, "it is not proved")
+
+
+def least(question: Question, rows: Floats) -> Floats:
+    """The least values of rows (R, N) over the region: of a ball cut to a box by its dual, whose every value is a bound."""
+    centre, lower, upper = question.centre, question.lower, question.upper
+    if question.norm == "inf":
+        return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
+    reach = np.where(rows > 0, centre - lower, upper - centre)
+    size, radius = np.abs(rows), question.radius
+    if question.norm == "1":
+        # A concave function of one multiplier, straight between the rows' sizes.
+        multipliers = np.concatenate([np.zeros_like(size[:, :1]), size], axis=1)
+        lost = radius * multipliers + (reach[:, None] * (size[:, None] - multipliers[..., None]).clip(min=0)).sum(-1)
+        return np.asarray(rows @ centre - lost.min(1))
+
+    def lost_at(power: Floats) -> Floats:
+        multiplier = np.exp(power)[:, None]
+        step = np.minimum(size / multiplier, reach)
+        return np.asarray((size * step - multiplier * step**2 / 2).sum(1) + multiplier[:, 0] * radius**2 / 2)
+
+    left, right = np.full(len(rows), -40.0), np.full(len(rows), 40.0)
+    for _ in range(150):
+        third = (right - left) / 3
+        better = lost_at(left + third) < lost_at(right - third)
+        left, right = np.where(better, left, left + third), np.where(better, right - third, right)
+    return np.asarray(rows @ centre - np.minimum(lost_at(left), (size * reach).sum(1)))
+
+
+def put(old: Polygon, new: Polygon) -> Polygon:
+    """All neurons' polygons, some of them new ones; the last vertices are repeated where there are fewer."""
+    most = max(old.vertices.shape[1], new.vertices.shape[1])
+    vertices, more = (np.concatenate([v, np.repeat(v[:, -1:], most - v.shape[1], 1)], 1) for v in (old.vertices, new.vertices))
+    holds = old.holds.copy()
+    vertices[new.neurons], holds[new.neurons] = more, new.holds
+    return replace(old, vertices=vertices, holds=holds)
+
+
+def inside(vertices: Floats, points: Floats) -> NDArray[np.bool_]:
+    """(S, n): whether points (S, n, 2) lie in polygons (n, V, 2), up to rounding."""
+    edges = np.roll(vertices, -1, 1) - vertices
+    away = points[:, :, None] - vertices
+    cross = edges[..., 0] * away[..., 1] - edges[..., 1] * away[..., 0]
+    return np.asarray((cross >= -1e-11 * (1e-3 + np.abs(edges).sum(-1))).all(-1))
+
+
+def matrix_of(entry: Program) -> Floats:
+    found = np.zeros((len(entry.row_lower), len(entry.cost)))
+    which = np.repeat(np.arange(len(found)), np.diff(entry.indptr))
+    found[which, entry.indices] = entry.data
+    return found
+
+
+def weak_duality(entry: Program, dual: Floats, lower: Floats, upper: Floats, free: bool = False) -> float:
+    """The bound of multipliers over the variables' bounds; `free` for the cost 0."""
+    side = np.where(dual > 0, entry.row_lower, entry.row_upper)
+    used = np.where((dual != 0) & np.isfinite(side), dual, 0.0)
+    reduced = (0 if free else entry.cost) - used @ matrix_of(entry)
+    terms = np.where(reduced > 0, reduced * lower, reduced * upper)
+    return float((used * np.where(used != 0, side, 0.0)).sum() + np.where(reduced == 0, 0.0, terms).sum())

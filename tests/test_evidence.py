@@ -1,0 +1,285 @@
+"""Evidence: what `certify` writes down follows, entry by entry, by a check that shares no code with what found it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from evidence_check import Check, Numbers, Refused
+from test_api import FEATURES, Classifier
+from test_milp import relu_model
+from torch import Tensor, nn
+
+import tightverify as tv
+from tightverify.cli import main
+from tightverify.demo import NETWORKS, held_out
+from tightverify.errors import InputError, UsageError
+from tightverify.evidence import (
+    Bounded,
+    Branch,
+    Empty,
+    Ending,
+    Entry,
+    Leaves,
+    Pairs,
+    Polygon,
+    Program,
+    Question,
+    Sweep,
+    Walk,
+    read_evidence,
+)
+from tightverify.settings import Settings
+
+FRAMES = 3
+RUNS = {
+    "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
+    "lstm planes": ("lstm", "planes", 0.9, slice(0, 2), "planes"),
+    "lstm combine": ("lstm", "combine", 0.9, slice(1, 2), "combine"),
+    "lstm complete": ("lstm", "complete", 1.2, slice(0, 1), "branch"),
+    "gru linear": ("gru", "linear", 0.4, slice(0, 2), "linear"),
+    "gru combine": ("gru", "combine", 0.5, slice(0, 1), "combine"),
+    "gru complete": ("gru", "complete", 0.5, slice(1, 2), "branch"),
+    "gru lp": ("gru", "lp", 0.48, slice(2, 3), "lp"),
+    "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),
+    "relu planes": ("relu", "planes", 0.2, slice(0, 2), "linear"),
+    "relu complete": ("relu", "complete", 0.5, slice(2, 3), ""),
+    "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
+}
+"""The network, the method, the radius, some inputs, and a stage that proves one of them."""
+
+
+def network(name: str) -> tuple[tv.Model, Tensor]:
+    if name == "straight":
+        return relu_model()
+    torch.manual_seed(1)
+    layers: dict[str, Callable[[int, int], nn.RNNBase]] = {
+        "lstm": lambda i, h: nn.LSTM(i, h, batch_first=True),
+        "gru": lambda i, h: nn.GRU(i, h, batch_first=True),
+        "tanh": lambda i, h: nn.RNN(i, h, batch_first=True),
+        "relu": lambda i, h: nn.RNN(i, h, batch_first=True, nonlinearity="relu"),
+    }
+    module = Classifier.__new__(Classifier)
+    nn.Module.__init__(module)
+    module.layer, module.head = layers[name](FEATURES, 4), nn.Linear(4, 3)
+    module = module.double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= 2
+    x = torch.rand((4, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return tv.load(module, shape=(FRAMES, FEATURES)), x
+
+
+def certified(name: str, folder: Path | None) -> list[tv.Result]:
+    kind, method, eps, some, _ = RUNS[name]
+    model, x = network(kind)
+    return tv.certify(
+        model, x[some], None, tv.LinfBall(eps), method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder
+    )
+
+
+Kept = tuple[list[tv.Result], list[tuple[Entry, ...]], Numbers]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
+    """The results of a run, its evidence, and its network's weights; each run is made once."""
+    done: dict[str, Kept] = {}
+
+    def run(name: str) -> Kept:
+        if name not in done:
+            folder = tmp_path_factory.mktemp("evidence")
+            results = certified(name, folder)
+            entries = [read_evidence(folder / f"{k}.npz") for k in range(len(results))]
+            done[name] = results, entries, Numbers.of(network(RUNS[name][0])[0].graph)
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_evidence_follows_from_the_network_alone(name: str, kept: Callable[[str], Kept]) -> None:
+    results, files, numbers = kept(name)
+    for result, entries in zip(results, files, strict=True):
+        check = Check(entries, numbers)
+        assert check.walks == sum(isinstance(entry, Walk) for entry in entries)
+        end = entries[-1]
+        assert isinstance(end, Ending)
+        assert (end.verdict, end.stage, end.margin) == (result.verdict.name, result.stage, result.margin)
+        assert len([entry for entry in entries if isinstance(entry, Branch)]) == len(result.tree)
+        if result.counterexample is not None:
+            assert np.array_equal(end.point, result.counterexample.flatten().numpy())
+    proved = {result.stage for result in results if result.verdict is tv.Verdict.ROBUST}
+    assert RUNS[name][-1] in {*proved, ""}
+
+
+@pytest.mark.parametrize("name", ["lstm planes", "lstm combine", "gru complete", "gru lp", "relu milp"])
+def test_runs_find_the_same_without_evidence(name: str, kept: Callable[[str], Kept]) -> None:
+    for with_it, without in zip(kept(name)[0], certified(name, None), strict=True):
+        assert with_it.verdict is without.verdict
+        assert torch.equal(with_it.margins, without.margins)
+        assert with_it.tree == without.tree
+
+
+def test_all_kinds_of_entries_are_in_some_file(kept: Callable[[str], Kept]) -> None:
+    found = {type(entry) for name in RUNS for entries in kept(name)[1] for entry in entries}
+    assert found >= {Question, Sweep, Bounded, Pairs, Polygon, Walk, Branch, Empty, Program, Leaves, Ending}
+    walks = [e for entries in kept("lstm complete")[1] for e in entries if isinstance(e, Walk)]
+    assert any(len(walk.multipliers) for walk in walks)
+    assert any(walk.mixed and walk.steps.max() > 1 for walk in walks)
+
+
+def raised(values: Any, share: float = 0.1) -> Any:
+    """Arrays with everything that is finite a little higher."""
+    return values + share * (1 + np.abs(values))
+
+
+def shrunk(polygon: Polygon) -> Polygon:
+    middle = polygon.vertices.mean(1, keepdims=True)
+    return replace(polygon, vertices=middle + 0.8 * (polygon.vertices - middle))
+
+
+def steeper(pairs: Pairs) -> Pairs:
+    lower = pairs.lower.copy()
+    lower[..., -1] += 0.2
+    return replace(pairs, lower=lower)
+
+
+CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
+    "a plane's offset": ("lstm combine", Pairs, steeper),
+    "a plane's slope": ("gru linear", Pairs, lambda e: replace(e, upper=e.upper - 0.3 * (np.arange(e.upper.shape[-1]) == 0))),
+    "an interval": ("lstm linear", Bounded, lambda e: replace(e, lower=e.lower + 0.1 * (e.upper - e.lower))),
+    "an interval of a part": ("lstm complete", Bounded, lambda e: replace(e, upper=e.upper - 0.1 * (e.upper - e.lower))),
+    "a polygon": ("lstm planes", Polygon, shrunk),
+    "a walk's rows": ("gru linear", Walk, lambda e: replace(e, weights=1.5 * e.weights)),
+    "a walk's bound": ("lstm combine", Walk, lambda e: replace(e, bound=e.bound + 1e-6, proved=e.proved + 1e-6)),
+    "multipliers": ("lstm complete", Walk, lambda e: replace(e, multipliers=-e.multipliers - 1)),
+    "a part's side": ("lstm complete", Sweep, lambda e: replace(e, above=not e.above)),
+    "a part's value": ("gru complete", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
+    "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
+    "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
+    "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
+    "an empty part": ("relu complete", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
+    "a program's multipliers": ("gru lp", Program, lambda e: replace(e, dual=-e.dual)),
+    "a program's bound": ("gru lp", Program, lambda e: replace(e, bound=e.bound + 0.01)),
+    "a program's row": ("gru lp", Program, lambda e: replace(e, row_lower=e.row_lower + 1)),
+    "a leaf's bound": ("relu milp", Leaves, lambda e: replace(e, bounds=e.bounds + 0.01)),
+    "a leaf": ("relu milp", Leaves, lambda e: replace(e, upper=e.lower)),
+    "the margins": ("lstm planes", Ending, lambda e: replace(e, margins=e.margins + 1e-3)),
+    "the verdict": ("lstm planes", Ending, lambda e: replace(e, verdict="ROBUST", margins=e.margins - 1.0)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept]) -> None:
+    """One entry of the kind, in the middle, is changed; in some file that has one, this must be noticed."""
+    name, kind, change = CHANGES[what]
+    _, files, numbers = kept(name)
+    noticed = 0
+    for entries in files:
+        places = [k for k, entry in enumerate(entries) if isinstance(entry, kind)]
+        if what == "multipliers":
+            places = [k for k in places if len(entries[k].multipliers)]  # type: ignore[union-attr]
+        if what == "the verdict":
+            places = [k for k in places if entries[k].verdict != "ROBUST"]  # type: ignore[union-attr]
+        if kind is Sweep:
+            places = [k for k in places if entries[k].parent >= 0]  # type: ignore[union-attr]
+        if kind is Branch:
+            places = places[-1:] if what != "a branch's end" else [k for k in places if entries[k].closed == "proved"][:1]  # type: ignore[union-attr]
+        if not places:
+            continue
+        place = places[len(places) // 2]
+        with pytest.raises(Refused):
+            Check([*entries[:place], change(entries[place]), *entries[place + 1 :]], numbers)
+        noticed += 1
+    assert noticed
+
+
+def test_a_part_that_is_left_out_is_missed(kept: Callable[[str], Kept]) -> None:
+    _, files, numbers = kept("gru complete")
+    for entries in (entries for entries in files if any(isinstance(entry, Branch) for entry in entries)):
+        last = max(k for k, entry in enumerate(entries) if isinstance(entry, Branch))
+        with pytest.raises(Refused):
+            Check([*entries[:last], *entries[last + 1 :]], numbers)
+
+
+@pytest.mark.parametrize("region", [tv.L2Ball(1.8), tv.L1Ball(5.0, clip=(-1, 2)), tv.LinfBall(0.9, clip=(0, 1), frames=[1])])
+def test_regions_are_written_as_they_are(region: tv.Perturbation, tmp_path: Path) -> None:
+    model, x = network("lstm")
+    tv.certify(model, x[:1], None, region, method="planes", thorough=True, evidence=tmp_path)
+    asked = read_evidence(tmp_path / "0.npz")[0]
+    assert isinstance(asked, Question)
+    one = region.around(x[:1])
+    assert (asked.norm, asked.radius) == (f"{one.norm:g}", float(one.radius[0]))
+    for values, expected in ((asked.lower, one.box.lower), (asked.upper, one.box.upper), (asked.centre, one.centre)):
+        assert np.array_equal(values, expected[0].numpy())
+    assert [node["size"] for node in asked.nodes] == [node.size for node in model.graph.nodes]
+    assert Check(read_evidence(tmp_path / "0.npz"), Numbers.of(model.graph)).walks
+
+
+def test_files_are_named_by_the_inputs_of_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = held_out()
+    inputs, folder, out = tmp_path / "inputs.npz", tmp_path / "evidence", tmp_path / "out.jsonl"
+    np.savez(inputs, x=x[:4], y=y[:4])
+    command = ["certify", str(NETWORKS["GRU"]), str(inputs), "--eps", "0.04", "--skip-wrong", "--quiet", "--out", str(out)]
+    assert main([*command, "--evidence", str(folder)]) == 0
+    numbers = [json.loads(line)["index"] for line in out.read_text().splitlines()]
+    assert sorted(int(path.stem) for path in folder.glob("*.npz")) == numbers == [0, 2, 3]
+    for number in numbers:
+        asked = read_evidence(folder / f"{number}.npz")[0]
+        assert isinstance(asked, Question)
+        assert asked.input == number
+    capsys.readouterr()
+    out.unlink()
+    assert main([*command, "--evidence", str(folder)]) == 2
+    assert "exists already; give another name to --evidence" in capsys.readouterr().err
+    assert main([*command, "--evidence", str(folder), "--force"]) == 0
+
+
+def test_what_cannot_be_kept_or_read_is_said(tmp_path: Path) -> None:
+    model, x = network("gru")
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="evidence cannot be written to"):
+            tv.certify(model, x, None, tv.LinfBall(0.1), evidence=folder)
+    with pytest.raises(UsageError, match="unknown shares"):
+        tv.certify(model, x, None, tv.Gain(1.0), evidence=tmp_path / "gain")
+    for others in ({"trees": tmp_path}, {"tighten": 3}):
+        with pytest.raises(UsageError, match="evidence"):
+            Settings(evidence=tmp_path, **others)  # type: ignore[arg-type]
+    for wrong in ("file", "none"):
+        with pytest.raises(InputError, match="cannot be read as evidence"):
+            read_evidence(tmp_path / wrong)
+
+
+def test_what_was_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: Any, **_others: Any) -> Sequence[Any]:
+        raise KeyboardInterrupt
+
+    model, x = network("gru")
+    monkeypatch.setattr("tightverify.stages.bounding.linear_bounds", broken)
+    with pytest.raises(KeyboardInterrupt):
+        tv.certify(model, x, None, tv.LinfBall(0.5), evidence=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_can_be_read_without_the_package(tmp_path: Path) -> None:
+    """As docs/evidence.md does it."""
+    model, x = network("lstm")
+    tv.certify(model, x[:1], None, tv.LinfBall(0.5), evidence=tmp_path)
+    text = (Path(__file__).resolve().parent.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[2].split("```")[0].replace("folder/0.npz", str(tmp_path / "0.npz"))
+    found: list[tuple[str, dict[str, Any]]] = []
+    lines = [*code.splitlines(), "    found.append((kind, fields))"]
+    exec("\n".join(lines), {"found": found})
+    for (kind, values), entry in zip(found, tv.read_evidence(tmp_path / "0.npz"), strict=True):
+        assert kind == type(entry).__name__
+        for name, value in vars(entry).items():
+            if isinstance(value, np.ndarray) and value.size:
+                assert np.array_equal(values[name], value)

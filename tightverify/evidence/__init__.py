@@ -1,0 +1,47 @@
+"""Evidence: all that led to one input's verdict, in a file that another program can check (docs/evidence.md has the format).
+
+| file | what it has |
+|---|---|
+| `entries` | what is written down: one frozen record for each kind |
+| `record` | the file as it grows while a run goes on |
+| `reading` | the file read back |
+"""
+
+from tightverify.evidence.entries import (
+    Bounded,
+    Branch,
+    Empty,
+    Ending,
+    Entry,
+    Leaves,
+    Margins,
+    Pairs,
+    Polygon,
+    Program,
+    Question,
+    Sweep,
+    Walk,
+)
+from tightverify.evidence.reading import read_evidence
+from tightverify.evidence.record import Record, evidence_file, make_folder, question
+
+__all__ = [
+    "Bounded",
+    "Branch",
+    "Empty",
+    "Ending",
+    "Entry",
+    "Leaves",
+    "Margins",
+    "Pairs",
+    "Polygon",
+    "Program",
+    "Question",
+    "Record",
+    "Sweep",
+    "Walk",
+    "evidence_file",
+    "make_folder",
+    "question",
+    "read_evidence",
+]

@@ -1,0 +1,234 @@
+"""What evidence is made of: entries in the order in which a run found them. Shapes: n neurons, R rows, K pairs, k operands.
+
+Everything is one input's. A *sweep* is a set of intervals and planes that belong together: those of the whole region, or of one
+part of it, which begins as a copy of its parent. An entry changes what its sweep has, or says what was proved with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int32]
+Choices = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked: of `rows @ y + offsets`, so many (`needed`) are above 0 on the region.
+
+    The region is |x - centre| <= radius in a norm, and lower <= x <= upper. `nodes` are the network's, in the order in which
+    all other entries number them, without their weights.
+    """
+
+    input: int
+    model: str
+    fingerprint: str
+    method: str
+    norm: str
+    radius: float
+    centre: Floats
+    lower: Floats
+    upper: Floats
+    rows: Floats
+    offsets: Floats
+    needed: int
+    output: int
+    nodes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
+
+    The part is where a neuron is at most a value, or (`above`) at least. `parent` and `node` are -1 if it is the whole region.
+    """
+
+    sweep: int
+    stage: str
+    parent: int
+    node: int
+    neuron: int
+    value: float
+    above: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """From now on this is a node's interval, (n,) each."""
+
+    sweep: int
+    node: int
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """From now on these are an operation's pairs of planes: `lower` and `upper` (K, n, k + 1), slopes and offset.
+
+    They hold for all operands in their intervals and, where there is one, in their polygon. Of an energy, k counts all neurons
+    of its operands.
+    """
+
+    sweep: int
+    node: int
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """What the two operands of an operation's `neurons` (k,) can be together: vertices (k, V, 2), where `holds` (k,) is true.
+
+    It holds what is in the operands' intervals and satisfies the last walk for this operation (`Walk.about`). Other neurons
+    keep what they have.
+    """
+
+    sweep: int
+    node: int
+    neurons: Places
+    vertices: Floats
+    holds: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """Rows bounded from below by back-substitution, each with its best choice of planes.
+
+    Row `places[t, 0]` has the coefficient `weights[t]` at neuron `places[t, 2]` of node `places[t, 1]`, and 0 elsewhere.
+    `multiplied` and `multipliers` are, in the same way, multiples of neurons that are added to the rows, and paid for with the
+    ends of their intervals. `bound` is what comes of it in float64, `proved` what is left when rounding is paid for.
+
+    Where `mixed`, each row takes of an operation's planes the mean of the pairs `taken[side, i, row, neuron]` (side 0 lower, 1
+    upper), i from 0 to `steps[row]` - 1, with weights proportional to i + 1; where `steps[row]` is 0, pair `start`. The neurons
+    of `taken` are those of `operations`, one after the other; other operations have one pair. Where not `mixed`, a row takes
+    pair `steps[row]` of all operations. Of an operation that has not so many it takes the last one.
+
+    `about` says what the rows are: "neurons" of `node`, "operands" of the operation `node` (as many for each of the neurons
+    of the `Polygon` that follows, one neuron after the other), "rows" of the property.
+    """
+
+    sweep: int
+    about: str
+    node: int
+    places: Places
+    weights: Floats
+    mixed: bool
+    start: int
+    operations: list[int]
+    steps: Places
+    taken: Choices
+    multiplied: Places
+    multipliers: Floats
+    bound: Floats
+    proved: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """Lower bounds (R,) of the property's rows on the whole region, as they stood after a stage."""
+
+    stage: str
+    margins: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A node of the search tree, number 0 being the whole region, and the sweep of its part.
+
+    `closed` is "proved", "empty", or "" for what was split or stayed open.
+    """
+
+    number: int
+    parent: int
+    sweep: int
+    closed: str
+    margins: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Empty:
+    """Another interval of a node, on a part, that has nothing in common with the one at hand: there is nothing in that part."""
+
+    sweep: int
+    node: int
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A program of the relaxed network, `minimise cost @ v`, in which `row` of the property is bounded; CSR, m rows.
+
+    Variables `columns[k]` to `columns[k + 1]` - 1 are the neurons of node `members[k]`; those after them are 0 or 1. `held`
+    (m,) is the variable of the neuron that a row holds as a plane, -1 for others. `dual` (m,) proves `bound`; of a program that
+    has variables of 0 or 1, `Leaves` do, and `breaks` are the breakpoints (variable, value) that those begin with.
+    """
+
+    sweep: int
+    row: int
+    members: Places
+    columns: Places
+    cost: Floats
+    data: Floats
+    indices: Places
+    indptr: Places
+    row_lower: Floats
+    row_upper: Floats
+    lower: Floats
+    upper: Floats
+    held: Places
+    dual: Floats
+    bound: float
+    breaks: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """The leaves of the last program's tree: bounds (L, w) of its variables of 0 or 1, multipliers, and what these prove (L,).
+
+    Leaf `places[t, 0]` has the multiplier `dual[t]` for row `places[t, 1]`. Where `infeasible` (L,) they prove, for cost 0, a
+    bound above 0: then there is nothing in that leaf.
+    """
+
+    lower: Floats
+    upper: Floats
+    places: Places
+    dual: Floats
+    bounds: Floats
+    infeasible: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Ending:
+    """How it ended: the verdict's name, the margins, and a counterexample's flat values, none of them if there is none."""
+
+    verdict: str
+    stage: str
+    margin: float
+    margins: Floats
+    point: Floats
+
+
+Entry = (
+    Question | Sweep | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Leaves | Ending
+)  # fmt: skip
+KINDS: tuple[type[Entry], ...] = (
+    Question,
+    Sweep,
+    Bounded,
+    Pairs,
+    Polygon,
+    Walk,
+    Margins,
+    Branch,
+    Empty,
+    Program,
+    Leaves,
+    Ending,
+)

@@ -1,0 +1,80 @@
+"""Programs and the multipliers that prove something by them, as evidence: solved before, nothing is worked out here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+import solvers
+from solvers.leaves import LeafTree
+from tightverify.evidence import Leaves, Program
+from tightverify.evidence.entries import Floats, Places
+from tightverify.refine.converge import Converged
+from tightverify.refine.lp import NetworkProgram
+from tightverify.refine.mixed import MixedProgram
+
+
+def linear_program(found: Converged, row: int, sweep: int) -> Program:
+    """The program of the best bound, and its multipliers."""
+    assert found.best is not None
+    program, problem = found.program, found.best.problem
+    dual = np.zeros(problem.shape[0]) if found.best.dual is None else np.asarray(found.best.dual, dtype=np.float64)
+    whole = program.widened(problem).changed(
+        lower=np.maximum(problem.lower, program.lower), upper=np.minimum(problem.upper, program.upper)
+    )
+    return written(program, whole, program.neuron[: problem.shape[0]], row, sweep, dual, found.proved, np.zeros((0, 2)))
+
+
+def mixed_program(mixed: MixedProgram, row: int, sweep: int) -> Program:
+    """The program with whole variables, which `leaves_of` its tree prove something of."""
+    breaks = [(float(variable), value) for variable, values in mixed.breaks.items() for value in values]
+    pairs = np.array(breaks, dtype=np.float64).reshape(-1, 2)
+    return written(mixed.network, mixed.problem, mixed.neuron, row, sweep, np.zeros(0), -math.inf, pairs)
+
+
+def written(
+    program: NetworkProgram,
+    problem: solvers.Problem,
+    held: Places | NDArray[np.int64],
+    row: int,
+    sweep: int,
+    dual: Floats,
+    bound: float,
+    breaks: Floats,
+) -> Program:
+    stops = [place.stop for place in program.columns.values()]
+    return Program(
+        sweep=sweep,
+        row=row,
+        members=np.array(list(program.columns), dtype=np.int32),
+        columns=np.array([0, *stops], dtype=np.int32),
+        cost=problem.cost,
+        data=problem.rows.data,
+        indices=problem.rows.indices.astype(np.int32),
+        indptr=problem.rows.indptr.astype(np.int32),
+        row_lower=problem.row_lower,
+        row_upper=problem.row_upper,
+        lower=problem.lower,
+        upper=problem.upper,
+        held=held.astype(np.int32),
+        dual=dual,
+        bound=bound,
+        breaks=breaks,
+    )
+
+
+def leaves_of(tree: LeafTree) -> Leaves:
+    """The leaves of a tree that kept them."""
+    dual = np.array([leaf.multipliers for leaf in tree.leaves])
+    which = np.nonzero(dual)
+    bounds = np.array([leaf.bound for leaf in tree.leaves])
+    return Leaves(
+        lower=np.array([leaf.lower for leaf in tree.leaves]),
+        upper=np.array([leaf.upper for leaf in tree.leaves]),
+        places=np.stack(which, axis=1).astype(np.int32),
+        dual=dual[which],
+        bounds=bounds,
+        infeasible=np.isposinf(bounds),
+    )
