@@ -171,20 +171,23 @@ class Choice:
     """An operation's planes side by side, to find the tightest one at a point."""
 
     def __init__(self, pairs: tuple[Planes, ...]) -> None:
-        self._sides = [
+        self._count = len(pairs)
+        lower, upper = (
             torch.stack([torch.stack([*side.slopes, side.offset], dim=-1) for side in sides], dim=-1)
             for sides in ((pair.lower for pair in pairs), (pair.upper for pair in pairs))
-        ]
-        """two of (B, n, k + 1, K)"""
+        )
+        self._parts = torch.cat([lower, upper], dim=-1)
+        """(B, n, k + 1, 2 K): the lower planes, then the upper ones"""
+        self._heights = torch.cat([-lower, upper], dim=-1)
 
     def tightest(self, operands: tuple[Tensor, ...]) -> tuple[Planes, list[Tensor]]:
         """The highest lower plane and the lowest upper plane at operands (B, R, n), as planes (B, R, n); and which they are."""
         point = torch.stack([*operands, torch.ones_like(operands[0])], dim=-1).transpose(1, 2)  # (B, n, R, k + 1)
-        sides, which = [], []
-        for side, worst in zip(self._sides, (False, True), strict=True):
-            values = point @ side  # (B, n, R, K)
-            chosen = values.argmin(-1) if worst else values.argmax(-1)  # (B, n, R)
-            parts = [torch.gather(part, 2, chosen).transpose(1, 2) for part in side.unbind(2)]
-            sides.append(Plane(tuple(parts[:-1]), parts[-1]))
-            which.append(chosen)
-        return Planes(sides[0], sides[1]), which
+        heights = point @ self._heights  # (B, n, R, 2 K)
+        which = heights.view(*heights.shape[:3], 2, self._count).argmin(-1)  # (B, n, R, 2)
+        places = which + torch.arange(2, device=which.device) * self._count
+        found = [
+            torch.gather(part, 2, places.flatten(2)).view(places.shape).permute(3, 0, 2, 1) for part in self._parts.unbind(2)
+        ]
+        sides = [Plane(tuple(part[side] for part in found[:-1]), found[-1][side]) for side in (0, 1)]
+        return Planes(sides[0], sides[1]), list(which.unbind(-1))
