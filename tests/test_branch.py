@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import solvers
 import tightverify as tv
+from tightverify.api import stream
 from tightverify.bounds import again as sweeps
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.held import Held, Multipliers
@@ -257,6 +258,16 @@ def hard() -> Hard:
     network = classifier(nn.LSTM)
     x = torch.rand((8, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     return network, x, network(x).argmax(1), 0.25
+
+
+def test_every_input_of_a_batch_has_its_share_of_the_time(hard: Hard) -> None:
+    """Little memory makes each input a part of its own: a hard one leaves the later ones their time."""
+    network, x, labels, _ = hard
+    settings = Settings(method="complete", time_limit=5.0, splits=10**6, memory=1, restarts=0, rounds=1, directions=2)
+    network_at = tv.load(network, (FRAMES, FEATURES))
+    results = list(stream(network_at, x[:3], labels[:3], LinfBall(0.4), settings))
+    assert all(result.verdict is Verdict.TIMED_OUT for result in results)
+    assert all(len(result.tree) > 2 for result in results)
 
 
 def test_complete_decides_more_than_combine(hard: Hard) -> None:

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from tightverify import evidence
 from tightverify.branch.search import Branch
-from tightverify.errors import OutOfTimeError
 from tightverify.spec import Property
 from tightverify.stages import stages_for
-from tightverify.stages.problem import Known, Problem, Step, Watch
+from tightverify.stages.problem import Known, Problem, Step, Watch, stopwatch
 
 
 class Verdict(Enum):
@@ -172,13 +171,3 @@ def noting(watch: Watch, told: Told) -> Watch:
 def shared_clock(began: float, used: float, inputs: int) -> Callable[[], float]:
     """The seconds of each of some inputs, which had used so many before and share the time from now on."""
     return lambda: used + (time.monotonic() - began) / inputs
-
-
-def stopwatch(deadline: float) -> Callable[[], None]:
-    """A check that raises once the deadline has passed."""
-
-    def check() -> None:
-        if time.monotonic() > deadline:
-            raise OutOfTimeError("the time limit ran out")
-
-    return check

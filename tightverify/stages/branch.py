@@ -36,6 +36,7 @@ def branch_stage(problem: Problem, known: Known) -> Known:
     if settings.splits == 0 or isinstance(problem.region, Zonotope):
         return known  # what few unknown numbers move is cut along these (`stages.pieces`)
     for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
+        some = replace(some, check=problem.check_for(len(some.region) / (len(problem.region) - part.start)))
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
         kept = Kept(None, [])
@@ -51,8 +52,7 @@ def branch_stage(problem: Problem, known: Known) -> Known:
                 some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
                 kept.save(trees, last=False)
         except OutOfTimeError:
-            kept.save(trees)
-            return replace(entered(known, inputs, some, trees), stopped=True)
+            known = replace(known, stopped=True)
         kept.save(trees)
         known = entered(known, inputs, some, trees)
     return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tightverify.bounds.linear import parts
 from tightverify.branch.search import Branch
+from tightverify.errors import OutOfTimeError
 from tightverify.evidence import Record
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -84,6 +86,10 @@ class Problem:
         found = (self.numbers, known.margins, known.worst(self.wanted), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
         return Step(self.stage, round, numbers, margins, worst, undecided, self.clock(), leaves)
+
+    def check_for(self, share: float) -> Callable[[], None]:
+        """A check of a part of the inputs: it raises when they have used up their share of the time that is left to all."""
+        return stopwatch(time.monotonic() + share * len(self.region) * (self.settings.time_limit - self.clock()))
 
     def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
@@ -160,6 +166,16 @@ def everything(batch: int, like: Interval) -> Interval:
 
 Stage = Callable[[Problem, Known], Known]
 """From a problem and what is known to more that is known."""
+
+
+def stopwatch(deadline: float) -> Callable[[], None]:
+    """A check that raises once the deadline has passed."""
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise OutOfTimeError("the time limit ran out")
+
+    return check
 
 
 def or_else(value: int | None, default: int) -> int:
