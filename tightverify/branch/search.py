@@ -184,10 +184,7 @@ class Branching:
 
     def resume(self, tree: Tree, input: int, past: Past, root: LinearBounds) -> None:
         """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
-        tree.branches, tree.floor = list(past.branches), past.tensor("floor", tree.floor)
-        tree.closed = float(past.tensor("closed", tree.floor))
-        tree.open.clear()
-        tree.stuck.clear()
+        leaves: list[tuple[Leaf, str]] = []
         margins, paths = past.tensor("margins", tree.floor), past.paths()
         for start in range(0, len(past), AT_ONCE):
             self.check()
@@ -195,7 +192,14 @@ class Branching:
             bounds = past.bounds(root, part, self.effort)
             found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
             for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
-                tree.enter(found.leaf(k, input, number, path, bounds), found.closed[k])
+                leaves.append((found.leaf(k, input, number, path, bounds), found.closed[k]))
+        # Only now, as time may run out before: a tree without some of its open leaves would prove what is not proved.
+        tree.branches, tree.floor = list(past.branches), past.tensor("floor", tree.floor)
+        tree.closed = float(past.tensor("closed", tree.floor))
+        tree.open.clear()
+        tree.stuck.clear()
+        for leaf, closed in leaves:
+            tree.enter(leaf, closed)
 
     def _enter(
         self,

@@ -44,8 +44,9 @@ def branch_stage(problem: Problem, known: Known) -> Known:
             roots = root_bounds(some, known[part])
             branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory))
             trees = branching.start(roots, known.margins[part])
-            kept = Kept.of(some)
-            kept.resume(branching, trees, roots)
+            past = Kept.of(some)
+            past.resume(branching, trees, roots)
+            kept = past  # from now on: a tree that was not resumed must not replace the one that is kept
             for number, (points, owners) in enumerate(branching.go(trees, settings.splits), start=1):
                 known = attacked(some, known, inputs, trees, points, owners)
                 known = entered(known, inputs, some, trees)
