@@ -23,8 +23,9 @@ from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.walk import back_substitute
 from tightverify.branch.leaf import Leaf, halves, together
+from tightverify.branch.saved import Saved
 from tightverify.branch.search import Branching, Tree
-from tightverify.errors import SoundnessFault, UsageError
+from tightverify.errors import OutOfTimeError, SoundnessFault, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.refine.lp import network_lp
 from tightverify.region import LinfBall, Region
@@ -400,3 +401,26 @@ def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch:
     monkeypatch.setattr(sweeps, "enclose", elsewhere)
     with pytest.raises(SoundnessFault, match="holds its centre came out empty"):
         tv.certify(network, x[:1], labels[:1], LinfBall(eps), method="complete", rounds=1, splits=8)
+
+
+def test_time_that_runs_out_while_a_tree_is_read_back_proves_nothing(
+    hard: Hard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, x, labels, _ = hard
+
+    def run() -> tv.Result:
+        ball = LinfBall(0.4)
+        return tv.certify(network, x[:1], labels[:1], ball, method="complete", rounds=1, splits=6, trees=tmp_path, restarts=0)[
+            0
+        ]
+
+    def late(*_: object) -> LinearBounds:
+        raise OutOfTimeError("too late")
+
+    before, kept = run(), (tmp_path / "0.npz").read_bytes()
+    monkeypatch.setattr(Saved, "bounds", late)
+    after = run()
+    assert before.verdict is not Verdict.ROBUST
+    assert after.verdict is Verdict.TIMED_OUT
+    assert after.margin <= 0
+    assert (tmp_path / "0.npz").read_bytes() == kept
