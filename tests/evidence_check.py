@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tightverify.evidence import Bounded, Branch, Empty, Ending, Leaves, Pairs, Polygon, Program, Question, Sweep, Walk
+from tightverify.evidence import (
+    PROPERTY,
+    Bounded,
+    Branch,
+    Empty,
+    Ending,
+    Leaves,
+    Pairs,
+    Polygon,
+    Program,
+    Question,
+    Sweep,
+    Walk,
+)
 
 Floats = NDArray[np.float64]
 NEAR = 1e-9
@@ -81,8 +94,10 @@ class State:
     said: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
     pairs: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
     polygons: dict[int, Polygon] = field(default_factory=dict)
+    cuts: dict[int, tuple[Polygon, ...]] = field(default_factory=dict)
     operands: dict[int, tuple[dict[int, Floats], Floats]] = field(default_factory=dict)
     rows: Floats = field(default_factory=lambda: np.zeros(0))
+    supposed: dict[int, float] = field(default_factory=dict)
     empty: bool = False
 
 
@@ -166,8 +181,12 @@ class Check:
             return
         self.split[entry.sweep] = entry
         old = self.states[entry.parent]
-        copies = (dict(part) for part in (old.intervals, old.said, old.pairs, old.polygons, old.operands))
-        self.states[entry.sweep] = State(False, *copies, old.rows.copy())
+        copies = (dict(part) for part in (old.intervals, old.said, old.pairs, old.polygons, old.cuts, old.operands))
+        supposed = dict(old.supposed)
+        if entry.node == PROPERTY:
+            demand(not entry.above and entry.value > 0, "what is supposed of a row is not that it fails")
+            supposed[entry.neuron] = entry.value
+        self.states[entry.sweep] = State(False, *copies, old.rows.copy(), supposed)
 
     def allowed(self, state: State, sweep: int, node: int) -> tuple[Floats, Floats]:
         """The narrowest interval that follows from what came before."""
@@ -224,7 +243,10 @@ class Check:
             inner = np.concatenate([np.einsum("sv,nvk->snk", weights, polygon.vertices), polygon.vertices.swapaxes(0, 1)])
             points = [np.concatenate([p, inner[..., k]]) for k, p in enumerate(points)]
             within = [(low <= p) & (p <= high) for p, (low, high) in zip(points, boxes, strict=True)]
-            kept = np.all(within, 0) & (inside(polygon.vertices, np.stack(points, -1)) | ~polygon.holds)
+            kept = np.all(within, 0)
+            for cut in state.cuts[node]:  # the operands lie in each of them
+                mine = inside(cut.vertices, np.stack(points, -1)[:, cut.neurons]) | ~cut.holds
+                kept[:, cut.neurons] &= mine
         return points, kept
 
     def pairs(self, entry: Pairs) -> None:
@@ -263,6 +285,7 @@ class Check:
             demand(known | ~corner, f"the polygon of node {entry.node} leaves something out")
         old = state.polygons.get(entry.node)
         state.polygons[entry.node] = entry if old is None else put(old, entry)
+        state.cuts[entry.node] = (*state.cuts.get(entry.node, ()), entry)
 
     def directions(self, walk: tuple[dict[int, Floats], Floats], entry: Polygon) -> tuple[Floats, Floats]:
         """Normals (k, D, 2) of a walk about the operands of an operation's neurons, and what it proved of them (k, D)."""
@@ -282,6 +305,13 @@ class Check:
         given = {node: row.copy() for node, row in rows.items()}
         total = np.zeros(len(entry.bound))
         for node, m in multipliers.items():
+            if node == PROPERTY:
+                limits = np.array([state.supposed.get(k, np.inf) for k in range(m.shape[1])])
+                demand((m >= 0) & ((m == 0) | np.isfinite(limits)), "a row is used that was not supposed to fail")
+                total -= m @ np.where(np.isfinite(limits), limits - self.question.offsets, 0.0)
+                output = self.question.output
+                rows[output] = rows.get(output, 0) + m @ self.question.rows
+                continue
             lower, upper = state.intervals[node]
             total -= m.clip(min=0) @ upper + m.clip(max=0) @ lower
             rows[node] = rows.get(node, 0) + m
@@ -295,7 +325,8 @@ class Check:
         found: dict[int, Floats] = {}
         for node in np.unique(places[:, 1]).tolist():
             here = places[:, 1] == node
-            found[node] = np.zeros((count, self.question.nodes[node]["size"]))
+            size = len(self.question.rows) if node == PROPERTY else self.question.nodes[node]["size"]
+            found[node] = np.zeros((count, size))
             found[node][places[here, 0], places[here, 2]] = values[here]
         return found
 
@@ -449,22 +480,37 @@ class Check:
                 demand(split.parent == by_number[branch.parent].sweep, "a part of a region is not of its parent")
         margins, all_proved = np.full(len(self.rows), np.inf), True
         for number, branch in by_number.items():
+            state = self.states[branch.sweep]
             if number in halves:
-                demand(len(halves[number]) == 2, f"branch {number} does not have both its halves")
-                one, other = halves[number]
+                parts = halves[number]
+                if parts[0].node == PROPERTY:
+                    self.all_open_rows(state, parts)
+                    continue
+                demand(len(parts) == 2, f"branch {number} does not have both its halves")
+                one, other = parts
                 same = (one.node, one.neuron, one.value) == (other.node, other.neuron, other.value)
                 demand(same and one.above != other.above, f"branch {number} does not have both its halves")
                 continue
-            state = self.states[branch.sweep]
-            if branch.closed == "empty":
-                demand(state.empty, f"branch {number} is not empty")
+            demand(branch.closed != "empty" or state.empty, f"branch {number} is not empty")
+            if branch.closed == "empty" and not state.supposed:
                 continue
             here = np.maximum(state.rows, self.rows)
+            for row, value in state.supposed.items():  # of other rows their own parts speak
+                nothing = branch.closed == "empty" or state.rows[row] > value
+                here = np.where(np.arange(len(here)) == row, value if nothing else state.rows[row], np.inf)
             demand(branch.margins <= here + NEAR, f"branch {number} has margins that do not follow")
             margins = np.minimum(margins, here)
             all_proved &= int((here > 0).sum()) >= self.question.needed
             demand(branch.closed == "" or (here > 0).sum() >= self.question.needed, f"branch {number} is not proved")
         return margins, all_proved
+
+    def all_open_rows(self, state: State, parts: list[Sweep]) -> None:
+        """Parts of a whole region, where one row each fails, hold all points at which the property does."""
+        demand(self.question.needed == len(self.rows), "rows were supposed to fail one by one where not all are needed")
+        failing = [part.neuron for part in parts]
+        demand(all(part.node == PROPERTY for part in parts) and len(set(failing)) == len(failing), "parts are not of rows")
+        rest = np.delete(np.maximum(state.rows, self.rows), failing)
+        demand(rest > 0, "a row that was not proved was not supposed to fail")
 
     def ending(self, entry: Ending) -> None:
         rows, proved = self.rows, False

@@ -34,6 +34,11 @@ class Blame:
     losses: dict[int, Tensor]
     gains: dict[int, Tensor]
 
+    def __getitem__(self, regions: Tensor) -> Blame:
+        """Of some of the regions."""
+        losses, gains = ({n: share[regions] for n, share in shares.items()} for shares in (self.losses, self.gains))
+        return Blame(losses, gains)
+
 
 def blame(bounds: LinearBounds, pull: Pull, rows: Tensor) -> Blame:
     """For the rows (B,), one of each region."""
@@ -90,6 +95,15 @@ def blame_of_all(bounds: LinearBounds, pull: Pull, count: Tensor) -> Blame:
             for number, share in mine.items():
                 total[number] = total.get(number, torch.zeros_like(share)) + share * count[:, k, None]
     return Blame(losses, gains)
+
+
+def what_matters(blamed: Blame, part: float) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The part of all neurons that promises most, (B, k) of each node, and (B, n) of operations which neurons lose most."""
+    losing = weightiest(blamed.losses, part)
+    return weightiest(blamed.gains, part), {
+        number: torch.zeros_like(blamed.losses[number], dtype=torch.bool).scatter(1, chosen, True)
+        for number, chosen in losing.items()
+    }
 
 
 def weightiest(shares: Mapping[int, Tensor], part: float) -> dict[int, Tensor]:

@@ -10,6 +10,10 @@ bounds r there, whatever m is. The best m are the multipliers of linear programm
 (`bounds.mixtures`) says how to better them: m moves by `rho y` and is drawn back by rho times the interval's nearest point, the
 proximal step for the support function of [l, u]. It stays 0 while y keeps to its interval.
 
+Where a row of the property is supposed to be at most a limit (`bounds.supposed`), a multiplier g >= 0 of its own does the same:
+`r @ z >= r @ z + g (row @ y - limit)` there. The bound is concave in g, and whether the row is above the limit at the walk's
+primal point says on which side of g the best one lies: g is multiplied or divided by a factor that shrinks at every turn.
+
 Rounding. What `m` begins is paid for like the row itself, by graph.rounding |m| (M + s) (`bounds.linear`), M and s being the
 magnitude and the scale of y: half of it for the walk, half of it for the constant, a sum of no more terms than are counted.
 """
@@ -22,6 +26,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tightverify.bounds.supposed import Supposed
 from tightverify.graph import Graph
 from tightverify.values import Interval, times
 
@@ -29,6 +34,8 @@ STRIDE = 3.0
 """A multiplier's first step is so many times the coefficients around it, for a neuron that is off by its interval's width."""
 SHORTER = 0.3
 LEAST_WIDTH = 1e-6
+FACTOR = 3.0
+"""by which a multiplier of what is supposed moves at first"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,12 @@ class Multipliers:
     kept: dict[int, Tensor] = field(default_factory=dict)
     best: Tensor | None = None
     stride: Tensor = field(default_factory=lambda: torch.tensor(STRIDE))
+    supposed: Supposed | None = None
+    shares: Tensor = field(default_factory=lambda: torch.zeros(()))
+    """(B, R): the multipliers of what is supposed, if anything is"""
+    best_shares: Tensor = field(default_factory=lambda: torch.zeros(()))
+    factor: Tensor = field(default_factory=lambda: torch.tensor(FACTOR))
+    over: Tensor | None = None
 
     @property
     def together(self) -> dict[int, Tensor]:
@@ -70,7 +83,21 @@ class Multipliers:
         both = dict(self.rows)
         for number, value in self.values.items():
             both[number] = value + both[number] if number in both else value
+        if self.supposed is not None:
+            share = self.shares[..., None] * self.supposed.row[:, None]
+            output = self.graph.output
+            both[output] = share + both[output] if output in both else share
         return both
+
+    @property
+    def last(self) -> int:
+        """The last node that a walk may come by."""
+        return max(self.rows) if self.supposed is None else max(*self.rows, self.graph.output)
+
+    @property
+    def looked_at(self) -> set[int]:
+        """The nodes whose values at a walk's primal point say how to go on."""
+        return set(self.held) if self.supposed is None else {*self.held, self.graph.output}
 
     @property
     def constant(self) -> Tensor | float:
@@ -81,6 +108,8 @@ class Multipliers:
             positive = value.clamp(min=0)
             ends = times(positive, held.interval.upper) + times(value - positive, held.interval.lower)
             total = total - ends - self.graph.rounding * times(value.abs(), held.size)
+        if self.supposed is not None:
+            total = total - self.shares * self.supposed.price(self.graph)[:, None]
         return total
 
     def better(self, step: int, bound: Tensor, trail: Mapping[int, Tensor], found: Mapping[int, Tensor]) -> None:
@@ -113,6 +142,19 @@ class Multipliers:
             moved = self.values[number] / rho + value
             moved = rho * (moved - torch.minimum(torch.maximum(moved, lower), upper))
             self.values[number] = held.kept(moved)
+        if self.supposed is not None:
+            self.share(bound, found[self.graph.output])
+
+    def share(self, bound: Tensor, outputs: Tensor) -> None:
+        """Move on with the multipliers of what is supposed; the outputs (B, R, K) are those at the walk's primal point."""
+        assert self.supposed is not None
+        assert self.best is not None
+        self.best_shares = torch.where(bound >= self.best, self.shares, self.best_shares)
+        over = self.supposed.exceeded(outputs)
+        if self.over is not None:
+            self.factor = torch.where(over == self.over, self.factor, self.factor.sqrt())
+        self.over = over
+        self.shares = torch.where(over, self.shares * self.factor, self.shares / self.factor)
 
     def scale(self, number: int, trail: Mapping[int, Tensor]) -> Tensor:
         """(B, R, 1): how large the coefficients are by which a row reads a node."""

@@ -32,10 +32,11 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.energies import relaxed_energy
-from tightverify.bounds.held import Held
+from tightverify.bounds.held import Held, Multipliers
 from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
 from tightverify.bounds.notes import Notes, Trial
+from tightverify.bounds.supposed import Supposed
 from tightverify.bounds.walk import back_substitute
 from tightverify.evidence import Record
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
@@ -70,6 +71,10 @@ class LinearBounds:
     """whether the intervals hold on a part of each region only: then they are constraints of their own (`bounds.held`)"""
     notes: Notes | None = None
     """where all that is found is written down, if it is"""
+    supposed: Supposed | None = None
+    """what is supposed of the property on each part (`bounds.supposed`); everything here holds under it"""
+    shares: dict[int, Tensor] = field(default_factory=dict)
+    """(B, 2 n) of nodes: the multipliers of what is supposed that bounded the neurons, and their negations, best"""
 
     def learn(self, number: int, interval: Interval) -> None:
         """One more interval that holds for a node's neurons on the whole region."""
@@ -82,6 +87,12 @@ class LinearBounds:
             if self.notes is not None:
                 self.notes.empty(number, interval, crossed)
         self.note_interval(number)
+
+    @property
+    def nothing(self) -> Tensor:
+        """(B,): of which parts nothing is left."""
+        none = torch.zeros(len(self.region), dtype=torch.bool, device=self.region.centre.device)
+        return torch.stack(self.empty).any(0) if self.empty else none
 
     def note_interval(self, number: int) -> None:
         if self.notes is not None:
@@ -115,6 +126,8 @@ class LinearBounds:
             [change(empty) for empty in self.empty],
             self.part,
             None if self.notes is None else self.notes.map(change),
+            None if self.supposed is None else self.supposed.map(change),
+            {number: change(shares) for number, shares in self.shares.items()},
         )
 
     def lower(
@@ -128,24 +141,29 @@ class LinearBounds:
         the best bound counts; with `quick` only the last. `about` says what the rows are, to those who read evidence.
         """
         if self.mixtures:
-            steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
-            trial = self._trial(mixed=True)
-            found = approach(self.graph, self.region, self.planes, rows, steps, self.held(max(rows)), {}, trial)[0]
-            return self._proved(found, rows, trial, about)
+            return self._mixed(self.multipliers(rows, self.supposed), steps, about)
         suits = self.suits(max(rows))
         each = [back_substitute(self.graph, self.region, some, dict(rows)) for some in suits[-1 if quick else 0 :]]
         trial = self._trial(mixed=False, first=len(suits) - len(each), bounds=each)
-        return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, about)
+        return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, about, max(rows))
+
+    def _mixed(self, multipliers: Multipliers, steps: int | None, about: tuple[str, int]) -> Tensor:
+        """The bounds by mixtures of the rows of some multipliers, which are bettered on the way."""
+        steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
+        trial = self._trial(mixed=True)
+        found, _ = approach(self.graph, self.region, self.planes, multipliers, steps, trial)
+        return self._proved(found, multipliers.rows, trial, about, multipliers.last)
 
     def _trial(self, mixed: bool, first: int = 0, bounds: Sequence[Tensor] = ()) -> Trial | None:
         """What notes are made of, if any are."""
         return None if self.notes is None else Trial(mixed, first, list(bounds))
 
-    def _proved(self, found: Tensor, rows: dict[int, Tensor], trial: Trial | None, about: tuple[str, int]) -> Tensor:
-        """What is left of bounds when their rounding is paid for; it is noted."""
+    def _proved(
+        self, found: Tensor, rows: Mapping[int, Tensor], trial: Trial | None, about: tuple[str, int], last: int
+    ) -> Tensor:
+        """What is left of bounds when their rounding is paid for; it is noted. The walks came by nodes up to the `last`."""
         proved = below(found, self.allowance(rows))
         if self.notes is not None and trial is not None:
-            last = max(rows)
             several = {n: self.graph.nodes[n].size for n, pairs in self.planes.items() if n <= last and len(pairs) > 1}
             self.notes.walk(about, rows, trial, proved, several, START)
         return proved
@@ -155,12 +173,32 @@ class LinearBounds:
     ) -> tuple[Tensor, Pull]:
         """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained.
 
-        `start` are multipliers (B, 1, n) of held nodes to begin with.
+        `start` are multipliers (B, 1, n) of held nodes to begin with. What is supposed of a row of the property brings nothing
+        for it.
         """
-        held = self.held(max(rows))
+        multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
-        lower, suit, multipliers = approach(self.graph, self.region, self.planes, rows, steps, held, start, trial)
-        return self._proved(lower, rows, trial, ROWS), pull(self.graph, self.region, suit, multipliers)
+        lower, suit = approach(self.graph, self.region, self.planes, multipliers, steps, trial)
+        return self._proved(lower, rows, trial, ROWS, max(rows)), pull(self.graph, self.region, suit, multipliers)
+
+    def multipliers(
+        self,
+        rows: dict[int, Tensor],
+        supposed: Supposed | None,
+        start: Mapping[int, Tensor] = MappingProxyType({}),
+        shares: Tensor | None = None,
+    ) -> Multipliers:
+        """Of rows: of held nodes, beginning with `start` (B, 1, n), and of what is supposed, beginning with `shares` (B, R)."""
+        count = next(iter(rows.values())).shape[1]
+        held = self.held(max(rows) if supposed is None else max(*rows, self.graph.output))
+        first = {number: held[number].kept(start[number]).expand(-1, count, -1) for number in held if number in start}
+        if supposed is None:
+            return Multipliers(self.graph, held, rows, first)
+        if shares is None:
+            widths = torch.stack([times(row.abs(), self.intervals[number].width) for number, row in rows.items()]).sum(0)
+            shares = supposed.first_shares(widths)
+        shares = torch.where(torch.isfinite(shares), shares, 0.0)
+        return Multipliers(self.graph, held, rows, first, supposed=supposed, shares=shares, best_shares=shares)
 
     def held(self, last: int) -> dict[int, Held]:
         """The nodes up to a last one whose intervals are constraints."""
@@ -176,7 +214,7 @@ class LinearBounds:
         count = max((len(planes) for planes in reached.values()), default=1)
         return [{number: planes[min(k, len(planes) - 1)] for number, planes in reached.items()} for k in range(count)]
 
-    def allowance(self, rows: dict[int, Tensor]) -> Tensor | float:
+    def allowance(self, rows: Mapping[int, Tensor]) -> Tensor | float:
         """(B, R): what the rounding of a walk from these rows may amount to, beside what the planes themselves pay for."""
         allowance: Tensor | float = TINY
         for number, row in rows.items():
@@ -193,11 +231,29 @@ class LinearBounds:
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
         some = identity[None] if chosen is None else identity[chosen]
         rows = {number: torch.cat([some, -some], dim=1)}
-        lower, upper = self.lower(rows, about=("neurons", number)).chunk(2, dim=1)
+        about = "neurons", number
+        if self.supposed is None:
+            lower, upper = self.lower(rows, about=about).chunk(2, dim=1)
+        else:
+            lower, upper = self._supposed(rows, number, chosen, about).chunk(2, dim=1)
         if chosen is None:
             return Interval(lower, -upper)
         everywhere = torch.full_like(self.intervals[number].lower, torch.inf)
         return Interval((-everywhere).scatter(1, chosen, lower), everywhere.scatter(1, chosen, -upper))
+
+    def _supposed(self, rows: dict[int, Tensor], number: int, chosen: Tensor | None, about: tuple[str, int]) -> Tensor:
+        """The bounds of a node's neurons and their negations, from the shares that did best last time, which are kept."""
+        size = self.graph.nodes[number].size
+        before = self.shares.get(number)
+        some = torch.arange(size, device=self.region.centre.device).expand(len(self.region), -1) if chosen is None else chosen
+        places = torch.cat([some, some + size], dim=1)
+        if before is None:
+            widths = self.intervals[number].width
+            before = self.supposed.first_shares(widths).repeat(1, 2) if self.supposed else widths
+        multipliers = self.multipliers(rows, self.supposed, shares=before.gather(1, places))
+        found = self._mixed(multipliers, None, about)
+        self.shares[number] = before.scatter(1, places, multipliers.best_shares)
+        return found
 
 
 def node_scale(bounds: LinearBounds, number: int) -> Tensor:

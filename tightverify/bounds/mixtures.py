@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.bounds.held import Held, Multipliers
+from tightverify.bounds.held import Multipliers
 from tightverify.bounds.notes import Trial
 from tightverify.bounds.walk import back_substitute, by_row
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
@@ -56,35 +56,30 @@ def approach(
     graph: Graph,
     region: Region,
     planes: Mapping[int, tuple[Planes, ...]],
-    rows: dict[int, Tensor],
+    multipliers: Multipliers,
     steps: int,
-    held: Mapping[int, Held],
-    start: Mapping[int, Tensor],
     trial: Trial | None = None,
-) -> tuple[Tensor, dict[int, Planes], Multipliers]:
+) -> tuple[Tensor, dict[int, Planes]]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
-    Beside them the mixtures and the `held` nodes' multipliers of the last walk; `start` (B, 1, n) are those of the first.
+    The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last walk;
     `trial` is told all that was tried.
     """
-    last = max(rows)
+    last = multipliers.last
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
     suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
     found: list[Tensor] = []
     mean: dict[int, tuple[Tensor, ...]] = {}
-    count = next(iter(rows.values())).shape[1]
-    first = {number: held[number].kept(start[number]).expand(-1, count, -1) for number in held if number in start}
-    multipliers = Multipliers(graph, held, rows, first)
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
         rest = multipliers.constant
         found.append(back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest)
         if trial is not None:
-            trial.walked(found[-1], multipliers.values)
+            trial.walked(found[-1], multipliers)
         if step == steps:
             break
         share = INERTIA / (step + INERTIA)
-        _, operands_of, values = pulled(graph, region, suit, trail, held)
+        _, operands_of, values = pulled(graph, region, suit, trail, multipliers.looked_at)
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
             if number in choices:
@@ -94,7 +89,7 @@ def approach(
                 if trial is not None:
                     trial.answered(number, which)
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
-    return torch.stack(found).amax(0), suit, multipliers
+    return torch.stack(found).amax(0), suit
 
 
 def pull(graph: Graph, region: Region, suit: dict[int, Planes], multipliers: Multipliers) -> Pull:

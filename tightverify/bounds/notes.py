@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify.evidence import Bounded, Branch, Empty, Pairs, Polygon, Record, Walk
+from tightverify.bounds.held import Multipliers
+from tightverify.bounds.supposed import Supposed
+from tightverify.evidence import PROPERTY, Bounded, Branch, Empty, Pairs, Polygon, Record, Walk
 from tightverify.evidence.entries import Choices, Floats, Places
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -29,11 +31,16 @@ class Trial:
     first: int = 0
     bounds: list[Tensor] = field(default_factory=list)
     multipliers: list[dict[int, Tensor]] = field(default_factory=list)
+    shares: list[Tensor] = field(default_factory=list)
+    supposed: Supposed | None = None
     answers: list[dict[int, list[Tensor]]] = field(default_factory=list)
 
-    def walked(self, bounds: Tensor, multipliers: Mapping[int, Tensor]) -> None:
+    def walked(self, bounds: Tensor, multipliers: Multipliers) -> None:
         self.bounds.append(bounds)
-        self.multipliers.append(dict(multipliers))
+        self.multipliers.append(dict(multipliers.values))
+        self.supposed = multipliers.supposed
+        if self.supposed is not None:
+            self.shares.append(multipliers.shares)
         self.answers.append({})
 
     def answered(self, number: int, which: Sequence[Tensor]) -> None:
@@ -68,6 +75,14 @@ class Notes:
     def map(self, change: Callable[[Tensor], Tensor]) -> Notes:
         """The same change of the batch that is made to all its tensors."""
         return Notes(self.record, change(self.sweeps))
+
+    def supposed(self, parts: Supposed) -> Notes:
+        """New sweeps of the parts on which a row of the property is supposed to be at most a limit."""
+        numbers = [
+            self.record.new_sweep(parent, PROPERTY, row, limit)
+            for parent, row, limit in zip(self.sweeps.tolist(), parts.which.tolist(), parts.limit.tolist(), strict=True)
+        ]
+        return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))
 
     def halves(self, node: int, neurons: Tensor, values: Tensor) -> Notes:
         """New sweeps of both halves of each part, where a neuron is at most a value, and where it is at least."""
@@ -118,7 +133,7 @@ class Notes:
         for k, sweep in enumerate(self.sweeps.tolist()):
             places, weights = sparse({number: of_one(row, k) for number, row in rows.items()})
             mine = of_one(best, k)
-            multiplied, multipliers = sparse(best_multipliers(trial, mine, k))
+            multiplied, multipliers = supposed_too(trial, mine, k, *sparse(best_multipliers(trial, mine, k)))
             self.record.add(
                 Walk(
                     sweep,
@@ -162,6 +177,16 @@ def best_multipliers(trial: Trial, best: Tensor, k: int) -> dict[int, Tensor]:
             value = of_one(values, k)
             found[number] = torch.where(mine, value, found.get(number, torch.zeros_like(value)))
     return found
+
+
+def supposed_too(trial: Trial, best: Tensor, k: int, places: Places, values: Floats) -> tuple[Places, Floats]:
+    """Multipliers of neurons and, as neurons of `PROPERTY`, those of what one region's rows are bounded under."""
+    if trial.supposed is None:
+        return places, values
+    shares = torch.stack([of_one(share, k) for share in trial.shares]).gather(0, best[None])[0]
+    row, which = np.arange(len(best), dtype=np.int32), int(trial.supposed.which[k])
+    more = np.stack([row, np.full_like(row, PROPERTY), np.full_like(row, which)], axis=1)
+    return np.concatenate([places, more]), np.concatenate([values, plain(shares)])
 
 
 def of_one(rows: Tensor, k: int) -> Tensor:

@@ -6,6 +6,9 @@ their own, whose multipliers tighten every row (`bounds.held`).
 
 What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. Of later
 nodes the operations are relaxed anew, and the neurons that matter are bounded anew.
+
+The first split is another one: the parts are where one of the open rows is supposed to fail (`bounds.supposed`). What is
+supposed ties the first frames to the last, so that all nodes of such parts, and of their halves, are bounded anew.
 """
 
 from __future__ import annotations
@@ -16,20 +19,28 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tightverify.bounds import supposed as suppositions
 from tightverify.bounds.again import rebounded
-from tightverify.bounds.fitted import Effort
+from tightverify.bounds.fitted import Effort, as_many
 from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.notes import Notes
+from tightverify.bounds.supposed import LIMIT, Supposed
 from tightverify.branch.choice import Candidate
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
+from tightverify.spec import Property
 from tightverify.values import Interval
+
+LEAST_LIMIT = 1e-100
 
 
 @dataclass(frozen=True)
 class Split:
-    """Half of a region: a neuron of a node is at most a value, or (`above`) at least."""
+    """Half of a region: a neuron of a node is at most a value, or (`above`) at least.
+
+    Where `node` is -1, what is supposed of a row of the property: number `neuron` is at most the value.
+    """
 
     node: int
     neuron: int
@@ -90,7 +101,23 @@ def halves(
     lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
     found.intervals[node] = Interval(lower, upper)
     found.note_interval(node)
-    return rebounded(found, whole, node, {number: twice(some) for number, some in matter.items()}, effort, check)
+    after = node if found.supposed is None else -1
+    return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, check)
+
+
+def supposing(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
+    """Parts (P,) of regions on which one row each is supposed to fail, with what is known of the whole; margins (B, R)."""
+    limit = (-LIMIT * margins[parents, rows]).clamp(min=LEAST_LIMIT)
+    return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, wanted[parents])
+
+
+def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -> LinearBounds:
+    """The same regions, where a row (B,) of each one's property is supposed to be at most a limit (B,)."""
+    graph = bounds.graph
+    output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
+    what = Supposed.of(graph, rows, limit, wanted, bounds.region.centre, output)
+    notes = None if bounds.notes is None else bounds.notes.supposed(what)
+    return replace(bounds, empty=[], part=True, supposed=what, shares={}, notes=notes)
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
@@ -107,10 +134,23 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         [torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)],
         planes,
         first.mixtures,
-        {number: Polygons(torch.cat([leaf.polygons[number].vertices for leaf in leaves])) for number in first.polygons},
+        {number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons},
+        empty=[torch.cat([leaf.nothing for leaf in leaves])],
         part=any(leaf.part for leaf in leaves),
         notes=Notes.together([leaf.notes for leaf in leaves if leaf.notes is not None]),
+        supposed=suppositions.together([leaf.supposed for leaf in leaves if leaf.supposed is not None]),
+        shares={
+            number: torch.cat([leaf.shares[number] for leaf in leaves])
+            for number in first.shares
+            if all(number in leaf.shares for leaf in leaves)
+        },
     )
+
+
+def side_by_side(several: Sequence[Polygons]) -> Polygons:
+    """Polygons of several batches as one; the last vertices are repeated where there are fewer."""
+    longest = max(several, key=lambda one: one.vertices.shape[1])
+    return Polygons(torch.cat([as_many(one.vertices, longest.vertices) for one in several]))
 
 
 def interval_of(same: Sequence[Interval]) -> Interval:

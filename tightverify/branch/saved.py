@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.leaf import Split
+from tightverify.branch.leaf import Split, under
 from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
+from tightverify.evidence import PROPERTY
 from tightverify.graph import Affine, Apply, Energy, Graph
 from tightverify.region import Region
 from tightverify.spec import Property
@@ -119,7 +120,7 @@ class Saved:
             found.append(tuple(reversed(path)))
         return found
 
-    def bounds(self, root: LinearBounds, part: slice, effort: Effort) -> LinearBounds:
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds:
         """Some of the leaves bounded again, from the intervals of the file and the polygons of the root (1)."""
         lower, upper = (self.tensor(name, root.region.centre)[part] for name in ("lower", "upper"))
         count = len(lower)
@@ -128,12 +129,18 @@ class Saved:
             return value.expand(count, *value.shape[1:])
 
         whole = root.map(many, region_of(root.region, count))
+        supposed = [path[0] for path in self.paths()[part] if path and path[0].node == PROPERTY]
+        if supposed:
+            rows = torch.tensor([split.neuron for split in supposed], device=lower.device)
+            limits = lower.new_tensor([split.value for split in supposed])
+            whole = under(whole, rows, limits, wanted[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
         known = [Interval(*ends) for ends in zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)]
         start = LinearBounds(root.graph, whole.region, mixtures=effort.steps, polygons=whole.polygons, part=True)
-        return linear_bounds(
+        found = linear_bounds(
             root.graph, whole.region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
         )
+        return replace(found, supposed=whole.supposed)  # only now: what is supposed is of the last node
 
 
 def region_of(region: Region, count: int) -> Region:

@@ -3,6 +3,10 @@
 A row holds on an input's region if it holds on every leaf, so that what is proved of the whole at any moment is the least
 over its leaves, closed ones included. Estimated gains are corrected by what splits of the same node have really brought so far.
 When more leaves are open than memory is there for, the deepest are split first: then they hardly grow in number.
+
+The whole region is not halved where all rows are needed: its parts are those on which one of the open rows is supposed to fail
+(`bounds.supposed`), swept over until that gains nothing more, and halved then. Each part is about its own row alone: of the
+others it says the limit, for what is in no part has all open rows above their limits.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tightverify.bounds.blame import blame
-from tightverify.bounds.fitted import Effort
+from tightverify.bounds.again import again
+from tightverify.bounds.blame import blame, what_matters
+from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.mixtures import Pull
 from tightverify.branch.choice import Candidate, best, most_blamed, split_values
-from tightverify.branch.leaf import Leaf, Split, halves, together
+from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
 from tightverify.errors import SoundnessFault
+from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.values import below
@@ -29,6 +36,12 @@ from tightverify.values import below
 AT_ONCE = 32
 """leaves that are split together"""
 SURELY = 1e-9
+SWEPT_AT_ONCE = 8
+"""parts that are swept over together: they take the memory of so many whole regions"""
+SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=8, part=0.6)
+"""How parts on which a row is supposed to fail are swept over."""
+WORTH_A_SWEEP = 0.03
+"""Another sweep is worth it after one that gained so much of what is wanting."""
 TRUST = 0.05
 """a node's estimates count as much as so large a gain that was seen"""
 
@@ -42,6 +55,11 @@ class Branch:
     split: Split | None
     margins: tuple[float, ...]
     closed: str = ""
+
+
+def splits_in(branches: Sequence[Branch]) -> int:
+    """How many nodes of a tree were split."""
+    return len({branch.parent for branch in branches if branch.split is not None})
 
 
 @dataclass(eq=False)
@@ -70,10 +88,10 @@ class Tree:
 
     @property
     def splits(self) -> int:
-        return len(self.branches) // 2
+        return splits_in(self.branches)
 
     def enter(self, leaf: Leaf, closed: str) -> None:
-        if closed == "proved":
+        if closed == "proved" or (closed and leaf.bounds.supposed is not None):
             self.floor = torch.minimum(self.floor, leaf.margins)
             self.closed = min(self.closed, leaf.worst)
         elif not closed:
@@ -132,7 +150,7 @@ class Past(Protocol):
 
     def tensor(self, name: str, like: Tensor) -> Tensor: ...
 
-    def bounds(self, root: LinearBounds, part: slice, effort: Effort) -> LinearBounds: ...
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,19 +172,26 @@ class Branching:
 
     def split(self, trees: list[Tree], chosen: Sequence[Leaf]) -> tuple[Tensor, list[int]]:
         """Split leaves, bound the halves, enter them; returns points (n, N) at which they were bounded, and whose these are."""
-        groups: dict[int, list[tuple[Leaf, Candidate]]] = defaultdict(list)
-        for leaf in chosen:
-            candidate = trees[leaf.input].choose(leaf)
-            groups[candidate.node].append((leaf, candidate))
+        groups: dict[tuple[int, bool], list[tuple[Leaf, Candidate]]] = defaultdict(list)
         points: list[Tensor] = []
         owners: list[int] = []
-        for node, pairs in sorted(groups.items()):
+        for leaf in chosen:
+            if self._may_be_supposed(leaf):
+                supposed, inputs = self._suppose(trees, leaf)
+                points.append(supposed)
+                owners.extend(inputs)
+            else:
+                candidate = trees[leaf.input].choose(leaf)
+                groups[candidate.node, leaf.bounds.supposed is not None].append((leaf, candidate))
+        for (node, _), pairs in sorted(groups.items(), key=lambda group: group[0]):
             self.check()
             parents = together([leaf.bounds for leaf, _ in pairs])
             neurons = torch.tensor([candidate.neuron for _, candidate in pairs], device=parents.region.centre.device)
             values = split_values(parents, node, neurons)
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
             children = halves(parents, node, neurons, values, matter, self.effort, self.check)
+            if children.supposed is not None:
+                children = self._swept(children)
             splits = [
                 (leaf, Split(node, candidate.neuron, value, above))
                 for (leaf, candidate), value in zip(pairs, values.tolist(), strict=True)
@@ -182,6 +207,49 @@ class Branching:
                 trees[leaf.input].learn(candidate, gain - leaf.worst)
         return torch.cat(points), owners
 
+    def _may_be_supposed(self, leaf: Leaf) -> bool:
+        return not leaf.splits and self.wanted.needed == len(leaf.margins) and bool(torch.isfinite(leaf.margins).all())
+
+    def _suppose(self, trees: list[Tree], leaf: Leaf) -> tuple[Tensor, list[int]]:
+        """The parts of a whole region on which one open row each is supposed to fail, swept over and entered."""
+        (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
+        wanted = self.wanted[leaf.input : leaf.input + 1]
+        bounds = self._swept(supposing(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None]))
+        assert bounds.supposed is not None
+        limits = bounds.supposed.limit
+        others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
+        known = others.scatter(1, rows[:, None], leaf.margins[rows][:, None])
+        splits = [(leaf, Split(PROPERTY, row, limit, False)) for row, limit in zip(rows.tolist(), limits.tolist(), strict=True)]
+        inputs = [leaf.input] * len(splits)
+        return self._enter(trees, bounds, inputs, splits, known, {}).points, inputs
+
+    def _swept(self, bounds: LinearBounds) -> LinearBounds:
+        """Parts on which a row is supposed to fail, swept over as long as that gains; what matters most for it is bounded."""
+        parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
+        going, before = list(range(len(parts))), [math.inf] * len(parts)
+        while going:
+            chosen, going = going[:SWEPT_AT_ONCE], going[SWEPT_AT_ONCE:]
+            some = together([parts[k] for k in chosen])
+            wanting, pull = self._wanting(some)
+            worth = torch.tensor([before[k] for k in chosen], device=wanting.device) - wanting > WORTH_A_SWEEP * wanting
+            (on,) = torch.nonzero(worth & (wanting > 0) & ~some.nothing, as_tuple=True)
+            if not len(on):
+                continue
+            blamed = blame(some, pull, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
+            matter, anew = what_matters(blamed[on], SWEEP.part)
+            swept = again(some[on], matter, anew, SWEEP, self.check)
+            for place, which in enumerate(on.tolist()):
+                parts[chosen[which]], before[chosen[which]] = swept[place : place + 1], float(wanting[which])
+                going.append(chosen[which])
+        return together(parts)
+
+    def _wanting(self, bounds: LinearBounds) -> tuple[Tensor, Pull]:
+        """(B,): how far the row that is supposed to fail is from being proved on each part, and what it depends on."""
+        supposed = bounds.supposed
+        assert supposed is not None
+        lower, pull = bounds.pulled({bounds.graph.output: supposed.row[:, None]}, SWEEP.last_steps)
+        return supposed.limit - below(lower[:, 0] + supposed.offset, 0.0), pull
+
     def resume(self, tree: Tree, input: int, past: Past, root: LinearBounds) -> None:
         """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
         leaves: list[tuple[Leaf, str]] = []
@@ -189,7 +257,7 @@ class Branching:
         for start in range(0, len(past), AT_ONCE):
             self.check()
             part = slice(start, start + AT_ONCE)
-            bounds = past.bounds(root, part, self.effort)
+            bounds = past.bounds(root, part, self.effort, self.wanted[input : input + 1])
             found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
             for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
                 leaves.append((found.leaf(k, input, number, path, bounds), found.closed[k]))
@@ -215,7 +283,8 @@ class Branching:
         for k, (owner, origin) in enumerate(zip(inputs, splits, strict=True)):
             parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
             leaf = found.leaf(k, owner, len(trees[owner].branches), path, bounds)
-            if found.closed[k] == "empty" and leads_to(bounds.graph, bounds.region.centre[k], path):
+            mine = self.wanted[owner : owner + 1]
+            if found.closed[k] == "empty" and leads_to(bounds.graph, bounds.region.centre[k], path, mine):
                 raise SoundnessFault("a part of a region that holds its centre came out empty: this is a bug, please report it")
             split = path[-1] if path else None
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
@@ -227,20 +296,24 @@ class Branching:
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
         """The rows that are open, bounded on a batch of leaves, and what that says of each."""
         wanted = self.wanted[torch.tensor(inputs, device=known.device)]
-        left = open_rows(wanted, known)
+        left = open_rows(wanted, known) if bounds.supposed is None else bounds.supposed.which[:, None]
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
         lower, pull = bounds.pulled({bounds.graph.output: rows}, self.effort.last_steps, start)
         lower = below(lower + torch.gather(wanted.offsets, 1, left), 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
+        empty = bounds.nothing
+        if bounds.supposed is not None:
+            # Where the row fails there is nothing, or the row is not as low as that: so it is above the limit.
+            limit = bounds.supposed.limit[:, None]
+            margins = torch.where(empty[:, None], torch.inf, margins).minimum(torch.maximum(known, limit))
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
         gains = blame(bounds, pull, decisive).gains
-        empty = torch.stack(bounds.empty).any(0) if bounds.empty else torch.zeros_like(proved)
         return Bounded(
             margins,
-            torch.where(empty, math.inf, wanted.worst(margins)),
+            torch.where(empty & (bounds.supposed is None), math.inf, wanted.worst(margins)),
             ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
             best(gains) or [()] * len(inputs),
             most_blamed(gains),
@@ -280,9 +353,10 @@ def side_by_side(kept: Sequence[Mapping[int, Tensor]], halves: LinearBounds) -> 
     return found
 
 
-def leads_to(graph: Graph, x: Tensor, path: Sequence[Split]) -> bool:
+def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], wanted: Property) -> bool:
     """Whether an input (n,) surely lies in the part of its region that splits lead to, and not near the border of it."""
     values = graph.evaluate(x)
+    values.append(wanted.margins(values[graph.output][None])[0])  # PROPERTY, as the last
     off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
     return min(off, default=math.inf) > SURELY
 

@@ -8,6 +8,7 @@
 """
 
 from tightverify.evidence.entries import (
+    PROPERTY,
     Bounded,
     Branch,
     Empty,
@@ -26,6 +27,7 @@ from tightverify.evidence.reading import read_evidence
 from tightverify.evidence.record import Record, evidence_file, make_folder, question
 
 __all__ = [
+    "PROPERTY",
     "Bounded",
     "Branch",
     "Empty",

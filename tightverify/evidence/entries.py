@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
+PROPERTY = -1
+"""Stands for a node whose neurons are the property's rows, offsets included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ class Question:
 class Sweep:
     """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
 
-    The part is where a neuron is at most a value, or (`above`) at least. `parent` and `node` are -1 if it is the whole region.
+    The part is where a neuron is at most a value, or (`above`) at least. `parent` is -1 if it is the whole region. Where `node`
+    is -1 and `parent` is not, the part is where the property's row `neuron` is at most the value.
     """
 
     sweep: int
@@ -71,8 +74,8 @@ class Bounded:
 class Pairs:
     """From now on these are an operation's pairs of planes: `lower` and `upper` (K, n, k + 1), slopes and offset.
 
-    They hold for all operands in their intervals and, where there is one, in their polygon. Of an energy, k counts all neurons
-    of its operands.
+    They hold for all operands in their intervals and, where there are any, in all their polygons. Of an energy, k counts all
+    neurons of its operands.
     """
 
     sweep: int
@@ -102,7 +105,9 @@ class Walk:
 
     Row `places[t, 0]` has the coefficient `weights[t]` at neuron `places[t, 2]` of node `places[t, 1]`, and 0 elsewhere.
     `multiplied` and `multipliers` are, in the same way, multiples of neurons that are added to the rows, and paid for with the
-    ends of their intervals. `bound` is what comes of it in float64, `proved` what is left when rounding is paid for.
+    ends of their intervals; of node -1 they are multiples, never below 0, of the property's row that the part of the sweep, or
+    one that it lies in, supposes to be at most a value, and paid for with that value. `bound` is what comes of it in float64,
+    `proved` what is left when rounding is paid for.
 
     Where `mixed`, each row takes of an operation's planes the mean of the pairs `taken[side, i, row, neuron]` (side 0 lower, 1
     upper), i from 0 to `steps[row]` - 1, with weights proportional to i + 1; where `steps[row]` is 0, pair `start`. The neurons

@@ -23,7 +23,7 @@ from tightverify.values import Interval
 
 CHILD = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
 """How halves are bounded: polygons are those of the whole region."""
-DIRECTIONS = 16
+DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.again import again
-from tightverify.bounds.blame import blame_of_all, weightiest
+from tightverify.bounds.blame import blame_of_all, what_matters
 from tightverify.bounds.columns import generated
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
@@ -80,12 +80,7 @@ def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effor
         return combined_bounds(problem.graph, problem.region, effort, before.intervals, problem.check, problem.record)
     _, pull = before.pulled({problem.graph.output: problem.wanted.rows}, effort.last_steps)
     blamed = blame_of_all(before, pull, ~(margins > 0) | problem.settings.thorough)
-    matter = weightiest(blamed.gains, effort.part)
-    anew = {
-        number: torch.zeros_like(blamed.losses[number], dtype=torch.bool).scatter(1, chosen, True)
-        for number, chosen in weightiest(blamed.losses, effort.part).items()
-    }
-    return again(before, matter, anew, effort, problem.check)
+    return again(before, *what_matters(blamed, effort.part), effort, problem.check)
 
 
 def first_round_stage(problem: Problem, known: Known) -> Known:
