@@ -484,7 +484,7 @@ class Check:
             if number in halves:
                 parts = halves[number]
                 if parts[0].node == PROPERTY:
-                    self.all_open_rows(state, parts)
+                    margins = np.minimum(margins, self.all_open_rows(state, parts))
                     continue
                 demand(len(parts) == 2, f"branch {number} does not have both its halves")
                 one, other = parts
@@ -504,13 +504,18 @@ class Check:
             demand(branch.closed == "" or (here > 0).sum() >= self.question.needed, f"branch {number} is not proved")
         return margins, all_proved
 
-    def all_open_rows(self, state: State, parts: list[Sweep]) -> None:
-        """Parts of a whole region, where one row each fails, hold all points at which the property does."""
+    def all_open_rows(self, state: State, parts: list[Sweep]) -> Floats:
+        """Parts of a whole region, where one row each fails, hold all points at which the property does.
+
+        What is proved of the other rows stands as it was.
+        """
         demand(self.question.needed == len(self.rows), "rows were supposed to fail one by one where not all are needed")
         failing = [part.neuron for part in parts]
         demand(all(part.node == PROPERTY for part in parts) and len(set(failing)) == len(failing), "parts are not of rows")
-        rest = np.delete(np.maximum(state.rows, self.rows), failing)
-        demand(rest > 0, "a row that was not proved was not supposed to fail")
+        proved = np.maximum(state.rows, self.rows)
+        proved[failing] = np.inf
+        demand(proved > 0, "a row that was not proved was not supposed to fail")
+        return proved
 
     def ending(self, entry: Ending) -> None:
         rows, proved = self.rows, False

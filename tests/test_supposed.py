@@ -181,6 +181,8 @@ def test_the_first_split_is_by_open_rows_and_margins_are_sound() -> None:
         assert {b.split.neuron for b in first if b.split} == {k for k, m in enumerate(whole.margins) if m <= 0}
         assert all(b.split is not None and b.split.node == PROPERTY and b.split.value > 0 for b in first)
         assert (tree.margins <= reached).all()
+        proved = torch.tensor(whole.margins, dtype=DOUBLE) > 0
+        assert torch.equal(tree.margins[proved], torch.tensor(whole.margins, dtype=DOUBLE)[proved])
 
 
 def test_nothing_is_supposed_where_not_all_rows_are_needed() -> None:

@@ -306,8 +306,8 @@ class Branching:
         empty = bounds.nothing
         if bounds.supposed is not None:
             # Where the row fails there is nothing, or the row is not as low as that: so it is above the limit.
-            limit = bounds.supposed.limit[:, None]
-            margins = torch.where(empty[:, None], torch.inf, margins).minimum(torch.maximum(known, limit))
+            most = known.scatter(1, left, bounds.supposed.limit[:, None])
+            margins = torch.where(empty[:, None], torch.inf, margins).minimum(most)
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
         gains = blame(bounds, pull, decisive).gains
