@@ -21,6 +21,7 @@ from tightverify.cli import main
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import InputError, UsageError
 from tightverify.evidence import (
+    PROPERTY,
     Bounded,
     Branch,
     Empty,
@@ -151,6 +152,11 @@ def steeper(pairs: Pairs) -> Pairs:
     return replace(pairs, lower=lower)
 
 
+def supposes(walk: Walk) -> Any:
+    """Which of a walk's multipliers are those of a row that is supposed to fail."""
+    return walk.multiplied[:, 1] == PROPERTY
+
+
 CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a plane's offset": ("lstm combine", Pairs, steeper),
     "a plane's slope": ("gru linear", Pairs, lambda e: replace(e, upper=e.upper - 0.3 * (np.arange(e.upper.shape[-1]) == 0))),
@@ -160,6 +166,7 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a walk's rows": ("gru linear", Walk, lambda e: replace(e, weights=1.5 * e.weights)),
     "a walk's bound": ("lstm combine", Walk, lambda e: replace(e, bound=e.bound + 1e-6, proved=e.proved + 1e-6)),
     "multipliers": ("lstm complete", Walk, lambda e: replace(e, multipliers=-e.multipliers - 1)),
+    "what is supposed": ("lstm complete", Walk, lambda e: replace(e, multipliers=np.where(supposes(e), -0.1, e.multipliers))),
     "a part's side": ("lstm complete", Sweep, lambda e: replace(e, above=not e.above)),
     "a part's value": ("gru complete", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
@@ -186,6 +193,8 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
         places = [k for k, entry in enumerate(entries) if isinstance(entry, kind)]
         if what == "multipliers":
             places = [k for k in places if len(entries[k].multipliers)]  # type: ignore[union-attr]
+        if what == "what is supposed":
+            places = [k for k in places if supposes(entries[k]).any()]  # type: ignore[arg-type]
         if what == "the verdict":
             places = [k for k in places if entries[k].verdict != "ROBUST"]  # type: ignore[union-attr]
         if kind is Sweep:
