@@ -231,27 +231,25 @@ class LinearBounds:
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
         some = identity[None] if chosen is None else identity[chosen]
         rows = {number: torch.cat([some, -some], dim=1)}
-        about = "neurons", number
         if self.supposed is None:
-            lower, upper = self.lower(rows, about=about).chunk(2, dim=1)
+            lower, upper = self.lower(rows, about=("neurons", number)).chunk(2, dim=1)
         else:
-            lower, upper = self._supposed(rows, number, chosen, about).chunk(2, dim=1)
+            lower, upper = self._under(self.supposed, rows, number, chosen).chunk(2, dim=1)
         if chosen is None:
             return Interval(lower, -upper)
         everywhere = torch.full_like(self.intervals[number].lower, torch.inf)
         return Interval((-everywhere).scatter(1, chosen, lower), everywhere.scatter(1, chosen, -upper))
 
-    def _supposed(self, rows: dict[int, Tensor], number: int, chosen: Tensor | None, about: tuple[str, int]) -> Tensor:
+    def _under(self, supposed: Supposed, rows: dict[int, Tensor], number: int, chosen: Tensor | None) -> Tensor:
         """The bounds of a node's neurons and their negations, from the shares that did best last time, which are kept."""
         size = self.graph.nodes[number].size
-        before = self.shares.get(number)
         some = torch.arange(size, device=self.region.centre.device).expand(len(self.region), -1) if chosen is None else chosen
         places = torch.cat([some, some + size], dim=1)
+        before = self.shares.get(number)
         if before is None:
-            widths = self.intervals[number].width
-            before = self.supposed.first_shares(widths).repeat(1, 2) if self.supposed else widths
-        multipliers = self.multipliers(rows, self.supposed, shares=before.gather(1, places))
-        found = self._mixed(multipliers, None, about)
+            before = supposed.first_shares(self.intervals[number].width).repeat(1, 2)
+        multipliers = self.multipliers(rows, supposed, shares=before.gather(1, places))
+        found = self._mixed(multipliers, None, ("neurons", number))
         self.shares[number] = before.scatter(1, places, multipliers.best_shares)
         return found
 
