@@ -441,7 +441,7 @@ class Check:
         every = [np.concatenate([values[node] for node in entry.members.tolist()], axis=1)]
         for variable in dict.fromkeys(entry.breaks[:, 0].astype(int).tolist()):
             bends = entry.breaks[entry.breaks[:, 0] == variable, 1]
-            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable])])
+            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable]), 1:])
         sums = np.concatenate(every, axis=1) @ matrix_of(entry).T
         demand(sums >= entry.row_lower - NEAR, "a program has a row that the network breaks")
         demand(sums <= entry.row_upper + NEAR, "a program has a row that the network breaks")

@@ -23,11 +23,12 @@ from tightverify.errors import UsageError
 from tightverify.graph import Apply, Graph, Input
 from tightverify.models.builder import Builder
 from tightverify.ops import OPS, Log, Maximum, Reciprocal, SquareRoot, SumOfSquares
-from tightverify.refine import mixed
+from tightverify.refine import milp, mixed
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import places_of
 from tightverify.refine.milp import Deciding, Progress, decide, refined
 from tightverify.refine.mixed import MixedProgram, kinks, mixed_program
+from tightverify.refine.narrow import LIMIT, Narrowed, narrowed
 from tightverify.refine.pieces import CellPlanes, cell_planes, has_cells
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.region import LinfBall, Region
@@ -112,6 +113,66 @@ class Recurrent(nn.Module):
         return self.head(self.layer(x)[0][:, -1])
 
 
+def steep_relu(seed: int) -> tuple[Graph, Region, dict[int, Tensor]]:
+    """Three frames of four units, a region, a row."""
+    model, x = relu_model(seed)
+    return model.graph, LinfBall(0.6).around(x[:1]), {model.graph.output: torch.tensor([1.0, -1.0, 0.0], dtype=DOUBLE)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_intervals_hold_what_the_network_does_where_a_row_is_at_most_a_limit(seed: int) -> None:
+    graph, region, row = steep_relu(seed)
+    one, cutter, steps = prepared(graph, region, row[graph.output])
+    values = graph.evaluate(probes(graph, region))
+    reached = (values[graph.output] @ row[graph.output]).flatten()
+    neurons = torch.cat([values[number] for number in cutter.program.columns], dim=-1).flatten(0, -2).numpy()
+    for quantile in (0.02, 0.3):
+        limit = float(torch.quantile(reached, quantile))
+        found = narrowed(steps[0].mixed, limit)
+        assert not found.nothing
+        there = neurons[(reached <= limit).numpy()]
+        assert (there >= found.program.lower).all()
+        assert (there <= found.program.upper).all()
+        before, after = (program.upper - program.lower for program in (cutter.program, found.program))
+        assert (after <= before).all()
+        assert after.sum() < before.sum()
+        others = neurons[(reached > limit).numpy()]
+        assert quantile > 0.1 or ((others < found.program.lower) | (others > found.program.upper)).any()
+        again = mixed_program(one, found.program, found.holds(cutter.session.problem), found.breaks)
+        assert again.binaries <= steps[0].mixed.binaries
+        least = leaf_bound(again.problem, leaves=10_000)
+        assert least == pytest.approx(steps[-1].bound, abs=1e-5)  # where it is attained is still there
+    assert narrowed(steps[0].mixed, steps[0].bound - 0.1).nothing
+
+
+@pytest.mark.parametrize("patience", [0.0, 1.0, math.inf])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_are_decided_alike_over_narrowed_intervals(seed: int, patience: float) -> None:
+    graph, region, row = steep_relu(seed)
+    one, cutter, steps = prepared(graph, region, row[graph.output])
+    start = list(cutter.converge(row))[-1]
+    least = steps[-1].bound
+    for enough in (least - 0.02, least - 1e-4, least + 1e-4, least + 0.02):
+        *_, last = decide(one, start, cutter.session.problem, enough, Deciding(patience=patience))
+        assert last.bound <= least + 1e-6
+        assert (last.bound > enough) == (enough < least)
+
+
+def test_no_more_is_proved_of_a_row_than_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, region, row = steep_relu(0)
+    one, cutter, steps = prepared(graph, region, row[graph.output])
+    start = list(cutter.converge(row))[-1]
+    monkeypatch.setattr(milp, "narrowed", lambda mixed, limit, _: Narrowed(mixed.network, mixed.breaks, limit))
+    ends = []
+    for below in (0.3, 0.1, 0.03):
+        enough = steps[-1].bound - below
+        *_, last = decide(one, start, cutter.session.problem, enough, Deciding(patience=0.0))
+        limit = enough + LIMIT * (enough - start.proved)
+        assert enough < last.bound <= limit
+        ends.append(last.bound == limit)
+    assert any(ends)
+
+
 def straight() -> Graph:
     """Leaky ReLUs, one of them concave, clamps and maxima."""
     generator = torch.Generator().manual_seed(4)
@@ -172,7 +233,7 @@ def holds(graph: Graph, region: Region, program: MixedProgram) -> bool:
     binaries: list[np.ndarray] = []
     for column, breaks in program.breaks.items():
         piece = np.searchsorted(np.array(breaks), neurons[:, column])
-        binaries.append(np.eye(len(breaks) + 1)[piece])
+        binaries.append(np.eye(len(breaks) + 1)[piece, 1:])
     for node in graph.nodes:
         if isinstance(node, Apply) and isinstance(node.op, Maximum):
             u, v = (neurons[:, places_of(program.network.columns, operand)] for operand in node.operands)
@@ -266,8 +327,8 @@ def test_the_tree_proves_what_is_wanted_in_either_order() -> None:
         assert never.bound == pytest.approx(best, abs=1e-6)
 
 
-def relu_model() -> tuple[tv.Model, Tensor]:
-    torch.manual_seed(0)
+def relu_model(seed: int = 0) -> tuple[tv.Model, Tensor]:
+    torch.manual_seed(seed)
     layer, head = nn.RNN(2, 4, nonlinearity="relu", batch_first=True).double(), nn.Linear(4, 3).double()
     with torch.no_grad():
         for parameter in (*layer.parameters(), *head.parameters()):

@@ -10,15 +10,17 @@ replay. A leaf with whole binaries whose bound is not above `enough` ends the tr
 * else the operations that the point misses by most, weighed by their multipliers, are cut there, one operand of each, and the
   program is made anew.
 
-A tree that grows beyond `first_leaves` asks the solver for its own answer: if it has a point that is not above `enough`, the
-tree need not go on. The bounds found on the way are all proved; the best counts.
+A tree that grows beyond the number of binaries is dropped once: intervals are narrowed where the row is at most a little above
+`enough` (`refine.narrow`), and it is grown anew. One that grows beyond `first_leaves` asks the solver for its own answer: if it
+has a point that is not above `enough`, the tree need not go on. The bounds found on the way are all proved; the best counts.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,10 +28,10 @@ import torch
 import solvers
 from solvers.leaves import LeafTree
 from tightverify.graph import Apply
-from tightverify.ops import Maximum
 from tightverify.refine.converge import Converged
 from tightverify.refine.lp import Floats, NetworkProgram, places_of
-from tightverify.refine.mixed import Breaks, MixedProgram, kinks, mixed_program
+from tightverify.refine.mixed import Breaks, MixedProgram, kinks, mixed_program, straight
+from tightverify.refine.narrow import LIMIT, Narrowed, narrowed
 from tightverify.refine.pieces import has_cells
 from tightverify.refine.relaxed import Relaxed
 
@@ -51,10 +53,14 @@ class Deciding:
     solver: str = "highs"
     seconds: float = 30.0
     first_leaves: int = 2000
+    share: float = 0.25
+    """the most that asking may take, of what the tree has taken until then"""
     leaves: int = 1_000_000
     cuts: int = 8
     keep: bool = False
     """whether trees keep their leaves, to show them"""
+    patience: float = 1.0
+    """leaves for each binary before intervals are narrowed: 0 at once, infinity never"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,41 +93,51 @@ def decide(
 
     `check` may raise between solves; `left` says how many seconds the solver's own search may take at the most.
     """
-    breaks: Breaks = kinks(relaxed, start.program)
+    limit = enough + LIMIT * (enough - start.proved)
+    ground = Narrowed(start.program, kinks(relaxed, start.program))
+    patience = deciding.patience if math.isfinite(limit) else math.inf
     point, leaves, best = start.point, 0, start.proved
     while True:
         check()
-        mixed = mixed_program(relaxed, start.program, problem, breaks, point)
-        tree = LeafTree(mixed.problem, enough, deep=True, keep=deciding.keep)
+        mixed = mixed_program(relaxed, ground.program, ground.holds(problem), ground.breaks, point)
+        tree, began = LeafTree(mixed.problem, enough, deep=True, keep=deciding.keep), time.monotonic()
         worst: Floats | None = None
-        asked = False
-        while tree.open and tree.solved < deciding.leaves and worst is None:
+        asked = hard = False
+        while tree.open and tree.solved < deciding.leaves and worst is None and not hard:
             check()
             if tree.solved >= deciding.first_leaves and not asked:
-                asked, claim = True, claimed(mixed, deciding, left())
-                yield Progress(max(best, tree.bound), claim.primal, leaves, mixed)
+                asked, taken = True, time.monotonic() - began
+                claim = claimed(mixed, deciding, min(left(), deciding.share * taken))
+                yield Progress(max(best, min(tree.bound, ground.limit)), claim.primal, leaves, mixed)
                 worst = claim.primal if claim.primal is not None and not claim.objective > enough else None
                 continue
             solution = tree.step()
             if solution is not None:
                 leaves += 1
                 worst = None if tree.settled > enough else solution.primal
-                yield Progress(max(best, tree.bound), solution.primal, leaves, mixed)
-        best = max(best, tree.bound)
-        if best > enough or worst is None:
+                yield Progress(max(best, min(tree.bound, ground.limit)), solution.primal, leaves, mixed)
+            hard = tree.solved >= patience * mixed.binaries
+        best = max(best, min(tree.bound, ground.limit))
+        if best > enough or (worst is None and not hard):
             yield Progress(best, None, leaves, mixed, tree=tree if best > enough else None)
             return
+        if worst is None:
+            patience, ground = math.inf, narrowed(mixed, limit, check)
+            if ground.nothing:
+                yield Progress(limit, None, leaves, mixed)
+                return
+            continue
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
             bound, found = optimum(mixed, deciding, check, left())
-            best = max(best, bound)
+            best = max(best, min(bound, ground.limit))
             yield Progress(best, point if found is None else found, leaves, mixed, exact=True)
             return
         finer = refined(relaxed, mixed, start, point, deciding.cuts)
-        if finer == breaks:
+        if finer == ground.breaks:
             yield Progress(best, point, leaves, mixed)
             return
-        breaks = finer
+        ground = replace(ground, breaks=finer)
 
 
 def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[float, Floats | None]:
@@ -156,11 +172,6 @@ def missed(relaxed: Relaxed, program: NetworkProgram, primal: Floats) -> dict[tu
             off = torch.from_numpy(primal[program.columns[number]].copy()) - node.op.forward(*operands)
             found.update({(number, neuron): abs(value) for neuron, value in enumerate(off.tolist())})
     return found
-
-
-def straight(node: Apply) -> bool:
-    """Whether the operation's function has straight pieces alone, which the first binaries hold exactly."""
-    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.kinks is not None)
 
 
 def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floats, cuts: int) -> Breaks:

@@ -1,8 +1,9 @@
 """The network's program with binaries: operands' intervals cut at breakpoints, and in each piece planes that hold there alone.
 
-Of a variable v with breakpoints t_0 < t_1 < ... < t_m, its interval's ends among them, one binary z_i for each piece says where
-it lies: sum z = 1 and sum t_(i-1) z_i <= v <= sum t_i z_i. A cell of an operation's operands is a piece for each of those that
-are cut, K of them. A plane `y >= a @ p + c` that holds over the cell is written
+Of a variable v with breakpoints t_0 < t_1 < ... < t_m, its interval's ends among them, z_i says that it lies in the i-th piece:
+z_2, ..., z_m are binaries, z_1 stands for 1 - z_2 - ... - z_m >= 0, and sum t_(i-1) z_i <= v <= sum t_i z_i. A cell of an
+operation's operands is a piece for each of those that are cut, K of them. A plane `y >= a @ p + c` that holds over the cell is
+written
 
     y - a @ p - M sum z >= c - M K,   z of the cell's pieces,
 
@@ -10,6 +11,15 @@ where `a @ p + c - M` holds over the whole box: with one z missing the row says 
 cut at their kinks are thus exact, and so is max(u, v) with one binary that chooses. The rows of the program over the whole
 hulls stay, and with them the relaxation is at least as tight. Whatever the network does at an input has binaries that satisfy
 all rows, so that a lower bound of the mixed-integer program is one of the network's.
+
+A function with one kink in its interval (`exact_neurons`), as ReLU, is held by its four planes over cells alone, two of which
+hold everywhere: for l < 0 < u
+
+    y >= 0,   y >= v,   y <= u z,   y <= v - l (1 - z),
+
+of which its convex hull is a mixture, y <= u (v - l) / (u - l); and either z leaves no v but those of its piece. So the rows
+that hold it in the program over hulls are left out, and none tie z to v: programs of ReLU networks are three times smaller.
+Where there is no kink two planes hold it.
 """
 
 from __future__ import annotations
@@ -63,11 +73,16 @@ def kinks(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, .
     return {column: tuple(sorted(bends)) for column, bends in found.items()}
 
 
+def straight(node: Apply) -> bool:
+    """Whether the operation's function has straight pieces alone, which the first binaries hold exactly."""
+    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.kinks is not None)
+
+
 def mixed_program(
     relaxed: Relaxed, program: NetworkProgram, problem: solvers.Problem, breaks: Breaks, primal: Floats | None = None
 ) -> MixedProgram:
     """The program `problem` (of `program`, with its cost) with binaries; cells are fitted in the middle and near `primal`."""
-    sheet = Sheet(program, breaks)
+    sheet = Sheet(program, breaks, exact_neurons(relaxed, program, breaks))
     for column in breaks:
         sheet.pieces(column)
     for number, node in enumerate(relaxed.graph.nodes):
@@ -79,30 +94,57 @@ def mixed_program(
     return sheet.together(program.widened(problem))
 
 
-class Sheet:
-    """Rows over the network's variables and the binaries after them, as they are written."""
+def exact_neurons(relaxed: Relaxed, program: NetworkProgram, breaks: Breaks) -> dict[int, int]:
+    """The variables of neurons whose functions have at most one kink in their operand's interval; and the operands'."""
+    found: dict[int, int] = {}
+    for number, node in enumerate(relaxed.graph.nodes):
+        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None and node.op.curve.kinks:
+            sane = relaxed.sane(number).tolist()
+            for neuron, column in enumerate(places_of(program.columns, node.operands[0]).tolist()):
+                inside = {kink for kink in node.op.curve.kinks if program.lower[column] < kink < program.upper[column]}
+                if sane[neuron] and len(inside) < 2 and inside == set(breaks.get(column, ())):
+                    found[program.columns[number].start + neuron] = column
+    return found
 
-    def __init__(self, program: NetworkProgram, breaks: Breaks) -> None:
+
+class Sheet:
+    """Rows over the network's variables and the binaries after them, as they are written.
+
+    Of a variable's pieces, only those after the first have a binary. `exact` neurons need no rows but those of their cells, and
+    their operands none that tie binaries to them.
+    """
+
+    def __init__(self, program: NetworkProgram, breaks: Breaks, exact: Mapping[int, int]) -> None:
         self._program = program
         self._count = len(program.lower)
         self._breaks = breaks
+        self._exact = exact
         self._binaries: dict[int, int] = {}
         self._width = self._count
         self._rows: list[tuple[list[int], list[float], float, float, int]] = []
         for column, bends in breaks.items():
             self._binaries[column] = self._width
-            self._width += len(bends) + 1
+            self._width += len(bends)
 
     def ends(self, column: int) -> list[float]:
         """The breakpoints of a variable, its interval's ends among them."""
         return [float(self._program.lower[column]), *self._breaks.get(column, ()), float(self._program.upper[column])]
 
     def pieces(self, column: int) -> None:
-        ends, first = self.ends(column), self._binaries[column]
-        mine = list(range(first, first + len(ends) - 1))
-        self._write(mine, [1.0] * len(mine), 1.0, 1.0)
-        self._write([column, *mine], [1.0, *(-end for end in ends[:-1])], 0.0, np.inf)
-        self._write([column, *mine], [1.0, *(-end for end in ends[1:])], -np.inf, 0.0)
+        """`v >= t_0 + sum (t_(i-1) - t_0) z_i` and `v <= t_1 + sum (t_i - t_1) z_i`, over the pieces after the first."""
+        if column in self._exact.values():
+            return
+        ends, mine = self.ends(column), self._of(column)
+        if len(mine) > 1:
+            self._write(mine, [1.0] * len(mine), 0.0, 1.0)
+        least = [float(np.nextafter(ends[0] - end, np.inf)) for end in ends[1:-1]]
+        most = [float(np.nextafter(ends[1] - end, -np.inf)) for end in ends[2:]]
+        self._write([column, *mine], [1.0, *least], ends[0], np.inf)
+        self._write([column, *mine], [1.0, *most], -np.inf, ends[1])
+
+    def _of(self, column: int) -> list[int]:
+        first = self._binaries[column]
+        return list(range(first, first + len(self._breaks[column])))
 
     def maximum(self, number: int, node: Apply) -> None:
         """`y >= u`, `y >= v`, and `y <= u + M w`, `y <= v + N (1 - w)`."""
@@ -122,23 +164,25 @@ class Sheet:
     def cells(self, number: int, node: Apply, sane: list[bool], primal: Floats | None) -> None:
         """The planes of all cells of an operation whose operands are cut."""
         operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
-        which: list[tuple[int, list[int], list[int]]] = []
+        which: list[tuple[int, list[int], list[tuple[int, int]]]] = []
         cells: list[list[float]] = []
         boxes: list[list[float]] = []
         for neuron, columns in enumerate(zip(*operands, strict=True)):
-            if not (sane[neuron] and any(column in self._breaks for column in columns)) or len(set(columns)) < len(columns):
+            y = self._program.columns[number].start + neuron
+            cut = y in self._exact or (sane[neuron] and any(column in self._breaks for column in columns))
+            if not cut or len(set(columns)) < len(columns):
                 continue
             each = [list(enumerate(zip(self.ends(c)[:-1], self.ends(c)[1:], strict=True))) for c in columns]
             for pieces in product(*each):
-                chosen = [self._binaries[c] + k for c, (k, _) in zip(columns, pieces, strict=True) if c in self._breaks]
-                which.append((self._program.columns[number].start + neuron, list(columns), chosen))
+                chosen = [(c, k) for c, (k, _) in zip(columns, pieces, strict=True) if c in self._breaks]
+                which.append((y, list(columns), chosen))
                 cells.append([end for _, ends in pieces for end in ends])
                 boxes.append([end for c in columns for end in (float(self._program.lower[c]), float(self._program.upper[c]))])
         if not cells:
             return
         over, around = torch.tensor(cells, dtype=torch.float64), torch.tensor(boxes, dtype=torch.float64)
         points = [(over[:, 0::2] + over[:, 1::2]) / 2]
-        if primal is not None:
+        if primal is not None and not straight(node):
             points.append(torch.from_numpy(primal[np.array([columns for _, columns, _ in which])]))
         for at in points:
             found = cell_planes(node.op, over, around, at)
@@ -149,17 +193,28 @@ class Sheet:
                     self._plane(y, inputs, chosen, slopes, here, everywhere, sign)
 
     def _plane(
-        self, y: int, columns: list[int], chosen: list[int], slopes: list[float], here: float, everywhere: float, sign: float
+        self,
+        y: int,
+        columns: list[int],
+        chosen: list[tuple[int, int]],
+        slopes: list[float],
+        here: float,
+        everywhere: float,
+        sign: float,
     ) -> None:
-        """`sign y >= sign (slopes @ columns + here)` where all of `chosen` are 1, the same with `everywhere` elsewhere."""
+        """`sign y >= sign (slopes @ columns + here)` in all the `chosen` pieces, the same with `everywhere` elsewhere."""
         here, everywhere = sign * here, sign * everywhere
         if not np.isfinite([*slopes, here, everywhere]).all():
             return
-        forgiven = max(0.0, float(np.nextafter(here - everywhere, np.inf)))
-        total = forgiven * len(chosen)
+        forgiven = max(0.0, float(np.nextafter(here - everywhere, np.inf))) if here > everywhere else 0.0
+        entries, values, total = [y, *columns], [sign, *(-sign * slope for slope in slopes)], 0.0
+        if forgiven > 0:
+            for column, piece in chosen:
+                mine = self._of(column)
+                entries += [mine[piece - 1]] if piece else mine
+                values += [-forgiven] if piece else [forgiven] * len(mine)
+                total += forgiven if piece else 0.0
         bound = here - total - 8 * UNIT_ROUNDOFF * (abs(here) + total) - 1e-290
-        entries = [y, *columns, *chosen]
-        values = [sign, *(-sign * slope for slope in slopes), *([-forgiven] * len(chosen))]
         self._write(entries, values, bound, np.inf, y)
 
     def _write(self, columns: list[int], values: list[float], low: float, high: float, neuron: int = -1) -> None:
@@ -174,20 +229,21 @@ class Sheet:
         which = np.repeat(np.arange(len(self._rows)), lengths)
         below = sparse.csr_array(sparse.coo_array((values, (which, places)), shape=(len(self._rows), self._width)))
         above = sparse.hstack([problem.rows, sparse.csr_array((height, more))], format="csr")
+        neuron = np.full(height, -1)
+        neuron[: len(self._program.neuron)] = self._program.neuron[:height]
+        kept = ~np.isin(neuron, list(self._exact))
         nothing, one = np.zeros(more), np.ones(more)
         joined = solvers.Problem(
             np.concatenate([problem.cost, nothing]),
-            sparse.vstack([above, below], format="csr"),
-            np.concatenate([problem.row_lower, [low for _, _, low, _, _ in self._rows]]),
-            np.concatenate([problem.row_upper, [high for *_, high, _ in self._rows]]),
+            sparse.vstack([above[kept], below], format="csr"),
+            np.concatenate([problem.row_lower[kept], [low for _, _, low, _, _ in self._rows]]),
+            np.concatenate([problem.row_upper[kept], [high for *_, high, _ in self._rows]]),
             np.concatenate([problem.lower, nothing]),
             np.concatenate([problem.upper, one]),
             np.concatenate([np.zeros(self._count, dtype=np.bool_), one.astype(np.bool_)]),
         )
-        neuron = np.full(height, -1)
-        neuron[: len(self._program.neuron)] = self._program.neuron[:height]
         mine = np.array([neuron_of for *_, neuron_of in self._rows], dtype=np.int64)
-        return MixedProgram(joined, self._program, self._breaks, np.concatenate([neuron, mine]))
+        return MixedProgram(joined, self._program, self._breaks, np.concatenate([neuron[kept], mine]))
 
 
 def lists(slopes: Tensor, here: Tensor, everywhere: Tensor) -> tuple[list[list[float]], list[float], list[float]]:

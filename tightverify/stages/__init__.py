@@ -68,12 +68,12 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
 def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     """The stages of a problem's method.
 
-    Where a few unknown shares move the inputs, bounds over pieces come after them. `complete` ends with mixed-integer programs
-    if these are sure to end.
+    Where a few unknown shares move the inputs, bounds over pieces come after them. Where mixed-integer programs are sure to end
+    they stand in for branch and bound, whose halves they outdo by far.
     """
     stages = stages_of(problem.settings.method)
-    if branch_stage in dict(stages).values() and surely_ends(problem.graph):
-        stages = (*stages, ("milp", milp_stage))
+    if problem.region.separable and surely_ends(problem.graph):
+        stages = tuple(("milp", milp_stage) if stage is branch_stage else (name, stage) for name, stage in stages)
     if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
         stages = (*stages, ("pieces", pieces_stage))
     return stages

@@ -7,14 +7,17 @@ given: without a limit it goes on until every row is decided. Regions that are n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
-from tightverify.refine.milp import Deciding, decide, straight
+from tightverify.refine.milp import Deciding, decide
+from tightverify.refine.mixed import straight
 from tightverify.refine.proof import leaves_of, mixed_program
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
@@ -35,7 +38,9 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
-    deciding = Deciding(settings.lp_solver, keep=one.notes is not None)
+    deciding = Deciding(settings.lp_solver)
+    if one.notes is not None:  # evidence is of whole trees, over intervals that it has
+        deciding = replace(deciding, keep=True, patience=math.inf)
     failed, spare = 0, wanted.rows.shape[1] - wanted.needed
     for row in one.order(known.margins[place], spare > 0):
         if one.settled(known) or failed > spare:
