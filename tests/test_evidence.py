@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from tightverify.evidence import (
     Ending,
     Entry,
     Leaves,
+    Narrowing,
     Pairs,
     Polygon,
     Program,
@@ -39,7 +41,7 @@ from tightverify.evidence import (
 from tightverify.settings import Settings
 
 FRAMES = 3
-RUNS = {
+RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
     "lstm planes": ("lstm", "planes", 0.9, slice(0, 2), "planes"),
     "lstm combine": ("lstm", "combine", 0.9, slice(1, 2), "combine"),
@@ -50,15 +52,18 @@ RUNS = {
     "gru lp": ("gru", "lp", 0.48, slice(2, 3), "lp"),
     "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),
     "relu planes": ("relu", "planes", 0.2, slice(0, 2), "linear"),
-    "relu complete": ("relu", "complete", 0.5, slice(2, 3), ""),
+    "relu complete": ("relu", "complete", tv.L2Ball(1.2), slice(2, 3), ""),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
+    "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
-"""The network, the method, the radius, some inputs, and a stage that proves one of them."""
+"""The network, the method, the region or its radius, some inputs, and a stage that proves one of them."""
 
 
 def network(name: str) -> tuple[tv.Model, Tensor]:
     if name == "straight":
         return relu_model()
+    if name == "steep":
+        return relu_model(0, 4, 3, 8)
     torch.manual_seed(1)
     layers: dict[str, Callable[[int, int], nn.RNNBase]] = {
         "lstm": lambda i, h: nn.LSTM(i, h, batch_first=True),
@@ -80,9 +85,8 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
 def certified(name: str, folder: Path | None) -> list[tv.Result]:
     kind, method, eps, some, _ = RUNS[name]
     model, x = network(kind)
-    return tv.certify(
-        model, x[some], None, tv.LinfBall(eps), method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder
-    )
+    region = tv.LinfBall(eps) if isinstance(eps, float) else eps
+    return tv.certify(model, x[some], None, region, method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder)
 
 
 Kept = tuple[list[tv.Result], list[tuple[Entry, ...]], Numbers]
@@ -120,7 +124,7 @@ def test_evidence_follows_from_the_network_alone(name: str, kept: Callable[[str]
     assert RUNS[name][-1] in {*proved, ""}
 
 
-@pytest.mark.parametrize("name", ["lstm planes", "lstm combine", "gru complete", "gru lp", "relu milp"])
+@pytest.mark.parametrize("name", ["lstm planes", "lstm combine", "gru complete", "gru lp", "relu milp", "relu narrowed"])
 def test_runs_find_the_same_without_evidence(name: str, kept: Callable[[str], Kept]) -> None:
     for with_it, without in zip(kept(name)[0], certified(name, None), strict=True):
         assert with_it.verdict is without.verdict
@@ -130,7 +134,7 @@ def test_runs_find_the_same_without_evidence(name: str, kept: Callable[[str], Ke
 
 def test_all_kinds_of_entries_are_in_some_file(kept: Callable[[str], Kept]) -> None:
     found = {type(entry) for name in RUNS for entries in kept(name)[1] for entry in entries}
-    assert found >= {Question, Sweep, Bounded, Pairs, Polygon, Walk, Branch, Empty, Program, Leaves, Ending}
+    assert found >= {Question, Sweep, Bounded, Pairs, Polygon, Walk, Branch, Empty, Program, Narrowing, Leaves, Ending}
     walks = [e for entries in kept("lstm complete")[1] for e in entries if isinstance(e, Walk)]
     assert any(len(walk.multipliers) for walk in walks)
     assert any(walk.mixed and walk.steps.max() > 1 for walk in walks)
@@ -178,6 +182,11 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a program's row": ("gru lp", Program, lambda e: replace(e, row_lower=e.row_lower + 1)),
     "a leaf's bound": ("relu milp", Leaves, lambda e: replace(e, bounds=e.bounds + 0.01)),
     "a leaf": ("relu milp", Leaves, lambda e: replace(e, upper=e.lower)),
+    "a narrowed end": ("relu narrowed", Narrowing, lambda e: replace(e, ends=e.ends + np.where(e.above, -0.01, 0.01))),
+    "what was narrowed": ("relu narrowed", Narrowing, lambda e: replace(e, above=~e.above)),
+    "a narrowing's multipliers": ("relu narrowed", Narrowing, lambda e: replace(e, dual=-e.dual)),
+    "a narrowing's limit": ("relu narrowed", Narrowing, lambda e: replace(e, limit=e.limit + 1.0)),
+    "a program's limit": ("relu narrowed", Program, lambda e: replace(e, limit=math.inf)),
     "the margins": ("lstm planes", Ending, lambda e: replace(e, margins=e.margins + 1e-3)),
     "the verdict": ("lstm planes", Ending, lambda e: replace(e, verdict="ROBUST", margins=e.margins - 1.0)),
 }
@@ -197,6 +206,8 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
             places = [k for k in places if supposes(entries[k]).any()]  # type: ignore[arg-type]
         if what == "the verdict":
             places = [k for k in places if entries[k].verdict != "ROBUST"]  # type: ignore[union-attr]
+        if what == "a program's limit":
+            places = [k for k in places if entries[k].limit < math.inf]  # type: ignore[union-attr]
         if kind is Sweep:
             places = [k for k in places if entries[k].parent >= 0]  # type: ignore[union-attr]
         if kind is Branch:

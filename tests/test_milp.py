@@ -327,14 +327,14 @@ def test_the_tree_proves_what_is_wanted_in_either_order() -> None:
         assert never.bound == pytest.approx(best, abs=1e-6)
 
 
-def relu_model(seed: int = 0) -> tuple[tv.Model, Tensor]:
+def relu_model(seed: int = 0, frames: int = 3, features: int = 2, hidden: int = 4) -> tuple[tv.Model, Tensor]:
     torch.manual_seed(seed)
-    layer, head = nn.RNN(2, 4, nonlinearity="relu", batch_first=True).double(), nn.Linear(4, 3).double()
+    layer, head = nn.RNN(features, hidden, nonlinearity="relu", batch_first=True).double(), nn.Linear(hidden, 3).double()
     with torch.no_grad():
         for parameter in (*layer.parameters(), *head.parameters()):
             parameter *= 1.5
-    x = torch.rand((4, 3, 2), dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
-    return tv.load(Recurrent(layer, head), shape=(3, 2)), x
+    x = torch.rand((4, frames, features), dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
+    return tv.load(Recurrent(layer, head), shape=(frames, features)), x
 
 
 def test_the_stage_decides_relu_networks() -> None:

@@ -172,7 +172,8 @@ class Program:
 
     Variables `columns[k]` to `columns[k + 1]` - 1 are the neurons of node `members[k]`; those after them are 0 or 1. `held`
     (m,) is the variable of the neuron that a row holds as a plane, -1 for others. `dual` (m,) proves `bound`; of a program that
-    has variables of 0 or 1, `Leaves` do, and `breaks` are the breakpoints (variable, value) that those begin with.
+    has variables of 0 or 1, `Leaves` do, and `breaks` are the breakpoints (variable, value) that those begin with. The program
+    holds all inputs at which cost @ v is at most `limit`; of others it says nothing.
     """
 
     sweep: int
@@ -191,6 +192,24 @@ class Program:
     dual: Floats
     bound: float
     breaks: Floats
+    limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Narrowing:
+    """Variables of the last program bounded where cost @ v is at most `limit`, T times, each over the bounds found before.
+
+    Variable `variables[t]` is at least `ends[t]`, or (`above[t]`) at most. Row `places[i, 1]` has the multiplier `dual[i]` in
+    that proof, `places[i, 0]` being t; the row after the program's last is cost @ v <= `limit`. Where an end is infinite the
+    multipliers prove, for cost 0, a bound above 0: no such input is left. So it is where the last two ends cross.
+    """
+
+    limit: float
+    variables: Places
+    above: NDArray[np.bool_]
+    ends: Floats
+    places: Places
+    dual: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +240,7 @@ class Ending:
 
 
 Entry = (
-    Question | Sweep | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Leaves | Ending
+    Question | Sweep | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Narrowing | Leaves | Ending
 )  # fmt: skip
 KINDS: tuple[type[Entry], ...] = (
     Question,
@@ -234,6 +253,7 @@ KINDS: tuple[type[Entry], ...] = (
     Branch,
     Empty,
     Program,
+    Narrowing,
     Leaves,
     Ending,
 )

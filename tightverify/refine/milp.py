@@ -78,6 +78,10 @@ class Progress:
     exact: bool = False
     tree: LeafTree | None = None
     """the tree of a bound above `enough`"""
+    limit: float = math.inf
+    """where the row was supposed to be at most this"""
+    narrowed: Narrowed | None = None
+    """what the program's intervals have just been narrowed to"""
 
 
 def decide(
@@ -119,12 +123,12 @@ def decide(
             hard = tree.solved >= patience * mixed.binaries
         best = max(best, min(tree.bound, ground.limit))
         if best > enough or (worst is None and not hard):
-            yield Progress(best, None, leaves, mixed, tree=tree if best > enough else None)
+            yield Progress(best, None, leaves, mixed, tree=tree if best > enough else None, limit=ground.limit)
             return
         if worst is None:
             patience, ground = math.inf, narrowed(mixed, limit, check)
+            yield Progress(limit if ground.nothing else best, None, leaves, mixed, narrowed=ground)
             if ground.nothing:
-                yield Progress(limit, None, leaves, mixed)
                 return
             continue
         point = worst

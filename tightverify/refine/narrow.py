@@ -17,14 +17,27 @@ import numpy as np
 from scipy import sparse
 
 import solvers
-from solvers.safe import safe_bound_of
-from tightverify.refine.lp import NetworkProgram
+from solvers.leaves import proof
+from tightverify.refine.lp import Floats, NetworkProgram
 from tightverify.refine.mixed import Breaks, MixedProgram
 
 LIMIT = 0.01
 """The limit, relative to how far a row's bound is below what is wanted."""
 WORTH_ANOTHER = 0.05
 """Another round is worth it after one that took so much of the widths."""
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """A new end of a variable's interval, the lower one (sign 1) or the upper one (-1), and the multipliers that prove it.
+
+    They are those of the rows, and of the one that says what is supposed. An infinite end on the wrong side: nothing is left.
+    """
+
+    column: int
+    sign: float
+    value: float
+    multipliers: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +49,8 @@ class Narrowed:
     limit: float = math.inf
     """what the row is at least where it was not looked at"""
     nothing: bool = False
+    ends: tuple[End, ...] = ()
+    """the new ends, in the order in which they were found; each is proved over those before"""
 
     def holds(self, problem: solvers.Problem) -> solvers.Problem:
         """A problem over the program's variables with these bounds."""
@@ -51,21 +66,24 @@ def narrowed(mixed: MixedProgram, limit: float, check: Callable[[], None] = lamb
     lower[:count], upper[:count] = np.maximum(lower[:count], network.lower), np.minimum(upper[:count], network.upper)
     columns = sorted(mixed.breaks)
     session = solvers.load(problem.with_rows(sparse.csr_array(problem.cost[None]), -np.inf, np.nextafter(limit, np.inf)))
-    width = np.inf
+    width, found = np.inf, list[End]()
     while (upper - lower)[columns].sum() < (1 - WORTH_ANOTHER) * width:
         width = (upper - lower)[columns].sum()
         for column in columns:
-            for sign, end in ((1.0, lower), (-1.0, upper)):
+            for sign, ends in ((1.0, lower), (-1.0, upper)):
                 check()
                 cost = np.zeros(len(lower))
                 cost[column] = sign
-                bound = sign * safe_bound_of(session.solve(cost=cost, lower=lower, upper=upper))
-                end[column] = max(end[column], bound) if sign > 0 else min(end[column], bound)
+                multipliers, bound = proof(session.solve(cost=cost, lower=lower, upper=upper))
+                if bound > sign * ends[column]:
+                    found.append(End(column, sign, sign * bound, multipliers))
+                    ends[column] = sign * bound
                 if lower[column] > upper[column]:
-                    return Narrowed(network, mixed.breaks, limit, nothing=True)
+                    return Narrowed(network, mixed.breaks, limit, True, tuple(found))
     inside = {
         column: tuple(value for value in values if lower[column] < value < upper[column])
         for column, values in mixed.breaks.items()
     }
     breaks = {column: values for column, values in inside.items() if values}
-    return Narrowed(replace(network, lower=lower[:count], upper=upper[:count]), breaks, limit)
+    narrower = replace(network, lower=lower[:count], upper=upper[:count])
+    return Narrowed(narrower, breaks, limit, False, tuple(found))

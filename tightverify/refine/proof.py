@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 import solvers
 from solvers.leaves import LeafTree
-from tightverify.evidence import Leaves, Program
+from tightverify.evidence import Leaves, Narrowing, Program
 from tightverify.evidence.entries import Floats, Places
 from tightverify.refine.converge import Converged
 from tightverify.refine.lp import NetworkProgram
 from tightverify.refine.mixed import MixedProgram
+from tightverify.refine.narrow import Narrowed
 
 
 def linear_program(found: Converged, row: int, sweep: int) -> Program:
@@ -27,11 +28,11 @@ def linear_program(found: Converged, row: int, sweep: int) -> Program:
     return written(program, whole, program.neuron[: problem.shape[0]], row, sweep, dual, found.proved, np.zeros((0, 2)))
 
 
-def mixed_program(mixed: MixedProgram, row: int, sweep: int) -> Program:
-    """The program with whole variables, which `leaves_of` its tree prove something of."""
+def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float) -> Program:
+    """The program with whole variables, which `leaves_of` its tree prove something of where the row is at most the limit."""
     breaks = [(float(variable), value) for variable, values in mixed.breaks.items() for value in values]
     pairs = np.array(breaks, dtype=np.float64).reshape(-1, 2)
-    return written(mixed.network, mixed.problem, mixed.neuron, row, sweep, np.zeros(0), -math.inf, pairs)
+    return written(mixed.network, mixed.problem, mixed.neuron, row, sweep, np.zeros(0), -math.inf, pairs, limit)
 
 
 def written(
@@ -43,6 +44,7 @@ def written(
     dual: Floats,
     bound: float,
     breaks: Floats,
+    limit: float = math.inf,
 ) -> Program:
     stops = [place.stop for place in program.columns.values()]
     return Program(
@@ -62,6 +64,21 @@ def written(
         dual=dual,
         bound=bound,
         breaks=breaks,
+        limit=limit,
+    )
+
+
+def narrowing_of(found: Narrowed) -> Narrowing:
+    """The new ends of intervals, and what proves them."""
+    dual = np.array([end.multipliers for end in found.ends])
+    which = np.nonzero(dual)
+    return Narrowing(
+        limit=found.limit,
+        variables=np.array([end.column for end in found.ends], dtype=np.int32),
+        above=np.array([end.sign < 0 for end in found.ends], dtype=np.bool_),
+        ends=np.array([end.value for end in found.ends]),
+        places=np.stack(which, axis=1).astype(np.int32),
+        dual=dual[which],
     )
 
 

@@ -7,9 +7,7 @@ given: without a limit it goes on until every row is decided. Regions that are n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
@@ -18,7 +16,7 @@ from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, decide
 from tightverify.refine.mixed import straight
-from tightverify.refine.proof import leaves_of, mixed_program
+from tightverify.refine.proof import leaves_of, mixed_program, narrowing_of
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
 from tightverify.stages.dump import dumped
@@ -38,9 +36,7 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
-    deciding = Deciding(settings.lp_solver)
-    if one.notes is not None:  # evidence is of whole trees, over intervals that it has
-        deciding = replace(deciding, keep=True, patience=math.inf)
+    deciding = Deciding(settings.lp_solver, keep=one.notes is not None)
     failed, spare = 0, wanted.rows.shape[1] - wanted.needed
     for row in one.order(known.margins[place], spare > 0):
         if one.settled(known) or failed > spare:
@@ -56,9 +52,12 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
                 mixed = step.mixed
                 known = one.with_bound(known, row, step.bound)
-                if one.notes is not None and step.tree is not None:
-                    for entry in (mixed_program(step.mixed, row, int(one.notes.sweeps)), leaves_of(step.tree)):
-                        one.notes.record.add(entry)
+                if one.notes is not None and (step.tree is not None or step.narrowed is not None):
+                    one.notes.record.add(mixed_program(step.mixed, row, int(one.notes.sweeps), step.limit))
+                    if step.narrowed is not None:
+                        one.notes.record.add(narrowing_of(step.narrowed))
+                    if step.tree is not None:
+                        one.notes.record.add(leaves_of(step.tree))
                 if step.point is not None:
                     known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
                 yield known
