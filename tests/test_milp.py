@@ -30,6 +30,7 @@ from tightverify.refine.milp import Deciding, Progress, decide, refined
 from tightverify.refine.mixed import MixedProgram, kinks, mixed_program
 from tightverify.refine.narrow import LIMIT, Narrowed, narrowed
 from tightverify.refine.pieces import CellPlanes, cell_planes, has_cells
+from tightverify.refine.proof import narrowing_of
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.region import LinfBall, Region
 
@@ -143,6 +144,8 @@ def test_intervals_hold_what_the_network_does_where_a_row_is_at_most_a_limit(see
         least = leaf_bound(again.problem, leaves=10_000)
         assert least == pytest.approx(steps[-1].bound, abs=1e-5)  # where it is attained is still there
     assert narrowed(steps[0].mixed, steps[0].bound - 0.1).nothing
+    unchanged = narrowing_of(Narrowed(cutter.program, steps[0].mixed.breaks))
+    assert unchanged.places.shape == (0, 2)
 
 
 @pytest.mark.parametrize("patience", [0.0, 1.0, math.inf])

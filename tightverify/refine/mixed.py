@@ -119,6 +119,7 @@ class Sheet:
         self._count = len(program.lower)
         self._breaks = breaks
         self._exact = exact
+        self._tied = set(exact.values())
         self._binaries: dict[int, int] = {}
         self._width = self._count
         self._rows: list[tuple[list[int], list[float], float, float, int]] = []
@@ -132,7 +133,7 @@ class Sheet:
 
     def pieces(self, column: int) -> None:
         """`v >= t_0 + sum (t_(i-1) - t_0) z_i` and `v <= t_1 + sum (t_i - t_1) z_i`, over the pieces after the first."""
-        if column in self._exact.values():
+        if column in self._tied:
             return
         ends, mine = self.ends(column), self._of(column)
         if len(mine) > 1:

@@ -70,7 +70,7 @@ def written(
 
 def narrowing_of(found: Narrowed) -> Narrowing:
     """The new ends of intervals, and what proves them."""
-    dual = np.array([end.multipliers for end in found.ends])
+    dual = np.stack([end.multipliers for end in found.ends]) if found.ends else np.zeros((0, 0))
     which = np.nonzero(dual)
     return Narrowing(
         limit=found.limit,
