@@ -1,20 +1,22 @@
 """PROVER's classifier of spoken digits, from the waveform to the verdict, each clip at its own length.
 
-    python experiments/speech_prover.py [--method linear] [--db -90 -80 -70] [--clips 20]
-    python experiments/speech_prover.py --all [--limit 300] [--time-limit 60] [--method combine] [--db -90 -80 -70 -60]
+    python experiments/speech_prover.py [--method linear] [--db -90 --db -80 ...] [--clips 20]
+    python experiments/speech_prover.py --all [--limit 300] [--time-limit 60] [--method combine] [--db -90 --db -80 ...]
     python experiments/speech_prover.py --forward 10000
 
 The first prints a row for each loudness: the first clips of at most 3,400 samples that are answered rightly, in the order of
 their names; how many are certified, the mean of the smallest margin bounds, and beside it the least margin that a search
-found. The second decides all test clips, cheap stages first. The third holds the network's own values on perturbed clips
-against every bound, and wants none outside.
+found. The second decides all test clips, cheap stages first, and keeps a line for each as it goes: what is in its file is not
+run again. The third holds the network's own values on perturbed clips against every bound, and wants none outside.
 """
 
 from __future__ import annotations
 
+import json
+import statistics
 import time
-from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 
 import click
 import torch
@@ -28,6 +30,7 @@ from tightverify.attack import Search, descend
 from tightverify.models.model import Model
 from tightverify.spec import classify_as
 
+OUT = Path(__file__).parent / "out"
 LONGEST = 3400
 SEARCH = Search(restarts=8, steps=60, seed=0)
 PROVER_LP = {  # smallest margin bound and CPU seconds, by clip and decibels
@@ -111,19 +114,29 @@ def decide(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], m
     """The second table: all verdicts."""
     table = Table(title=f"method {method}, {len(clips)} test clips, {limit:g} s each")
     names = list(tv.Verdict)
-    for name in ("dB", *(verdict.name for verdict in names), "CPU s per clip"):
+    for name in ("dB", *(verdict.name for verdict in names), "median s", "longest s", "CPU s per clip"):
         table.add_column(name)
+    path = OUT / f"speech_prover-{method}-{limit:g}s.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = {(line["clip"], line["db"]): line for line in lines}
     for level in decibels:
-        began = time.process_time()
-        verdicts: Counter[tv.Verdict] = Counter()
         for clip in clips:
+            if (clip.name, level) in kept:
+                continue
             model, region = imported.of_length(len(clip.samples)), tv.LinfBall(clip.radius(level))
+            began = time.process_time()
             (result,) = tv.certify(model, clip.samples[None], [clip.digit], region, method=method, time_limit=limit)
-            verdicts[result.verdict] += 1
-            found = f"{result.verdict.name}, {result.margin:.2f}, {result.seconds:.1f} s"
-            click.echo(f"{clip.name} {level:g} dB: {found}", err=True)
-        seconds = (time.process_time() - began) / len(clips)
-        table.add_row(f"{level:g}", *(str(verdicts[name]) for name in names), f"{seconds:.1f}")
+            found = {"verdict": result.verdict.name, "margin": result.margin, "stage": result.stage, "seconds": result.seconds}
+            line = {"clip": clip.name, "db": level, **found, "cpu": time.process_time() - began}
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            kept[clip.name, level] = line
+        some = [kept[clip.name, level] for clip in clips]
+        counts = [str(sum(line["verdict"] == name.name for line in some)) for name in names]
+        seconds = [line["seconds"] for line in some if line["verdict"] != tv.Verdict.MISCLASSIFIED.name]
+        times = [statistics.median(seconds), max(seconds), sum(line["cpu"] for line in some) / len(some)]
+        table.add_row(f"{level:g}", *counts, *(f"{each:.1f}" for each in times))
     Console(width=140).print(table)
 
 
@@ -168,10 +181,18 @@ def hold(module: ProverSpeech, clips: list[Clip], count: int, decibels: tuple[fl
 @click.option("--clips", "count", default=20, show_default=True)
 @click.option("--all", "everything", is_flag=True, help="decide all test clips")
 @click.option("--limit", default=300, show_default=True, help="only the first so many of them")
+@click.option("--skip", default=0, help="but not the first so many")
 @click.option("--time-limit", default=60.0, show_default=True)
 @click.option("--forward", default=0, help="hold so many perturbed clips against the bounds")
 def main(
-    method: str, decibels: tuple[float, ...], count: int, everything: bool, limit: int, time_limit: float, forward: int
+    method: str,
+    decibels: tuple[float, ...],
+    count: int,
+    everything: bool,
+    limit: int,
+    skip: int,
+    time_limit: float,
+    forward: int,
 ) -> None:
     torch.set_num_threads(1)
     module, clips = prover_speech(), spoken_digits()
@@ -182,7 +203,7 @@ def main(
     if forward:
         raise SystemExit(1 if hold(module, short, forward, decibels) else 0)
     if everything:
-        decide(imported, clips[:limit], decibels, method, time_limit)
+        decide(imported, clips[skip:limit], decibels, method, time_limit)
     else:
         compare(imported, short, decibels, method)
 

@@ -167,7 +167,8 @@ class Check:
         kind, boxes = self.question.nodes[node], self.boxes(state, node)
         if kind["kind"] == "input":
             block = slice(kind["start"], kind["start"] + kind["size"])
-            return self.question.lower[block], self.question.upper[block]
+            lower, upper = reached(self.question, *self.part(state))
+            return lower[block], upper[block]
         if kind["kind"] == "affine":
             lower = upper = self.numbers.biases[node]
             for matrix, (low, high) in zip(self.numbers.matrices[node], boxes, strict=True):
@@ -176,6 +177,15 @@ class Check:
             return lower, upper
         corners = [self.function(node)(*ends) for ends in product(*boxes)]
         return np.min(corners, 0), np.max(corners, 0)
+
+    def part(self, state: State) -> tuple[Floats, Floats]:
+        """The box of the region's part that a sweep is about."""
+        lower, upper = self.question.lower.copy(), self.question.upper.copy()
+        for number, kind in enumerate(self.question.nodes):
+            if kind["kind"] == "input" and number in state.intervals:
+                block = slice(kind["start"], kind["start"] + kind["size"])
+                lower[block], upper[block] = state.intervals[number]
+        return lower, upper
 
     # Sweeps and intervals.
 
@@ -352,7 +362,7 @@ class Check:
                 total += (row * plane[..., -1]).sum(1)
                 for k, (source, places) in enumerate(self.reads(node)):
                     self.hand_on(rows, source, places, row * plane[..., k])
-        return total + least(self.question, at_input)
+        return total + least(self.question, at_input, *self.part(state))
 
     def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:
         into = rows.setdefault(source, np.zeros((len(values), self.question.nodes[source]["size"])))
@@ -578,30 +588,39 @@ class Check:
         demand(entry.verdict != "ROBUST" or proved, "it is not proved")
 
 
-def least(question: Question, rows: Floats) -> Floats:
-    """The least values of rows (R, N) over the region: of a ball cut to a box by its dual, whose every value is a bound."""
-    centre, lower, upper = question.centre, question.lower, question.upper
+def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
+    if question.norm == "inf":
+        return lower, upper
+    power = float(question.norm)
+    away = np.abs(question.centre.clip(lower, upper) - question.centre) ** power
+    reach = (question.radius**power - (away.sum() - away)).clip(min=0) ** (1 / power)
+    return np.maximum(lower, question.centre - reach), np.minimum(upper, question.centre + reach)
+
+
+def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:
+    """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
     if question.norm == "inf":
         return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
-    reach = np.where(rows > 0, centre - lower, upper - centre)
-    size, radius = np.abs(rows), question.radius
+    centre, radius = question.centre, question.radius
+    low, high = lower - centre, upper - centre
     if question.norm == "1":
         # A concave function of one multiplier, straight between the rows' sizes.
-        multipliers = np.concatenate([np.zeros_like(size[:, :1]), size], axis=1)
-        lost = radius * multipliers + (reach[:, None] * (size[:, None] - multipliers[..., None]).clip(min=0)).sum(-1)
-        return np.asarray(rows @ centre - lost.min(1))
+        multipliers = np.concatenate([np.zeros_like(rows[:, :1]), np.abs(rows)], axis=1)[..., None]
+        ends = [rows[:, None] * d + multipliers * np.abs(d) for d in (low, high, np.zeros_like(low).clip(low, high))]
+        return np.asarray(rows @ centre + (np.min(ends, 0).sum(-1) - radius * multipliers[..., 0]).max(1))
 
-    def lost_at(power: Floats) -> Floats:
+    def kept_at(power: Floats) -> Floats:
         multiplier = np.exp(power)[:, None]
-        step = np.minimum(size / multiplier, reach)
-        return np.asarray((size * step - multiplier * step**2 / 2).sum(1) + multiplier[:, 0] * radius**2 / 2)
+        step = (-rows / multiplier).clip(low, high)
+        return np.asarray((rows * step + multiplier * step**2 / 2).sum(1) - multiplier[:, 0] * radius**2 / 2)
 
     left, right = np.full(len(rows), -40.0), np.full(len(rows), 40.0)
     for _ in range(150):
         third = (right - left) / 3
-        better = lost_at(left + third) < lost_at(right - third)
+        better = kept_at(left + third) > kept_at(right - third)
         left, right = np.where(better, left, left + third), np.where(better, right - third, right)
-    return np.asarray(rows @ centre - np.minimum(lost_at(left), (size * reach).sum(1)))
+    return np.asarray(rows @ centre + np.maximum(kept_at(left), (rows.clip(min=0) @ low + rows.clip(max=0) @ high)))
 
 
 def put(old: Polygon, new: Polygon) -> Polygon:

@@ -53,6 +53,9 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),
     "relu planes": ("relu", "planes", 0.2, slice(0, 2), "linear"),
     "relu complete": ("relu", "complete", tv.L2Ball(1.2), slice(2, 3), ""),
+    "mlp complete": ("mlp", "complete", 0.8, slice(0, 1), "branch"),
+    "mlp complete, l1": ("mlp", "complete", tv.L1Ball(1.0), slice(3, 4), "branch"),
+    "mlp complete, l2": ("mlp", "complete", tv.L2Ball(0.8), slice(2, 3), "branch"),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
     "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
@@ -64,6 +67,13 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
         return relu_model()
     if name == "steep":
         return relu_model(0, 4, 3, 8)
+    if name == "mlp":
+        torch.manual_seed(1)
+        module = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter *= 3
+        return tv.load(module, shape=(2,)), torch.rand((4, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.manual_seed(1)
     layers: dict[str, Callable[[int, int], nn.RNNBase]] = {
         "lstm": lambda i, h: nn.LSTM(i, h, batch_first=True),
@@ -173,6 +183,7 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "what is supposed": ("lstm complete", Walk, lambda e: replace(e, multipliers=np.where(supposes(e), -0.1, e.multipliers))),
     "a part's side": ("lstm complete", Sweep, lambda e: replace(e, above=not e.above)),
     "a part's value": ("gru complete", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
+    "a coordinate's value": ("mlp complete, l2", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
@@ -210,6 +221,8 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
             places = [k for k in places if entries[k].limit < math.inf]  # type: ignore[union-attr]
         if kind is Sweep:
             places = [k for k in places if entries[k].parent >= 0]  # type: ignore[union-attr]
+        if what == "a coordinate's value":
+            places = [k for k in places if entries[k].node == 0]  # type: ignore[union-attr]
         if kind is Branch:
             places = places[-1:] if what != "a branch's end" else [k for k in places if entries[k].closed == "proved"][:1]  # type: ignore[union-attr]
         if not places:

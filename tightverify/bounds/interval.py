@@ -24,7 +24,8 @@ def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region
     """The interval of one node, given those of the nodes before it."""
     match graph.nodes[number]:
         case Input() as node:
-            return region.box[node.block]
+            box, reach = region.box[node.block], region.reach[node.block]
+            return Interval(torch.maximum(box.lower, reach.lower), torch.minimum(box.upper, reach.upper))
         case Apply() as node:
             return node.op.interval(*(known[operand.source][operand.index] for operand in node.operands))
         case Affine() as node:

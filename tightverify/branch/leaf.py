@@ -2,7 +2,8 @@
 
 A split takes a neuron y and a value s: every input of the region has y <= s or y >= s, so that the two halves cover it. On the
 half with y <= s the neuron's interval ends at s, on the other it begins there. From then on the intervals are constraints of
-their own, whose multipliers tighten every row (`bounds.held`).
+their own, whose multipliers tighten every row (`bounds.held`). Of a coordinate of the input, the halves are regions of their
+own, over which every walk ends.
 
 What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. Of later
 nodes the operations are relaxed anew, and the neurons that matter are bounded anew.
@@ -26,6 +27,7 @@ from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.notes import Notes
 from tightverify.bounds.supposed import LIMIT, Supposed
 from tightverify.branch.choice import Candidate
+from tightverify.graph import Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -102,7 +104,19 @@ def halves(
     found.intervals[node] = Interval(lower, upper)
     found.note_interval(node)
     after = node if found.supposed is None else -1
+    if isinstance(found.graph.nodes[node], Input):
+        found = replace(found, region=within(found.graph, found.region, found.intervals))
+        after = min(after, node - 1)  # what a ball leaves of the others, or nothing
     return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, check)
+
+
+def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Region:
+    """What the intervals of the input's coordinates leave of regions."""
+    lower, upper = region.box.lower.clone(), region.box.upper.clone()
+    for node, interval in zip(graph.nodes, intervals, strict=True):
+        if isinstance(node, Input):
+            lower[:, node.block], upper[:, node.block] = interval.lower, interval.upper
+    return region.within(Interval(lower, upper))
 
 
 def supposing(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:

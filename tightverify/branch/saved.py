@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.leaf import Split, under
+from tightverify.branch.leaf import Split, under, within
 from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
 from tightverify.evidence import PROPERTY
@@ -136,9 +136,10 @@ class Saved:
             whole = under(whole, rows, limits, wanted[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
         known = [Interval(*ends) for ends in zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)]
-        start = LinearBounds(root.graph, whole.region, mixtures=effort.steps, polygons=whole.polygons, part=True)
+        region = within(root.graph, whole.region, known)
+        start = LinearBounds(root.graph, region, mixtures=effort.steps, polygons=whole.polygons, part=True)
         found = linear_bounds(
-            root.graph, whole.region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
+            root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
         )
         return replace(found, supposed=whole.supposed)  # only now: what is supposed is of the last node
 

@@ -26,6 +26,7 @@ from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.mixtures import Pull
 from tightverify.branch.choice import Candidate, best, most_blamed, split_values
+from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
 from tightverify.errors import SoundnessFault
 from tightverify.evidence import PROPERTY
@@ -43,7 +44,7 @@ SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=8, part
 WORTH_A_SWEEP = 0.03
 """Another sweep is worth it after one that gained so much of what is wanting."""
 TRUST = 0.05
-"""a node's estimates count as much as so large a gain that was seen"""
+"""A node's estimates count as much as so large a gain that was seen, relative to what was wanting at first."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Tree:
     branches: list[Branch] = field(default_factory=list)
     gains: dict[int, tuple[float, float]] = field(default_factory=dict)
     """for each node that was split, what its splits brought and what had been estimated"""
+    wanting: float = 0.0
+    """how far below 0 what decides has been on a leaf"""
 
     @property
     def margins(self) -> Tensor:
@@ -91,6 +94,8 @@ class Tree:
         return splits_in(self.branches)
 
     def enter(self, leaf: Leaf, closed: str) -> None:
+        if math.isfinite(leaf.worst):
+            self.wanting = max(self.wanting, -leaf.worst)
         if closed == "proved" or (closed and leaf.bounds.supposed is not None):
             self.floor = torch.minimum(self.floor, leaf.margins)
             self.closed = min(self.closed, leaf.worst)
@@ -105,11 +110,13 @@ class Tree:
     def choose(self, leaf: Leaf) -> Candidate:
         def promise(candidate: Candidate) -> float:
             brought, estimated = self.gains.get(candidate.node, (0.0, 0.0))
-            return candidate.gain * (TRUST + max(0.0, brought)) / (TRUST + estimated)
+            trust = TRUST * self.wanting
+            return candidate.gain * (trust + max(0.0, brought)) / (trust + estimated)
 
         return max(leaf.candidates, key=promise)
 
     def learn(self, candidate: Candidate, gain: float) -> None:
+        """A split's gain is the mean of its halves', of which none counts above what proves it."""
         brought, estimated = self.gains.get(candidate.node, (0.0, 0.0))
         self.gains[candidate.node] = brought + gain, estimated + candidate.gain
 
@@ -203,8 +210,8 @@ class Branching:
             found = self._enter(trees, children, inputs, splits, inherited, start)
             points.append(found.points)
             owners.extend(inputs)
-            for (leaf, candidate), gain in zip(pairs, found.worst.view(-1, 2).amin(1).tolist(), strict=True):
-                trees[leaf.input].learn(candidate, gain - leaf.worst)
+            for (leaf, candidate), now in zip(pairs, found.worst.clamp(max=0.0).view(-1, 2).mean(1).tolist(), strict=True):
+                trees[leaf.input].learn(candidate, now - leaf.worst)
         return torch.cat(points), owners
 
     def _may_be_supposed(self, leaf: Leaf) -> bool:
@@ -310,13 +317,14 @@ class Branching:
             margins = torch.where(empty[:, None], torch.inf, margins).minimum(most)
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
-        gains = blame(bounds, pull, decisive).gains
+        blamed = blame(bounds, pull, decisive)
+        gains = {**blamed.gains, **coordinate_gains(bounds, blamed.losses)}
         return Bounded(
             margins,
             torch.where(empty & (bounds.supposed is None), math.inf, wanted.worst(margins)),
             ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
             best(gains) or [()] * len(inputs),
-            most_blamed(gains),
+            most_blamed(blamed.gains),
             {node: values[which, decisive][:, None] for node, values in pull.multipliers.items()},
             pull.point.expand(len(inputs), -1, -1)[which, decisive],
         )

@@ -9,6 +9,10 @@ for every multiplier a lower bound that the best multiplier makes exact (Slater'
 * L1: for tau >= 0,   a @ centre - radius tau - sum_i capacity_i max(|a_i| - tau, 0);
 * L2: for lam > 0,    a @ centre + sum_i min over the box of (a_i d_i + lam d_i^2) - lam radius^2.
 
+The box may be a part that the centre is not in. Then all is about the point c of the box that is nearest to the centre: for
+every x of the box |x_i - centre_i| = |x_i - c_i| + |c_i - centre_i|, so that the L1 ball is one around c, smaller by
+|c - centre|.
+
 So any tau or lam gives a sound bound; sorting (L1) or a few steps of clamping (L2) find nearly the best.
 
 `rounding_scale` bounds the absolute values that enter these sums, for the caller's rounding allowance.
@@ -21,9 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.values import Interval, times
+from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, gamma, times
 
 CLAMPINGS = 8
+HALVINGS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,31 @@ class Region:
         scale = 4 * self.box.magnitude + 4 * self.centre.abs()
         return scale if self.norm == torch.inf else scale + 4 * self.radius[:, None]
 
+    def within(self, box: Interval) -> Region:
+        """What is in a smaller box."""
+        return Region(self.centre, box, self.radius, self.norm)
+
+    @property
+    def nearest(self) -> Tensor:
+        """(B, n): the point of the box that is nearest to the centre, in every norm."""
+        return torch.minimum(torch.maximum(self.centre, self.box.lower), self.box.upper)
+
+    @property
+    def reach(self) -> Interval:
+        """How far the ball lets each coordinate go, given how far from its centre the box keeps the others.
+
+        It does not meet the box where the region is empty.
+        """
+        if self.separable:
+            return self.box
+        away = (self.nearest - self.centre).abs() ** self.norm
+        others = (away.sum(1, keepdim=True) - away).clamp(min=0)
+        most = self.radius[:, None] ** self.norm
+        slack = gamma(self.centre.shape[1] + 8) * (most + away.sum(1, keepdim=True))
+        reach = (most - others + slack).clamp(min=0) ** (1 / self.norm)
+        allowance = 8 * UNIT_ROUNDOFF * (reach + self.centre.abs()) + TINY
+        return Interval(below(self.centre - reach, allowance), above(self.centre + reach, allowance))
+
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         """(B, R): the least `rows @ x`, for rows (B or 1, R, m) over the m coordinates of a block.
 
@@ -69,11 +99,16 @@ class Region:
             radius = torch.maximum(box.upper - middle, middle - box.lower)
             least = times(rows, middle)
             return least - times(rows.abs_() if scratch else rows.abs(), radius)
-        down, up = self.centre[:, block] - box.lower, box.upper - self.centre[:, block]
+        near = self.nearest
+        away = (near - self.centre).abs()
+        down, up = near - box.lower, box.upper - near
         capacity = torch.where(rows > 0, down[:, None], up[:, None]).clamp(min=0)
         weight = rows.abs() * (capacity > 0)
-        gain = (_lasso_gain if self.norm == 1 else _ridge_gain)(weight, capacity, self.radius)
-        return times(rows, self.centre[:, block]) - gain
+        if self.norm == 1:
+            gain = _lasso_gain(weight, capacity, (self.radius - away.sum(1)).clamp(min=0))
+        else:
+            gain = _ridge_gain(weight, capacity, self.radius, away)
+        return times(rows, near) - gain
 
     def minimiser(self, rows: Tensor) -> Tensor:
         """(B, R, n): a point at which `rows @ x` is least, or nearly: it steers a search, and proves nothing.
@@ -142,14 +177,16 @@ def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
     return radius[:, None] * threshold[..., 0] + (capacity * excess).sum(-1)
 
 
-def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
-    """max of weight @ d over 0 <= d <= capacity, |d|_2 <= radius, by its dual at a nearly best multiplier.
+def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor, away: Tensor) -> Tensor:
+    """max of weight @ d over 0 <= d <= capacity, |d + away|_2 <= radius, by its dual at a nearly best multiplier.
 
-    The dual at m = 2 lam is sum_i (w_i d_i - m d_i^2 / 2) + m radius^2 / 2 with d_i = min(w_i / m, capacity_i). From the
-    m that would be best without the box, each step clamps the coordinates that the last one pushed out of the box and
-    takes the m that is best for the others: m falls to the best one in a few steps. Weights are scaled by a power of two,
-    for their squares could vanish.
+    Where nothing is `away` (B, n), the dual at m = 2 lam is sum_i (w_i d_i - m d_i^2 / 2) + m radius^2 / 2 with
+    d_i = min(w_i / m, capacity_i). From the m that would be best without the box, each step clamps the coordinates that the
+    last one pushed out of the box and takes the m that is best for the others: m falls to the best one in a few steps.
+    Weights are scaled by a power of two, for their squares could vanish.
     """
+    if bool((away > 0).any()):
+        return _ridge_gain_away(weight, capacity, radius, away)
     power = torch.frexp(weight.amax(-1, keepdim=True)).exponent
     weight = torch.ldexp(weight, -power)
     budget = radius[:, None]
@@ -166,6 +203,32 @@ def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
         step = torch.minimum(weight / multiplier[..., None].clamp(min=1e-300), capacity)
         dual = (weight * step - multiplier[..., None] * step**2 / 2).sum(-1) + multiplier * budget**2 / 2
         gain = torch.minimum(gain, dual)
+    return torch.ldexp(gain, power[..., 0])
+
+
+def _ridge_gain_away(weight: Tensor, capacity: Tensor, radius: Tensor, away: Tensor) -> Tensor:
+    """The same where the box keeps coordinates away from the centre.
+
+    With a = |away| this is |d|^2 + 2 away @ d <= left = radius^2 - a^2, and the dual at m is
+    sum_i (w_i d_i - m (d_i^2 / 2 + away_i d_i)) + m left / 2 with d_i = w_i / m - away_i, clamped. What d uses of `left` falls
+    with m, and is less than that from m = |w| / sqrt(left) on: m is halved in between, and the best of all duals counts. The
+    rounding of the difference may be much of `left`, which is raised by it.
+    """
+    power = torch.frexp(weight.amax(-1, keepdim=True)).exponent
+    weight, away = torch.ldexp(weight, -power), away[:, None]
+    used = away.square().sum(-1)
+    budget = radius[:, None].square()
+    left = (budget - used).clamp(min=0) + gamma(away.shape[-1] + 8) * (budget + used) + TINY
+    gain = torch.minimum(torch.sqrt(left) * torch.linalg.vector_norm(weight, dim=-1), (weight * capacity).sum(-1))
+    high = torch.linalg.vector_norm(weight, dim=-1) / torch.sqrt(left)
+    low = torch.zeros_like(high)
+    for _ in range(HALVINGS):
+        multiplier = (low + high)[..., None] / 2
+        step = torch.minimum((weight / multiplier.clamp(min=1e-300) - away).clamp(min=0), capacity)
+        cost = (step.square() / 2 + away * step).sum(-1)
+        gain = torch.minimum(gain, (weight * step).sum(-1) + multiplier[..., 0] * (left / 2 - cost))
+        too_far = 2 * cost > left
+        low, high = torch.where(too_far, multiplier[..., 0], low), torch.where(too_far, high, multiplier[..., 0])
     return torch.ldexp(gain, power[..., 0])
 
 
