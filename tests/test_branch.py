@@ -82,7 +82,8 @@ def halved(bounds: LinearBounds, node: int, neurons: Tensor, at: Tensor) -> Line
     every = {
         number: torch.arange(bounds.graph.nodes[number].size).expand(len(bounds.region), -1) for number in bounds.graph.bounded
     }
-    return halves(bounds, node, neurons, at, every, CHILD, lambda: None)
+    cuts = [(node, neuron, value) for neuron, value in zip(neurons.tolist(), at.tolist(), strict=True)]
+    return halves(bounds, cuts, every, CHILD, lambda: None)
 
 
 def followed(name: str, perturbation: str, depth: int, seed: int = 0) -> int:
@@ -221,7 +222,7 @@ def searched(most_leaves: int, splits: int, count: int = 3) -> tuple[list[tuple[
     region = LinfBall(0.25).around(x)
     wanted = classify_as(model.graph.forward(region.centre).argmax(1), 5)
     roots = combined_bounds(model.graph, region, ROOT, linear_bounds(model.graph, region).intervals)
-    branching = Branching(wanted, CHILD, lambda: None, most_leaves)
+    branching = Branching(wanted, CHILD, lambda: None, most_leaves, 2**22)
     trees = branching.start(roots, torch.full((count, 4), -math.inf, dtype=DOUBLE))
     history = [torch.stack([tree.margins for tree in trees])]
     sizes = []
@@ -325,10 +326,10 @@ def test_counterexamples_are_found_from_where_halves_are_bounded(monkeypatch: py
 
 def test_relu_networks_are_split_where_they_bend() -> None:
     bounds = root("rnn relu")
-    trees = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000).start(
+    trees = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000, 2**22).start(
         bounds, torch.full((2, bounds.graph.output_size - 1), -math.inf, dtype=DOUBLE)
     )
-    branching = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000)
+    branching = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000, 2**22)
     for _ in branching.go(trees, 5):
         pass
     splits = [branch.split for tree in trees for branch in tree.branches if branch.split is not None]

@@ -14,6 +14,7 @@ from test_branch import ROOT, faults, halved
 from torch import Tensor, nn
 
 import tightverify as tv
+from tightverify.api import stream
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.interval import enclose
 from tightverify.bounds.linear import LinearBounds, linear_bounds
@@ -23,6 +24,7 @@ from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.search import splits_in
 from tightverify.graph import Apply
 from tightverify.region import Region
+from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.values import Interval
 
@@ -276,3 +278,23 @@ def test_parts_of_a_ball_that_are_empty_are_closed() -> None:
         at = bounds.region.centre[:, k] + 0.8 * bounds.region.radius
         bounds = halved(bounds, 0, torch.full((1,), k), at)[1:]
         assert bounds.nothing.tolist() == [k == 1]
+
+
+@pytest.mark.parametrize(("memory", "most"), [(2**24, 100), (1, 1)])
+def test_hundreds_of_leaves_are_bounded_in_one_call(memory: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there is memory for, but few at first."""
+    sizes: list[int] = []
+    original = search.halves
+
+    def watched(bounds: LinearBounds, *arguments: object) -> LinearBounds:
+        sizes.append(len(bounds.region))
+        return original(bounds, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search, "halves", watched)
+    splits = 600 if most > 1 else 12
+    settings = Settings("complete", rounds=1, splits=splits, memory=memory, restarts=0)
+    model, x = tv.load(network(), shape=(2,)), points(1)
+    (found,) = stream(model, x, network()(x).argmax(1), tv.LinfBall(3.0), settings)
+    assert splits_in(found.tree) == splits
+    assert max(sizes[:3]) <= 8
+    assert max(sizes) >= most if most > 1 else max(sizes) == 1

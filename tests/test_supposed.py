@@ -99,7 +99,8 @@ def test_halves_of_parts_hold_their_points() -> None:
     parts = swept(before, 1)
     node, neurons, at = some_splits(parts, 4)
     matter = {number: places[:, :4] for number, places in every_neuron(parts).items()}
-    found = halves(parts, node, neurons, at, matter, CHILD, lambda: None)
+    cuts = [(node, neuron, value) for neuron, value in zip(neurons.tolist(), at.tolist(), strict=True)]
+    found = halves(parts, cuts, matter, CHILD, lambda: None)
     above = values[node].gather(1, neurons[of][:, None])[:, 0] > at[of]
     assert faults(before.graph, found, values, 2 * of + above.long()) == 0
     assert found.supposed is not None
@@ -164,7 +165,7 @@ def open_trees(splits: int, top: int = 1) -> tuple[list[search.Tree], Property, 
     region = LinfBall(0.3).around(x)
     wanted = classify_as(model.graph.forward(region.centre).argmax(1), 5, top)
     roots = linear_bounds(model.graph, region, relaxation=Fitting(("tightest", "corners"), 2).relaxation, mixtures=1)
-    branching = Branching(wanted, CHILD, lambda: None, 1000)
+    branching = Branching(wanted, CHILD, lambda: None, 1000, 2**22)
     trees = branching.start(roots, torch.full((3, 4), -torch.inf, dtype=DOUBLE))
     for _ in branching.go(trees, splits):
         pass

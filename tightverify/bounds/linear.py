@@ -332,12 +332,21 @@ def linear_bounds(
 
 def parts(graph: Graph, region: Region, memory: int, directions: int = 0) -> Iterator[slice]:
     """The inputs cut into parts of equal size, in which the largest temporary of a sweep has at most so many bytes."""
-    rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
-    rows = max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
-    width = max(node.size for node in graph.nodes)
-    if not region.separable:
-        width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
-    most = max(1, memory // (rows * width * 8))
+    most = most_together(graph, region, memory, sweep_rows(graph, directions))
     size = math.ceil(len(region) / math.ceil(len(region) / most))
     for start in range(0, len(region), size):
         yield slice(start, start + size)
+
+
+def sweep_rows(graph: Graph, directions: int = 0) -> int:
+    """How many rows a sweep bounds at once, of one region."""
+    rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
+    return max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
+
+
+def most_together(graph: Graph, region: Region, memory: int, rows: int) -> int:
+    """Of how many regions so many rows each may be bounded together, if the largest temporary has at most so many bytes."""
+    width = max(node.size for node in graph.nodes)
+    if not region.separable:
+        width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
+    return max(1, memory // (rows * width * 8))

@@ -84,11 +84,11 @@ class Notes:
         ]
         return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))
 
-    def halves(self, node: int, neurons: Tensor, values: Tensor) -> Notes:
-        """New sweeps of both halves of each part, where a neuron is at most a value, and where it is at least."""
+    def halves(self, cuts: Sequence[tuple[int, int, float]]) -> Notes:
+        """New sweeps of both halves of each part, where a node's neuron is at most a value, and where it is at least."""
         numbers = [
-            self.record.new_sweep(parent, node, neuron, value, above)
-            for parent, neuron, value in zip(self.sweeps.tolist(), neurons.tolist(), values.tolist(), strict=True)
+            self.record.new_sweep(parent, *cut, above)
+            for parent, cut in zip(self.sweeps.tolist(), cuts, strict=True)
             for above in (False, True)
         ]
         return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))

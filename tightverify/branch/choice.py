@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds
@@ -39,16 +38,15 @@ def most_blamed(gains: dict[int, Tensor]) -> dict[int, Tensor]:
     return {node: values.topk(min(MATTER, values.shape[1]), 1).indices for node, values in gains.items()}
 
 
-def split_values(bounds: LinearBounds, node: int, neurons: Tensor) -> Tensor:
-    """(B,): where to split: in the middle, or where all that reads the neuron bends."""
-    which = torch.arange(len(neurons), device=neurons.device)
-    box = bounds.intervals[node].map(lambda ends: ends[which, neurons])
-    values = box.centre
+def split_value(bounds: LinearBounds, node: int, neuron: int) -> float:
+    """Where to split a neuron of a single region: in the middle, or where all that reads the neuron bends."""
+    box = bounds.intervals[node].map(lambda ends: ends[0, neuron])
+    value = float(box.centre)
     readers = [apply.op.curve for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)]
     if readers and all(curve is not None and curve.kinks for curve in readers):
-        for kink in {kink for curve in readers if curve is not None for kink in curve.kinks or ()}:
-            values = torch.where((box.lower < kink) & (kink < box.upper), kink, values)
-    return values
+        kinks = {kink for curve in readers if curve is not None for kink in curve.kinks or ()}
+        value = max((kink for kink in kinks if float(box.lower) < kink < float(box.upper)), default=value)
+    return value
 
 
 def sources(node: Apply) -> set[int]:

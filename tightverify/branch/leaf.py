@@ -72,23 +72,22 @@ class Leaf:
 
 def halves(
     bounds: LinearBounds,
-    node: int,
-    neurons: Tensor,
-    values: Tensor,
+    cuts: Sequence[tuple[int, int, float]],
     matter: Mapping[int, Tensor],
     effort: Effort,
     check: Callable[[], None],
 ) -> LinearBounds:
-    """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the node on.
+    """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the first node on.
 
-    `matter` (B, k) are the neurons of each node whose intervals are worth a walk; the others keep what they have.
+    A cut is a node, a neuron of it and a value. `matter` (B, k) are the neurons of each node whose intervals are worth a walk;
+    the others keep what they have.
     """
-    which = torch.arange(len(bounds.region), device=neurons.device)
 
     def twice(value: Tensor) -> Tensor:
         return value.repeat_interleave(2, dim=0)
 
-    whole = bounds.map(twice, bounds.region[twice(which)])
+    graph = bounds.graph
+    whole = bounds.map(twice, bounds.region[twice(torch.arange(len(cuts), device=bounds.region.centre.device))])
     found = replace(
         whole,
         intervals=list(whole.intervals),
@@ -96,17 +95,21 @@ def halves(
         mixtures=effort.steps,
         empty=[],
         part=True,
-        notes=None if bounds.notes is None else bounds.notes.halves(node, neurons, values),
+        notes=None if bounds.notes is None else bounds.notes.halves(cuts),
     )
-    lower, upper = (end.clone() for end in (found.intervals[node].lower, found.intervals[node].upper))
-    upper[2 * which, neurons] = torch.minimum(upper[2 * which, neurons], values)
-    lower[2 * which + 1, neurons] = torch.maximum(lower[2 * which + 1, neurons], values)
-    found.intervals[node] = Interval(lower, upper)
-    found.note_interval(node)
-    after = node if found.supposed is None else -1
-    if isinstance(found.graph.nodes[node], Input):
-        found = replace(found, region=within(found.graph, found.region, found.intervals))
-        after = min(after, node - 1)  # what a ball leaves of the others, or nothing
+    nodes = {node for node, _, _ in cuts}
+    for number in nodes:
+        lower, upper = (end.clone() for end in (found.intervals[number].lower, found.intervals[number].upper))
+        for k, (node, neuron, value) in enumerate(cuts):
+            if node == number:
+                upper[2 * k, neuron].clamp_(max=value)
+                lower[2 * k + 1, neuron].clamp_(min=value)
+        found.intervals[number] = Interval(lower, upper)
+        found.note_interval(number)
+    after = min(nodes) if found.supposed is None else -1
+    if any(isinstance(graph.nodes[node], Input) for node in nodes):
+        found = replace(found, region=within(graph, found.region, found.intervals))
+        after = min(after, min(nodes) - 1)  # what a ball leaves of the other coordinates, or nothing
     return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, check)
 
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from tightverify.bounds.again import again
 from tightverify.bounds.blame import blame, what_matters
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.linear import LinearBounds, most_together, sweep_rows
 from tightverify.bounds.mixtures import Pull
-from tightverify.branch.choice import Candidate, best, most_blamed, split_values
+from tightverify.branch.choice import MATTER, Candidate, best, most_blamed, split_value
 from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
 from tightverify.errors import SoundnessFault
@@ -34,11 +34,9 @@ from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.values import below
 
-AT_ONCE = 32
-"""leaves that are split together"""
+FEW = 8
+"""So many leaves are split together at first, when little is known of what splits bring; then half as many as were split."""
 SURELY = 1e-9
-SWEPT_AT_ONCE = 8
-"""parts that are swept over together: they take the memory of so many whole regions"""
 SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=8, part=0.6)
 """How parts on which a row is supposed to fail are swept over."""
 WORTH_A_SWEEP = 0.03
@@ -169,6 +167,8 @@ class Branching:
     check: Callable[[], None]
     most_leaves: int
     """open leaves of all trees together, above which the deepest go first"""
+    memory: int
+    """about how many bytes the largest temporary may have: as many leaves are bounded together"""
 
     def start(self, roots: LinearBounds, margins: Tensor) -> list[Tree]:
         """A tree for each input, whose regions are bounded already."""
@@ -179,7 +179,7 @@ class Branching:
 
     def split(self, trees: list[Tree], chosen: Sequence[Leaf]) -> tuple[Tensor, list[int]]:
         """Split leaves, bound the halves, enter them; returns points (n, N) at which they were bounded, and whose these are."""
-        groups: dict[tuple[int, bool], list[tuple[Leaf, Candidate]]] = defaultdict(list)
+        groups: dict[int, list[tuple[Leaf, Candidate]]] = defaultdict(list)
         points: list[Tensor] = []
         owners: list[int] = []
         for leaf in chosen:
@@ -189,21 +189,15 @@ class Branching:
                 owners.extend(inputs)
             else:
                 candidate = trees[leaf.input].choose(leaf)
-                groups[candidate.node, leaf.bounds.supposed is not None].append((leaf, candidate))
-        for (node, _), pairs in sorted(groups.items(), key=lambda group: group[0]):
+                groups[candidate.node if leaf.bounds.supposed is None else PROPERTY].append((leaf, candidate))
+        for _, pairs in sorted(groups.items(), key=lambda group: group[0]):
             self.check()
-            parents = together([leaf.bounds for leaf, _ in pairs])
-            neurons = torch.tensor([candidate.neuron for _, candidate in pairs], device=parents.region.centre.device)
-            values = split_values(parents, node, neurons)
+            cuts = [(one.node, one.neuron, split_value(leaf.bounds, one.node, one.neuron)) for leaf, one in pairs]
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
-            children = halves(parents, node, neurons, values, matter, self.effort, self.check)
+            children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.check)
             if children.supposed is not None:
                 children = self._swept(children)
-            splits = [
-                (leaf, Split(node, candidate.neuron, value, above))
-                for (leaf, candidate), value in zip(pairs, values.tolist(), strict=True)
-                for above in (False, True)
-            ]
+            splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
             start = side_by_side([leaf.multipliers for leaf, _ in pairs], children)
@@ -234,8 +228,9 @@ class Branching:
         """Parts on which a row is supposed to fail, swept over as long as that gains; what matters most for it is bounded."""
         parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
         going, before = list(range(len(parts))), [math.inf] * len(parts)
+        most = most_together(bounds.graph, bounds.region, self.memory, sweep_rows(bounds.graph, SWEEP.fitting.directions))
         while going:
-            chosen, going = going[:SWEPT_AT_ONCE], going[SWEPT_AT_ONCE:]
+            chosen, going = going[:most], going[most:]
             some = together([parts[k] for k in chosen])
             wanting, pull = self._wanting(some)
             worth = torch.tensor([before[k] for k in chosen], device=wanting.device) - wanting > WORTH_A_SWEEP * wanting
@@ -261,9 +256,10 @@ class Branching:
         """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
         leaves: list[tuple[Leaf, str]] = []
         margins, paths = past.tensor("margins", tree.floor), past.paths()
-        for start in range(0, len(past), AT_ONCE):
+        most = self._at_once(root)
+        for start in range(0, len(past), most):
             self.check()
-            part = slice(start, start + AT_ONCE)
+            part = slice(start, start + most)
             bounds = past.bounds(root, part, self.effort, self.wanted[input : input + 1])
             found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
             for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
@@ -329,17 +325,22 @@ class Branching:
             pull.point.expand(len(inputs), -1, -1)[which, decisive],
         )
 
+    def _at_once(self, one: LinearBounds) -> int:
+        """How many leaves' halves are bounded together."""
+        return max(1, most_together(one.graph, one.region, self.memory, 2 * MATTER) // 2)
+
     def go(self, trees: list[Tree], most_splits: int) -> Iterator[tuple[Tensor, list[int]]]:
         """Split on, a batch at a time, until nothing is open; hands out points, and whose they are, after each batch."""
         while True:
             alive = [tree for tree in trees if tree.open and tree.splits < most_splits]
             if not alive:
                 return
-            share = max(1, AT_ONCE // len(alive))
+            most = max(1, self._at_once(alive[0].open[0].bounds) // len(alive))
             full = sum(len(tree.open) for tree in trees) > self.most_leaves
             chosen: list[Leaf] = []
             for tree in alive:
                 tree.open.sort(key=lambda leaf: (-len(leaf.splits) if full else 0, leaf.worst))
+                share = min(most, max(FEW, tree.splits // 2), most_splits - tree.splits)
                 chosen.extend(tree.open[:share])
                 del tree.open[:share]
             try:

@@ -25,6 +25,8 @@ CHILD = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
 """How halves are bounded: polygons are those of the whole region."""
 DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
+SWEEP_SHARE = 4
+"""The largest temporary of a sweep is one of about so many."""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250
 """About so many numbers are kept of a leaf for each neuron: planes, polygons, intervals."""
@@ -42,7 +44,8 @@ def branch_stage(problem: Problem, known: Known) -> Known:
         kept = Kept(None, [])
         try:
             roots = root_bounds(some, known[part])
-            branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory))
+            memory = settings.memory // SWEEP_SHARE
+            branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory), memory)
             trees = branching.start(roots, known.margins[part])
             past = Kept.of(some)
             past.resume(branching, trees, roots)
