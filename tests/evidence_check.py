@@ -423,9 +423,14 @@ class Check:
     def whole_program(self, entry: Program) -> None:
         self.program = entry
         members = entry.members.tolist()
-        place = members.index(self.question.output)
+        place = members.index(self.question.output if entry.node == PROPERTY else entry.node)
         wanted = np.zeros_like(entry.cost)
-        wanted[entry.columns[place] : entry.columns[place + 1]] = self.question.rows[entry.row]
+        mine = wanted[entry.columns[place] : entry.columns[place + 1]]
+        if entry.node == PROPERTY:
+            mine[:] = self.question.rows[entry.row]
+        else:
+            mine[entry.row] = np.sign(entry.cost[entry.columns[place] + entry.row])
+            demand(mine[entry.row] != 0 and self.states[entry.sweep].whole, "a program is about no neuron")
         demand(entry.cost == wanted, "a program is about another row")
         held = None
         if np.isfinite(entry.limit):
@@ -443,8 +448,21 @@ class Check:
                 entry.cost, matrix_of(entry), entry.row_lower, entry.row_upper, entry.dual, entry.lower, entry.upper
             )
             demand(entry.bound <= found + NEAR * (1 + abs(found)), "multipliers do not prove a program's bound")
-            self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
+            if entry.node == PROPERTY:
+                self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
+            else:
+                self.neuron(entry, mine[entry.row])
         self.programs += 1
+
+    def neuron(self, entry: Program, sign: float) -> None:
+        """A neuron's end, on the whole region, by a program that proves it."""
+        none = np.full(self.question.nodes[entry.node]["size"], np.inf)
+        lower, upper = (end.copy() for end in self.known.get(entry.node, (-none, none)))
+        if sign > 0:
+            lower[entry.row] = max(lower[entry.row], entry.bound)
+        else:
+            upper[entry.row] = min(upper[entry.row], -entry.bound)
+        self.known[entry.node] = lower, upper
 
     def network_satisfies(self, entry: Program) -> None:
         """The network's own values at samples of the region, and which pieces they are in, satisfy every row.

@@ -50,6 +50,7 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "gru combine": ("gru", "combine", 0.5, slice(0, 1), "combine"),
     "gru complete": ("gru", "complete", 0.5, slice(1, 2), "branch"),
     "gru lp": ("gru", "lp", 0.48, slice(2, 3), "lp"),
+    "gru tightened": ("gru", "lp", 0.5, slice(2, 3), ""),
     "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),
     "relu planes": ("relu", "planes", 0.2, slice(0, 2), "linear"),
     "relu complete": ("relu", "complete", tv.L2Ball(1.2), slice(2, 3), ""),
@@ -96,7 +97,10 @@ def certified(name: str, folder: Path | None) -> list[tv.Result]:
     kind, method, eps, some, _ = RUNS[name]
     model, x = network(kind)
     region = tv.LinfBall(eps) if isinstance(eps, float) else eps
-    return tv.certify(model, x[some], None, region, method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder)
+    more = {"tighten": 3, "processes": 2} if name == "gru tightened" else {}
+    return tv.certify(
+        model, x[some], None, region, method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder, **more
+    )
 
 
 Kept = tuple[list[tv.Result], list[tuple[Entry, ...]], Numbers]
@@ -190,6 +194,8 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "an empty part": ("relu complete", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
     "a program's multipliers": ("gru lp", Program, lambda e: replace(e, dual=-e.dual)),
     "a program's bound": ("gru lp", Program, lambda e: replace(e, bound=e.bound + 0.01)),
+    "a neuron's bound": ("gru tightened", Program, lambda e: replace(e, bound=e.bound + 0.01)),
+    "a neuron's side": ("gru tightened", Program, lambda e: replace(e, cost=-e.cost)),
     "a program's row": ("gru lp", Program, lambda e: replace(e, row_lower=e.row_lower + 1)),
     "a leaf's bound": ("relu milp", Leaves, lambda e: replace(e, bounds=e.bounds + 0.01)),
     "a leaf": ("relu milp", Leaves, lambda e: replace(e, upper=e.lower)),
@@ -219,6 +225,8 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
             places = [k for k in places if entries[k].verdict != "ROBUST"]  # type: ignore[union-attr]
         if what == "a program's limit":
             places = [k for k in places if entries[k].limit < math.inf]  # type: ignore[union-attr]
+        if what.startswith("a neuron's"):
+            places = [k for k in places if entries[k].node != PROPERTY]  # type: ignore[union-attr]
         if kind is Sweep:
             places = [k for k in places if entries[k].parent >= 0]  # type: ignore[union-attr]
         if what == "a coordinate's value":
@@ -283,9 +291,8 @@ def test_what_cannot_be_kept_or_read_is_said(tmp_path: Path) -> None:
             tv.certify(model, x, None, tv.LinfBall(0.1), evidence=folder)
     with pytest.raises(UsageError, match="unknown shares"):
         tv.certify(model, x, None, tv.Gain(1.0), evidence=tmp_path / "gain")
-    for others in ({"trees": tmp_path}, {"tighten": 3}):
-        with pytest.raises(UsageError, match="evidence"):
-            Settings(evidence=tmp_path, **others)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="evidence"):
+        Settings(evidence=tmp_path, trees=tmp_path)
     for wrong in ("file", "none"):
         with pytest.raises(InputError, match="cannot be read as evidence"):
             read_evidence(tmp_path / wrong)

@@ -70,5 +70,3 @@ class Settings:
             raise UsageError(
                 "evidence and trees were given: what an earlier search proved is in no tree; leave one of them out"
             )
-        if self.evidence is not None and self.tighten > 0:
-            raise UsageError(f"evidence was given and tighten is {self.tighten}: there is none of such neurons; leave one out")

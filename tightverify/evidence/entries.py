@@ -170,6 +170,9 @@ class Empty:
 class Program:
     """A program of the relaxed network, `minimise cost @ v`, in which `row` of the property is bounded; CSR, m rows.
 
+    Where `node` is not -1, neuron `row` of that node is bounded instead, on the whole region: from below where its cost is 1,
+    or its negation, where that is -1.
+
     Variables `columns[k]` to `columns[k + 1]` - 1 are the neurons of node `members[k]`; those after them are 0 or 1. `held`
     (m,) is the variable of the neuron that a row holds as a plane, -1 for others. `dual` (m,) proves `bound`; of a program that
     has variables of 0 or 1, `Leaves` do, and `breaks` are the breakpoints (variable, value) that those begin with. The program
@@ -177,6 +180,7 @@ class Program:
     """
 
     sweep: int
+    node: int
     row: int
     members: Places
     columns: Places

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 import solvers
 from solvers.leaves import LeafTree
-from tightverify.evidence import Leaves, Narrowing, Program
+from tightverify.evidence import PROPERTY, Leaves, Narrowing, Program
 from tightverify.evidence.entries import Floats, Places
 from tightverify.refine.converge import Converged
 from tightverify.refine.lp import NetworkProgram
@@ -17,15 +18,16 @@ from tightverify.refine.mixed import MixedProgram
 from tightverify.refine.narrow import Narrowed
 
 
-def linear_program(found: Converged, row: int, sweep: int) -> Program:
-    """The program of the best bound, and its multipliers."""
+def linear_program(found: Converged, row: int, sweep: int, node: int = PROPERTY) -> Program:
+    """The program of the best bound of a row, or of a node's neuron, and its multipliers."""
     assert found.best is not None
     program, problem = found.program, found.best.problem
     dual = np.zeros(problem.shape[0]) if found.best.dual is None else np.asarray(found.best.dual, dtype=np.float64)
     whole = program.widened(problem).changed(
         lower=np.maximum(problem.lower, program.lower), upper=np.minimum(problem.upper, program.upper)
     )
-    return written(program, whole, program.neuron[: problem.shape[0]], row, sweep, dual, found.proved, np.zeros((0, 2)))
+    asked = written(program, whole, program.neuron[: problem.shape[0]], row, sweep, dual, found.proved, np.zeros((0, 2)))
+    return replace(asked, node=node)
 
 
 def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float) -> Program:
@@ -49,6 +51,7 @@ def written(
     stops = [place.stop for place in program.columns.values()]
     return Program(
         sweep=sweep,
+        node=PROPERTY,
         row=row,
         members=np.array(list(program.columns), dtype=np.int32),
         columns=np.array([0, *stops], dtype=np.int32),

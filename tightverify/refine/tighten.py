@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
 import torch
 
+from tightverify.evidence import Program
 from tightverify.graph import Affine
 from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.proof import linear_program
 from tightverify.refine.relaxed import Relaxed
 from tightverify.values import Interval
 
@@ -47,8 +50,13 @@ def tightened(
 ) -> list[Interval]:
     """Every node's interval, those of the chosen neurons cut down to what their programs prove."""
     tasks = [(number, neuron, sign) for number, neuron in chosen for sign in (1.0, -1.0)]
-    intervals = list(relaxed.bounds.intervals)
-    for (number, neuron, sign), bound in zip(tasks, answers(relaxed, tasks, cutting, processes, check), strict=True):
+    intervals, notes = list(relaxed.bounds.intervals), relaxed.bounds.notes
+    plain = replace(relaxed, bounds=replace(relaxed.bounds, notes=None))  # what is noted here is not for other processes
+    sweep = None if notes is None else int(notes.sweeps)
+    every = answers(plain, tasks, cutting, processes, check, sweep)
+    for (number, neuron, sign), (bound, program) in zip(tasks, every, strict=True):
+        if notes is not None and program is not None:
+            notes.record.add(program)
         old = intervals[number]
         least, most = torch.full_like(old.lower, -torch.inf), torch.full_like(old.upper, torch.inf)
         (least if sign > 0 else most)[0, neuron] = sign * bound
@@ -56,45 +64,54 @@ def tightened(
     return intervals
 
 
+Answer = tuple[float, Program | None]
+"""A proved bound, and what proves it, as evidence for a sweep, if it was asked for."""
+
+
 def answers(
-    relaxed: Relaxed, tasks: Sequence[Task], cutting: Cutting, processes: int, check: Callable[[], None]
-) -> Iterator[float]:
-    """The proved bounds, in the order of the tasks; `check` is asked after each."""
+    relaxed: Relaxed,
+    tasks: Sequence[Task],
+    cutting: Cutting,
+    processes: int,
+    check: Callable[[], None],
+    sweep: int | None = None,
+) -> Iterator[Answer]:
+    """The answers in the order of the tasks; `check` is asked after each."""
     if processes == 1:
         for task in tasks:
             check()
-            yield bound_of(relaxed, cutting, task)
+            yield answer(relaxed, cutting, sweep, task)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, prepare, (relaxed, cutting)) as pool:
-        waiting = [pool.submit(prepared_bound, task) for task in tasks]
+    with ProcessPoolExecutor(processes, context, prepare, (relaxed, cutting, sweep)) as pool:
+        waiting = [pool.submit(prepared_answer, task) for task in tasks]
         try:
-            for answer in waiting:
+            for one in waiting:
                 check()
-                yield answer.result()
+                yield one.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def bound_of(relaxed: Relaxed, cutting: Cutting, task: Task) -> float:
+def answer(relaxed: Relaxed, cutting: Cutting, sweep: int | None, task: Task) -> Answer:
     """A neuron's lower bound, or that of its negation."""
     number, neuron, sign = task
     row = torch.zeros(relaxed.graph.nodes[number].size, dtype=torch.float64)
     row[neuron] = sign
-    best = -np.inf
-    for found in Cutter.over(relaxed, {number: row}, cutting).converge({number: row}):
-        best = found.proved
-    return float(best)
+    *_, found = Cutter.over(relaxed, {number: row}, cutting).converge({number: row})
+    if sweep is None or found.best is None:
+        return found.proved, None
+    return found.proved, linear_program(found, neuron, sweep, number)
 
 
-PREPARED: list[tuple[Relaxed, Cutting]] = []
+PREPARED: list[tuple[Relaxed, Cutting, int | None]] = []
 """In a process of the pool: what all its tasks are about."""
 
 
-def prepare(relaxed: Relaxed, cutting: Cutting) -> None:
+def prepare(relaxed: Relaxed, cutting: Cutting, sweep: int | None) -> None:
     torch.set_num_threads(1)
-    PREPARED[:] = [(relaxed, cutting)]
+    PREPARED[:] = [(relaxed, cutting, sweep)]
 
 
-def prepared_bound(task: Task) -> float:
-    return bound_of(*PREPARED[0], task)
+def prepared_answer(task: Task) -> Answer:
+    return answer(*PREPARED[0], task)

@@ -49,7 +49,7 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
         try:
             for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
                 for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
-                    for better in improving(OneInput(problem, place, rounds[-1], one.bounds.notes), one, known):
+                    for better in improving(OneInput(problem, place, rounds[-1]), one, known):
                         known = better
                     here = torch.tensor([place])
                     problem[here].report(known[here])
@@ -77,7 +77,6 @@ class OneInput:
     problem: Problem
     place: int
     effort: Effort
-    notes: Notes | None = None
 
     def improvements(self, one: Relaxed, known: Known) -> Iterator[Known]:
         """Row after row, until the input is decided or cannot be proved here."""
@@ -94,16 +93,16 @@ class OneInput:
                 cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
             found: Converged | None = None
             for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
-                known = self.learnt(known, row, found)
+                known = self.learnt(known, row, found, one.bounds.notes)
                 yield known
             if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
                 chosen = weightiest(one, found, settings.tighten)
                 intervals = tightened(one, chosen, cutter.cutting, settings.processes, problem.check)
                 here = problem[torch.tensor([place])]
-                (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check)
+                (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
                 cutter = Cutter.over(one, self.rows(row), cutter.cutting)
                 for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
-                    known = self.learnt(known, row, found)
+                    known = self.learnt(known, row, found, one.bounds.notes)
                     yield known
             dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
             failed += not known.margins[place, row] > 0
@@ -128,11 +127,11 @@ class OneInput:
         here = torch.tensor([self.place])
         return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
 
-    def learnt(self, known: Known, row: int, found: Converged) -> Known:
-        """What a program has proved, and whether its worst input is a counterexample."""
+    def learnt(self, known: Known, row: int, found: Converged, notes: Notes | None) -> Known:
+        """What a program has proved, which is noted, and whether its worst input is a counterexample."""
         known = self.with_bound(known, row, found.proved)
-        if self.notes is not None and found.ended and found.best is not None:
-            self.notes.record.add(linear_program(found, row, int(self.notes.sweeps)))
+        if notes is not None and found.ended and found.best is not None:
+            notes.record.add(linear_program(found, row, int(notes.sweeps)))
         if found.point is None:
             return known
         return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))

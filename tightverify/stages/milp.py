@@ -36,7 +36,8 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         return
     problem, place, settings = one.problem, one.place, one.problem.settings
     wanted = problem.wanted[torch.tensor([place])]
-    deciding = Deciding(settings.lp_solver, keep=one.notes is not None)
+    notes = relaxed.bounds.notes
+    deciding = Deciding(settings.lp_solver, keep=notes is not None)
     failed, spare = 0, wanted.rows.shape[1] - wanted.needed
     for row in one.order(known.margins[place], spare > 0):
         if one.settled(known) or failed > spare:
@@ -44,7 +45,7 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
         enough = -float(problem.wanted.offsets[place, row])
         for start in cutter.converge(one.rows(row), enough, problem.check):
-            known = one.learnt(known, row, start)
+            known = one.learnt(known, row, start, notes)
             yield known
         if not known.margins[place, row] > 0 and not one.settled(known):
             mixed = None
@@ -52,12 +53,12 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
                 mixed = step.mixed
                 known = one.with_bound(known, row, step.bound)
-                if one.notes is not None and (step.tree is not None or step.narrowed is not None):
-                    one.notes.record.add(mixed_program(step.mixed, row, int(one.notes.sweeps), step.limit))
+                if notes is not None and (step.tree is not None or step.narrowed is not None):
+                    notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps), step.limit))
                     if step.narrowed is not None:
-                        one.notes.record.add(narrowing_of(step.narrowed))
+                        notes.record.add(narrowing_of(step.narrowed))
                     if step.tree is not None:
-                        one.notes.record.add(leaves_of(step.tree))
+                        notes.record.add(leaves_of(step.tree))
                 if step.point is not None:
                     known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
                 yield known
