@@ -2,18 +2,21 @@
 
     python experiments/speech.py train
     python experiments/speech.py certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
+    python experiments/speech.py certify --db -60 --method complete --after combine [--above -10]
     python experiments/speech.py stretches [--clips 5]
     python experiments/speech.py picture docs/speech.png [--method combine] [--time-limit 60]
 
 `train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
 `tightverify certify lstm.onnx clips/ --db -80 --labels labels.csv` runs. `certify` decides clip by clip, in an order that mixes
-digits and speakers, and keeps a line for each as it goes: what is in its file already is not run again. `picture` draws what
+digits and speakers, and keeps a line for each as it goes: what is in its file already is not run again. With `--after` only
+what another method left open, above some margin, is run; the rest is taken over from its file. `picture` draws what
 `certify` and `stretches` left there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 import zlib
@@ -129,14 +132,20 @@ def train(folder: Path) -> None:
 @TIME_LIMIT
 @click.option("--db", "decibels", type=float, multiple=True, default=DECIBELS, show_default=True)
 @click.option("--limit", default=300, show_default=True, help="So many test clips.")
-def certify(folder: Path, method: str, time_limit: float, decibels: tuple[float, ...], limit: int) -> None:
+@click.option("--after", default="", help="A method that was run before: go on with what it left open.")
+@click.option("--above", default=-math.inf, show_default=True, help="With --after, only with clips of at least this margin.")
+def certify(
+    folder: Path, method: str, time_limit: float, decibels: tuple[float, ...], limit: int, after: str, above: float
+) -> None:
     """Decide the test clips at every level."""
     clips = test_clips(folder, limit)
     words = f"{len(clips)} test clips, method {method}, {time_limit:g} s each"
     columns = ("certified", "falsified", "open", "misclassified", "median s", "longest s")
     table = table_of(words, "network", "dB", *columns)
     for layer in LAYERS:
-        lines = list(decided(folder, layer, clips, decibels, method, time_limit))
+        kept = Kept(folder, f"certified-{method}-{time_limit:g}s", layer)
+        taken = [line for line in Kept(folder, f"certified-{after}-{time_limit:g}s", layer).lines() if not left(line, above)]
+        lines = list(decided(kept, folder / f"{layer}.onnx", clips, decibels, method, time_limit, taken))
         for level in decibels:
             some = [line for line in lines if line["db"] == level]
             verdicts = [line["verdict"] for line in some]
@@ -148,21 +157,31 @@ def certify(folder: Path, method: str, time_limit: float, decibels: tuple[float,
     CONSOLE.print(table)
 
 
+def left(line: dict[str, Any], above: float) -> bool:
+    """Whether a clip stayed open, at a margin that is worth another method."""
+    return line["verdict"] in ("UNKNOWN", "TIMED_OUT") and line["margin"] >= above
+
+
 def decided(
-    folder: Path, layer: str, clips: list[Heard], decibels: tuple[float, ...], method: str, time_limit: float
+    kept: Kept,
+    network: Path,
+    clips: list[Heard],
+    decibels: tuple[float, ...],
+    method: str,
+    time_limit: float,
+    taken: list[dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     """A line for each clip and level; the network is imported once for each clip that has one left."""
-    kept = Kept(folder, f"certified-{method}-{time_limit:g}s", layer)
-    before = {(line["clip"], line["db"]): line for line in kept.lines()}
+    before = {(line["clip"], line["db"]): line for line in [*taken, *kept.lines()]}
     for clip in clips:
-        left = [level for level in decibels if (clip.name, level) not in before]
-        yield from (before[clip.name, level] for level in decibels if level not in left)
-        if not left:
+        new = [level for level in decibels if (clip.name, level) not in before]
+        yield from (before[clip.name, level] for level in decibels if level not in new)
+        if not new:
             continue
         began = time.perf_counter()
-        model = tv.load(folder / f"{layer}.onnx", shape=(len(clip.values),))
+        model = tv.load(network, shape=(len(clip.values),))
         importing = time.perf_counter() - began
-        for level in left:
+        for level in new:
             region = tv.DecibelBall(level)
             (found,) = tv.certify(model, clip.values[None], [clip.digit], region, method=method, time_limit=time_limit)
             facts = {"verdict": found.verdict.name, "margin": found.margin, "stage": found.stage, "seconds": found.seconds}
