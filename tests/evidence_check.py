@@ -6,11 +6,12 @@ earlier sweep says; planes hold their operation at dense samples; walks are walk
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+from evidence_arithmetic import FUNCTIONS, Floats, dense, inside, least, matrix_of, put, reached, weak_duality
 from numpy.typing import NDArray
 
 from tightverify.evidence import (
@@ -29,7 +30,6 @@ from tightverify.evidence import (
     Walk,
 )
 
-Floats = NDArray[np.float64]
 NEAR = 1e-9
 """What float64 may put between two ways of working out the same."""
 SAMPLES = {1: 41, 2: 13, 3: 7}
@@ -42,24 +42,6 @@ class Refused(Exception):
 def demand(condition: Any, what: str) -> None:
     if not np.all(condition):
         raise Refused(what)
-
-
-def sigmoid(x: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-FUNCTIONS = {
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "relu": lambda x: np.maximum(x, 0),
-    "leaky_relu": lambda x: np.maximum(x, 0),
-    "multiply": lambda x, y: x * y,
-    "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
-    "sigmoid_times": lambda x, y: sigmoid(x) * y,
-    "tanh_times": lambda x, y: np.tanh(x) * y,
-    "blend": lambda a, n, h: n + sigmoid(a) * (h - n),
-}
-"""All of them monotone in each operand for fixed others: their extremes over boxes are at corners."""
 
 
 @dataclass
@@ -78,12 +60,6 @@ class Numbers:
             biases.append(np.zeros(0) if bias is None else bias.numpy())
             matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
         return cls(biases, matrices)
-
-
-def dense(matrix: Any, size: int) -> Floats:
-    if matrix is None:
-        return np.eye(size)
-    return np.diag(matrix.numpy()) if matrix.dim() == 1 else np.asarray(matrix.numpy())
 
 
 @dataclass
@@ -604,71 +580,3 @@ class Check:
         demand((entry.margins <= rows + NEAR) | ((entry.margins <= 0) & (not open_too)), "the margins do not follow")
         proved = proved or int((rows > 0).sum()) >= self.question.needed
         demand(entry.verdict != "ROBUST" or proved, "it is not proved")
-
-
-def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-    """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
-    if question.norm == "inf":
-        return lower, upper
-    power = float(question.norm)
-    away = np.abs(question.centre.clip(lower, upper) - question.centre) ** power
-    reach = (question.radius**power - (away.sum() - away)).clip(min=0) ** (1 / power)
-    return np.maximum(lower, question.centre - reach), np.minimum(upper, question.centre + reach)
-
-
-def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:
-    """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
-    if question.norm == "inf":
-        return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
-    centre, radius = question.centre, question.radius
-    low, high = lower - centre, upper - centre
-    if question.norm == "1":
-        # A concave function of one multiplier, straight between the rows' sizes.
-        multipliers = np.concatenate([np.zeros_like(rows[:, :1]), np.abs(rows)], axis=1)[..., None]
-        ends = [rows[:, None] * d + multipliers * np.abs(d) for d in (low, high, np.zeros_like(low).clip(low, high))]
-        return np.asarray(rows @ centre + (np.min(ends, 0).sum(-1) - radius * multipliers[..., 0]).max(1))
-
-    def kept_at(power: Floats) -> Floats:
-        multiplier = np.exp(power)[:, None]
-        step = (-rows / multiplier).clip(low, high)
-        return np.asarray((rows * step + multiplier * step**2 / 2).sum(1) - multiplier[:, 0] * radius**2 / 2)
-
-    left, right = np.full(len(rows), -40.0), np.full(len(rows), 40.0)
-    for _ in range(150):
-        third = (right - left) / 3
-        better = kept_at(left + third) > kept_at(right - third)
-        left, right = np.where(better, left, left + third), np.where(better, right - third, right)
-    return np.asarray(rows @ centre + np.maximum(kept_at(left), (rows.clip(min=0) @ low + rows.clip(max=0) @ high)))
-
-
-def put(old: Polygon, new: Polygon) -> Polygon:
-    """All neurons' polygons, some of them new ones; the last vertices are repeated where there are fewer."""
-    most = max(old.vertices.shape[1], new.vertices.shape[1])
-    vertices, more = (np.concatenate([v, np.repeat(v[:, -1:], most - v.shape[1], 1)], 1) for v in (old.vertices, new.vertices))
-    holds = old.holds.copy()
-    vertices[new.neurons], holds[new.neurons] = more, new.holds
-    return replace(old, vertices=vertices, holds=holds)
-
-
-def inside(vertices: Floats, points: Floats) -> NDArray[np.bool_]:
-    """(S, n): whether points (S, n, 2) lie in polygons (n, V, 2), up to rounding."""
-    edges = np.roll(vertices, -1, 1) - vertices
-    away = points[:, :, None] - vertices
-    cross = edges[..., 0] * away[..., 1] - edges[..., 1] * away[..., 0]
-    return np.asarray((cross >= -1e-11 * (1e-3 + np.abs(edges).sum(-1))).all(-1))
-
-
-def matrix_of(entry: Program) -> Floats:
-    found = np.zeros((len(entry.row_lower), len(entry.cost)))
-    which = np.repeat(np.arange(len(found)), np.diff(entry.indptr))
-    found[which, entry.indices] = entry.data
-    return found
-
-
-def weak_duality(cost: Floats, rows: Floats, low: Floats, high: Floats, dual: Floats, lower: Floats, upper: Floats) -> float:
-    """The bound of `cost @ v` by multipliers of the rows, over the variables' bounds."""
-    side = np.where(dual > 0, low, high)
-    used = np.where((dual != 0) & np.isfinite(side), dual, 0.0)
-    reduced = cost - used @ rows
-    terms = np.where(reduced > 0, reduced * lower, reduced * upper)
-    return float((used * np.where(used != 0, side, 0.0)).sum() + np.where(reduced == 0, 0.0, terms).sum())
