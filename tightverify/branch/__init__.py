@@ -1,1 +1,1 @@
-"""Branch and bound: a region is split at a neuron's value, and each half bounded anew."""
+"""Branch and bound: a region is split at the value of a neuron or of an input's coordinate, and each half bounded anew."""

@@ -20,14 +20,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tightverify.bounds.again import again
-from tightverify.bounds.blame import blame, what_matters
-from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds, most_together, sweep_rows
-from tightverify.bounds.mixtures import Pull
+from tightverify.bounds.blame import blame
+from tightverify.bounds.fitted import Effort
+from tightverify.bounds.linear import LinearBounds, most_together
 from tightverify.branch.choice import MATTER, Candidate, best, most_blamed, split_value
 from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
+from tightverify.branch.sweeps import swept
 from tightverify.errors import SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph
@@ -37,10 +36,6 @@ from tightverify.values import below
 FEW = 8
 """So many leaves are split together at first, when little is known of what splits bring; then half as many as were split."""
 SURELY = 1e-9
-SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=8, part=0.6)
-"""How parts on which a row is supposed to fail are swept over."""
-WORTH_A_SWEEP = 0.03
-"""Another sweep is worth it after one that gained so much of what is wanting."""
 TRUST = 0.05
 """A node's estimates count as much as so large a gain that was seen, relative to what was wanting at first."""
 
@@ -196,7 +191,7 @@ class Branching:
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
             children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.check)
             if children.supposed is not None:
-                children = self._swept(children)
+                children = swept(children, self.memory, self.check)
             splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
@@ -215,7 +210,8 @@ class Branching:
         """The parts of a whole region on which one open row each is supposed to fail, swept over and entered."""
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
         wanted = self.wanted[leaf.input : leaf.input + 1]
-        bounds = self._swept(supposing(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None]))
+        parts = supposing(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
+        bounds = swept(parts, self.memory, self.check)
         assert bounds.supposed is not None
         limits = bounds.supposed.limit
         others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
@@ -223,34 +219,6 @@ class Branching:
         splits = [(leaf, Split(PROPERTY, row, limit, False)) for row, limit in zip(rows.tolist(), limits.tolist(), strict=True)]
         inputs = [leaf.input] * len(splits)
         return self._enter(trees, bounds, inputs, splits, known, {}).points, inputs
-
-    def _swept(self, bounds: LinearBounds) -> LinearBounds:
-        """Parts on which a row is supposed to fail, swept over as long as that gains; what matters most for it is bounded."""
-        parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
-        going, before = list(range(len(parts))), [math.inf] * len(parts)
-        most = most_together(bounds.graph, bounds.region, self.memory, sweep_rows(bounds.graph, SWEEP.fitting.directions))
-        while going:
-            chosen, going = going[:most], going[most:]
-            some = together([parts[k] for k in chosen])
-            wanting, pull = self._wanting(some)
-            worth = torch.tensor([before[k] for k in chosen], device=wanting.device) - wanting > WORTH_A_SWEEP * wanting
-            (on,) = torch.nonzero(worth & (wanting > 0) & ~some.nothing, as_tuple=True)
-            if not len(on):
-                continue
-            blamed = blame(some, pull, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
-            matter, anew = what_matters(blamed[on], SWEEP.part)
-            swept = again(some[on], matter, anew, SWEEP, self.check)
-            for place, which in enumerate(on.tolist()):
-                parts[chosen[which]], before[chosen[which]] = swept[place : place + 1], float(wanting[which])
-                going.append(chosen[which])
-        return together(parts)
-
-    def _wanting(self, bounds: LinearBounds) -> tuple[Tensor, Pull]:
-        """(B,): how far the row that is supposed to fail is from being proved on each part, and what it depends on."""
-        supposed = bounds.supposed
-        assert supposed is not None
-        lower, pull = bounds.pulled({bounds.graph.output: supposed.row[:, None]}, SWEEP.last_steps)
-        return supposed.limit - below(lower[:, 0] + supposed.offset, 0.0), pull
 
     def resume(self, tree: Tree, input: int, past: Past, root: LinearBounds) -> None:
         """Go on with a tree that was kept: its open leaves are bounded again, a batch at a time."""
