@@ -1,4 +1,4 @@
-"""The stage `branch`: regions are split at values of neurons or coordinates, best first, until every part is proved or refuted."""
+"""The stage `branch`: regions are split at values of neurons or coordinates, best first, until all is proved or refuted."""
 
 from __future__ import annotations
 
