@@ -2,14 +2,14 @@
 
     python experiments/speech.py train
     python experiments/speech.py certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
-    python experiments/speech.py certify --db -60 --method complete --after combine [--above -10]
+    python experiments/speech.py certify --db -60 --method complete --after combine-60s [--above -10]
     python experiments/speech.py stretches [--clips 5]
     python experiments/speech.py picture docs/speech.png [--method combine] [--time-limit 60]
 
 `train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
 `tightverify certify lstm.onnx clips/ --db -80 --labels labels.csv` runs. `certify` decides clip by clip, in an order that mixes
 digits and speakers, and keeps a line for each as it goes: what is in its file already is not run again. With `--after` only
-what another method left open, above some margin, is run; the rest is taken over from its file. `picture` draws what
+what another run left open, above some margin, is run; the rest is taken over from its file. `picture` draws what
 `certify` and `stretches` left there.
 """
 
@@ -132,7 +132,7 @@ def train(folder: Path) -> None:
 @TIME_LIMIT
 @click.option("--db", "decibels", type=float, multiple=True, default=DECIBELS, show_default=True)
 @click.option("--limit", default=300, show_default=True, help="So many test clips.")
-@click.option("--after", default="", help="A method that was run before: go on with what it left open.")
+@click.option("--after", default="", help="A run before, such as combine-60s: go on with what it left open.")
 @click.option("--above", default=-math.inf, show_default=True, help="With --after, only with clips of at least this margin.")
 def certify(
     folder: Path, method: str, time_limit: float, decibels: tuple[float, ...], limit: int, after: str, above: float
@@ -144,7 +144,7 @@ def certify(
     table = table_of(words, "network", "dB", *columns)
     for layer in LAYERS:
         kept = Kept(folder, f"certified-{method}-{time_limit:g}s", layer)
-        taken = [line for line in Kept(folder, f"certified-{after}-{time_limit:g}s", layer).lines() if not left(line, above)]
+        taken = [line for line in Kept(folder, f"certified-{after}", layer).lines() if not left(line, above)]
         lines = list(decided(kept, folder / f"{layer}.onnx", clips, decibels, method, time_limit, taken))
         for level in decibels:
             some = [line for line in lines if line["db"] == level]
