@@ -113,6 +113,14 @@ def test_what_a_ball_lets_each_coordinate_have(norm: float) -> None:
         assert (tighter.any(1) & ~nothing).any()
 
 
+def test_what_has_no_ball_reaches_all_of_its_box() -> None:
+    clip = 100 * torch.rand((2, 30), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    for perturbation in (tv.Gain(6.0), tv.Shift(0.5), tv.LinfBall(3.0)):
+        region = perturbation.around(clip)
+        assert torch.equal(region.reach.lower, region.box.lower)
+        assert torch.equal(region.reach.upper, region.box.upper)
+
+
 def test_an_input_is_narrowed_by_its_ball() -> None:
     model = tv.load(network(), shape=(2,))
     region = tv.L2Ball(1.0).around(torch.zeros((1, 2), dtype=DOUBLE))

@@ -77,7 +77,7 @@ class Region:
 
         It does not meet the box where the region is empty.
         """
-        if self.separable:
+        if self.norm == torch.inf:
             return self.box
         away = (self.nearest - self.centre).abs() ** self.norm
         others = (away.sum(1, keepdim=True) - away).clamp(min=0)
