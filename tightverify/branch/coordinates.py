@@ -30,7 +30,8 @@ def coordinate_gains(bounds: LinearBounds, losses: Mapping[int, Tensor]) -> dict
         for operand, share in zip(node.operands, handed_down(bounds, number, loss), strict=True):
             source = operand.source
             places = torch.arange(graph.nodes[source].size, device=loss.device)[operand.index]
-            left[source] = left.get(source, torch.zeros_like(bounds.intervals[source].lower)).index_add(1, places, share)
+            before = left.get(source, torch.zeros_like(bounds.intervals[source].lower))
+            left[source] = before.index_add(1, places, share.nan_to_num(0.0, 0.0, 0.0))
     return found
 
 

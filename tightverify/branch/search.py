@@ -1,7 +1,8 @@
 """Best first: the leaves with the lowest bounds are split, a batch of them at a time, until every leaf is proved.
 
 A row holds on an input's region if it holds on every leaf, so that what is proved of the whole at any moment is the least
-over its leaves, closed ones included. Estimated gains are corrected by what splits of the same node have really brought so far.
+over its leaves, closed ones included. Estimated gains are corrected by what splits of the same node have really brought so far,
+measured on both halves.
 When more leaves are open than memory is there for, the deepest are split first: then they hardly grow in number.
 
 The whole region is not halved where all rows are needed: its parts are those on which one of the open rows is supposed to fail

@@ -48,7 +48,8 @@ class Sweep:
     """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
 
     The part is where a neuron is at most a value, or (`above`) at least. `parent` is -1 if it is the whole region. Where `node`
-    is -1 and `parent` is not, the part is where the property's row `neuron` is at most the value.
+    is an input, walks end over what of the region is in its interval. Where `node` is -1 and `parent` is not, the part is where
+    the property's row `neuron` is at most the value.
     """
 
     sweep: int
