@@ -27,7 +27,7 @@ from tightverify.bounds.linear import LinearBounds, most_together
 from tightverify.branch.choice import MATTER, Candidate, best, most_blamed, split_value
 from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
-from tightverify.branch.sweeps import swept
+from tightverify.branch.sweeps import SWEEP, swept
 from tightverify.errors import SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph
@@ -271,7 +271,8 @@ class Branching:
         left = open_rows(wanted, known) if bounds.supposed is None else bounds.supposed.which[:, None]
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
-        lower, pull = bounds.pulled({bounds.graph.output: rows}, self.effort.last_steps, start)
+        steps = self.effort.last_steps if bounds.supposed is None else SWEEP.last_steps
+        lower, pull = bounds.pulled({bounds.graph.output: rows}, steps, start)
         lower = below(lower + torch.gather(wanted.offsets, 1, left), 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))

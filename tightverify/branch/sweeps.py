@@ -16,8 +16,8 @@ from tightverify.bounds.mixtures import Pull
 from tightverify.branch.leaf import together
 from tightverify.values import below
 
-SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=8, part=0.6)
-"""How such parts are swept over."""
+SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
+"""How such parts are swept over: the row alone is cheap beside a sweep, and over many frames takes many steps."""
 WORTH_ANOTHER = 0.03
 """Another sweep is worth it after one that gained so much of what is wanting."""
 
