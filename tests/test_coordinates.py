@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog, minimize
-from test_branch import ROOT, faults, halved
+from test_branch import CHILD, ROOT, faults, halved
 from torch import Tensor, nn
 
 import tightverify as tv
@@ -154,6 +154,20 @@ def faults_below(ball: str, depth: int) -> int:
 @pytest.mark.parametrize("ball", BALLS)
 def test_every_point_is_held_by_its_half(ball: str) -> None:
     assert faults_below(ball, 4) == 0
+
+
+def test_regions_may_be_cut_at_different_nodes_in_one_call() -> None:
+    bounds = roots("l2")
+    sampled = bounds.region.sample(400, torch.Generator().manual_seed(0)).flatten(0, 1)
+    of, values = torch.arange(2).repeat_interleave(400), bounds.graph.evaluate(sampled)
+    middle = [interval.centre for interval in bounds.intervals]
+    cuts = [(0, 1, float(middle[0][0, 1])), (3, 5, float(middle[3][1, 5]))]
+    matter = {number: torch.arange(bounds.graph.nodes[number].size).expand(2, -1) for number in bounds.graph.bounded}
+    found = leaves.halves(bounds, cuts, matter, CHILD, lambda: None)
+    above = torch.stack([values[node][:, neuron] > at for node, neuron, at in cuts])[of, torch.arange(800)]
+    assert faults(bounds.graph, found, values, 2 * of + above.long()) == 0
+    widths = found.intervals[0].width[:, 1].view(2, 2) / bounds.intervals[0].width[:, 1, None]
+    assert torch.allclose(widths, torch.tensor([[0.5, 0.5], [1.0, 1.0]], dtype=DOUBLE))
 
 
 @pytest.mark.parametrize("damage", ["exchanged", "too narrow"])
