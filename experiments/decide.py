@@ -4,16 +4,13 @@
 
 An L-infinity ball clipped to [0, 1], inputs one at a time. `first_twenty`: the first correctly classified test images in
 the order of the test set; `first_hundred`: in PROVER's order. Writes a line for each input, from which table and picture
-(decided inputs against seconds) are made. With `--contradictions` nothing is verified: the lines of all runs, under other
-seeds and batch sizes, are compared, and a search ten times longer than usual tries to falsify what was proved.
+(decided inputs against seconds) are made; `again.py` decides once more what they say.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,6 @@ import tightverify as tv
 from tightverify.api import stream
 from tightverify.branch.search import splits_in
 from tightverify.settings import Settings
-from tightverify.stages import METHODS
-from tightverify.stages.search import attack_stage
 
 matplotlib.use("Agg")
 SETS = {
@@ -56,7 +51,6 @@ DECIDED = tv.Verdict.ROBUST.name, tv.Verdict.COUNTEREXAMPLE.name
 @click.option("--limit", type=int, help="So many inputs of each set.")
 @click.option("--still-open", is_flag=True, help="Only what an earlier run of the same left open.")
 @click.option("--show", is_flag=True, help="Nothing is verified: the table and the picture of what there is.")
-@click.option("--contradictions", is_flag=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "out", show_default=True)
 def main(
     name: str,
@@ -71,14 +65,10 @@ def main(
     limit: int | None,
     still_open: bool,
     show: bool,
-    contradictions: bool,
     out: Path,
 ) -> None:
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    if contradictions:
-        compare(out)
-        return
     settings = Settings(method=method, time_limit=time_limit, splits=splits, seed=seed)
     found = {}
     for model, eps in SETS[name]:
@@ -133,42 +123,6 @@ def counts(rows: list[dict[str, Any]]) -> list[str]:
     every = sorted(row["seconds"] for row in rows)
     found += [f"{every[len(every) // 2]:.2f}", f"{every[-1]:.1f}", sum(row["splits"] for row in rows)]
     return list(map(str, found))
-
-
-def compare(out: Path) -> None:
-    """Whether any two runs contradict one another, and whether a long search falsifies anything that was proved."""
-    images, _ = mnist_test()
-    verdicts: dict[tuple[str, str], dict[int, set[str]]] = {}
-    runs: Counter[tuple[str, str]] = Counter()
-    for path in sorted(out.glob("first_*.jsonl")):
-        model, eps = path.stem.split("-")[1:3]
-        runs[model, eps] += 1
-        for row in lines_of(path):
-            verdicts.setdefault((model, eps), {}).setdefault(row["image"], set()).add(row["verdict"])
-    table = table_of("verdicts", "model", "eps", "runs", "inputs", "contradictions", "proved", "falsified by a longer search")
-    for (model, eps), found in verdicts.items():
-        module = prover_lstm(model)
-        proved = torch.tensor([image for image, seen in found.items() if "ROBUST" in seen])
-        x = module.cut(images[proved])
-        labels = module(x).argmax(1)
-        ball = tv.LinfBall(float(eps), clip=(0, 1))
-        settings = Settings(method="search", restarts=40, attack_steps=100, seed=7)
-        with searching():
-            again = list(stream(tv.load(module, tuple(x.shape[1:])), x, labels, ball, settings, batch=20))
-        broken = sum(result.verdict is tv.Verdict.COUNTEREXAMPLE for result in again)
-        against = sum({"ROBUST", "COUNTEREXAMPLE"} <= seen for seen in found.values())
-        table.add_row(model, eps, str(runs[model, eps]), str(len(found)), str(against), str(len(proved)), str(broken))
-    Console(width=120).print(table)
-
-
-@contextmanager
-def searching() -> Iterator[None]:
-    """A method that searches alone."""
-    METHODS["search"] = (("attack", attack_stage),)
-    try:
-        yield
-    finally:
-        del METHODS["search"]
 
 
 def draw(curves: dict[str, list[float]], path: Path) -> None:

@@ -34,6 +34,7 @@ from tightverify.stages.combine import efforts
 CASES = (("04f_032h_2l", 0.013), ("04f_032h_1l", 0.020))
 CONSOLE = Console(width=160)
 FINELY = Cutting(rounds=200, least_cut=1e-8, least_gain=-1.0)
+RELU_RADII = (0.1, 0.15, 0.2, 0.3)
 ROUNDING = 1e-9
 """less than this is no difference"""
 
@@ -165,6 +166,12 @@ class ReluNetwork(nn.Module):
         return self.head(self.layer(x)[0][:, -1])
 
 
+def relu_inputs(count: int) -> tuple[tv.Model, Tensor]:
+    """The network over 8 frames, and so many random inputs."""
+    x = torch.rand((count, 8, 4), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return tv.load(ReluNetwork(0).double().eval(), shape=(8, 4)), x
+
+
 @main.command()
 @click.option("--inputs", default=10, show_default=True, help="How many inputs.")
 def relu(inputs: int) -> None:
@@ -172,13 +179,12 @@ def relu(inputs: int) -> None:
     table = Table(title=f"ReLU RNN, 8 frames of 16 units, {inputs} random inputs, 60 s each")
     for name in ("eps", "combine: decided", "milp: ROBUST", "COUNTEREXAMPLE", "open", "mean s", "most s"):
         table.add_column(name)
-    module = ReluNetwork(0).double().eval()
-    x = torch.rand((inputs, 8, 4), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    for eps in (0.1, 0.15, 0.2, 0.3):
+    model, x = relu_inputs(inputs)
+    for eps in RELU_RADII:
         region = tv.LinfBall(eps)
         decided = (tv.Verdict.ROBUST, tv.Verdict.COUNTEREXAMPLE)
-        before = sum(result.verdict in decided for result in tv.certify(module, x, None, region, method="combine"))
-        results = tv.certify(module, x, None, region, method="milp", time_limit=60, batch=1)
+        before = sum(result.verdict in decided for result in tv.certify(model, x, None, region, method="combine"))
+        results = tv.certify(model, x, None, region, method="milp", time_limit=60, batch=1)
         verdicts = [sum(result.verdict is verdict for result in results) for verdict in decided]
         seconds = [result.seconds for result in results]
         counts = (str(before), *(str(count) for count in verdicts), str(inputs - sum(verdicts)))

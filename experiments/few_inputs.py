@@ -60,6 +60,10 @@ def cases() -> None:
     case("LSTM of 16, 4 frames of 1 input", Recurrent(nn.LSTM, 1, 16), (4, 1), 4.0, 0.25)
 
 
+def points(shape: tuple[int, ...]) -> Tensor:
+    return torch.rand((POINTS, *shape), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+
+
 @click.command()
 @click.option("--time-limit", default=15.0, show_default=True, help="Seconds for each point.")
 def main(time_limit: float) -> None:
@@ -69,7 +73,7 @@ def main(time_limit: float) -> None:
     table = table_of(f"neurons alone, and coordinates too; {POINTS} points, {time_limit:g} s each", "network", *columns)
     for name, (module, shape, radius) in CASES.items():
         model = tv.load(module, shape=shape)
-        x = torch.rand((POINTS, *shape), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+        x = points(shape)
         for ball, (kind, factor) in BALLS.items():
             region = kind(factor * radius)
 

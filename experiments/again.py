@@ -1,0 +1,201 @@
+"""Every verdict of the experiments once more: under another seed, in other batches, and against a longer attack.
+
+    python experiments/again.py [images] [relu] [few] [speech] [prover] [--seed 1] [--batch 10] [--time-limit 60]
+
+`images`, `speech` and `prover` take the verdicts that `decide.py`, `speech.py certify` and `speech_prover.py --all` left in
+experiments/out; `relu` and `few` are the networks of `decide_lp.py relu` and `few_inputs.py`, decided here first, one by one.
+What was decided is decided again, and a search of ten times as many starts tries to falsify what was proved. Clips, each of a
+length of its own, stay alone. Keeps a line for each input as it goes: what is in its file already is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from data import mnist_test, prover_lstm, prover_speech, spoken_digits
+from decide import DECIDED, lines_of
+from figures import table_of
+from rich.console import Console
+from torch import Tensor
+
+import tightverify as tv
+from tightverify.api import stream
+from tightverify.settings import Settings
+from tightverify.stages import METHODS
+from tightverify.stages.search import attack_stage
+
+OUT = Path(__file__).parent / "out"
+LONGER = Settings(method="search", restarts=40, attack_steps=100, seed=7)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Inputs of one network on one kind of region, by their names, and what a run said of each."""
+
+    case: str
+    model: tv.Model
+    x: Tensor
+    labels: Tensor | None
+    region: tv.Perturbation
+    method: str
+    names: list[str]
+    verdicts: list[str]
+
+    def __getitem__(self, places: list[int]) -> Group:
+        labels = None if self.labels is None else self.labels[places]
+        names, verdicts = [self.names[k] for k in places], [self.verdicts[k] for k in places]
+        return replace(self, x=self.x[places], labels=labels, names=names, verdicts=verdicts)
+
+
+def images(_limit: float) -> Iterator[Group]:
+    """What `decide.py` decided, one by one."""
+    pixels, labels = mnist_test()
+    for path in sorted(OUT.glob("first_*-1-0.jsonl")):
+        _, model, eps, *_ = path.stem.split("-")
+        module, lines = prover_lstm(model), lines_of(path)
+        chosen = torch.tensor([line["image"] for line in lines])
+        x = module.cut(pixels[chosen])
+        names = [str(line["image"]) for line in lines]
+        loaded, ball = tv.load(module, tuple(x.shape[1:])), tv.LinfBall(float(eps), clip=(0, 1))
+        verdicts = [line["verdict"] for line in lines]
+        yield Group(f"{model} {eps}", loaded, x, labels[chosen], ball, "complete", names, verdicts)
+
+
+def decided_first(case: str, model: tv.Model, x: Tensor, region: tv.Perturbation, method: str, limit: float) -> Group:
+    """Inputs decided one by one."""
+    results = tv.certify(model, x, None, region, method=method, time_limit=limit, batch=1, splits=10**6)
+    verdicts = [result.verdict.name for result in results]
+    return Group(case, model, x, None, region, method, [str(k) for k in range(len(x))], verdicts)
+
+
+def relu(limit: float) -> Iterator[Group]:
+    from decide_lp import RELU_RADII, relu_inputs
+
+    model, x = relu_inputs(10)
+    for eps in RELU_RADII:
+        yield decided_first(f"ReLU RNN {eps}", model, x, tv.LinfBall(eps), "milp", limit)
+
+
+def few(limit: float) -> Iterator[Group]:
+    from few_inputs import BALLS, CASES, cases, points
+
+    cases()
+    for name, (module, shape, radius) in CASES.items():
+        model = tv.load(module, shape=shape)
+        for ball, (kind, factor) in BALLS.items():
+            yield decided_first(f"{name}, {ball}", model, points(shape), kind(factor * radius), "complete", limit)
+
+
+def speech(_limit: float) -> Iterator[Group]:
+    """What `speech.py certify` decided, by whatever method."""
+    from speech import LAYERS, Kept, test_clips
+
+    clips = {clip.name: clip for clip in test_clips(OUT / "speech", 300)}
+    for layer in LAYERS:
+        path = OUT / "speech" / f"{layer}.onnx"
+        for method in ("combine", "complete"):
+            for line in Kept(OUT / "speech", f"certified-{method}-60s", layer).lines():
+                clip = clips[line["clip"]]
+                if line["verdict"] in DECIDED:
+                    model, label = tv.load(path, shape=(len(clip.values),)), torch.tensor([clip.digit])
+                    case, region = f"{layer} {line['db']:g} dB", tv.DecibelBall(line["db"])
+                    yield Group(case, model, clip.values[None], label, region, method, [clip.name], [line["verdict"]])
+
+
+def prover(_limit: float) -> Iterator[Group]:
+    """What `speech_prover.py --all` decided."""
+    from speech_prover import Imported
+
+    clips = {clip.name: clip for clip in spoken_digits()}
+    imported = Imported(prover_speech())
+    for path in sorted(OUT.glob("speech_prover-*.jsonl")):
+        method = path.stem.split("-")[1]
+        for line in lines_of(path):
+            clip = clips[line["clip"]]
+            if line["verdict"] in DECIDED:
+                region, label = tv.LinfBall(clip.radius(line["db"])), torch.tensor([clip.digit])
+                case, model = f"PROVER's {line['db']:g} dB", imported.of_length(len(clip.samples))
+                yield Group(case, model, clip.samples[None], label, region, method, [clip.name], [line["verdict"]])
+
+
+SOURCES: dict[str, Callable[[float], Iterator[Group]]] = {
+    "images": images,
+    "relu": relu,
+    "few": few,
+    "speech": speech,
+    "prover": prover,
+}
+
+
+@click.command()
+@click.argument("sources", nargs=-1, type=click.Choice(list(SOURCES)))
+@click.option("--seed", default=1, show_default=True)
+@click.option("--batch", default=10, show_default=True)
+@click.option("--time-limit", default=60.0, show_default=True, help="Seconds per input.")
+@click.option("--show", is_flag=True, help="Nothing is run: the table of what there is.")
+def main(sources: tuple[str, ...], seed: int, batch: int, time_limit: float, show: bool) -> None:
+    torch.set_num_threads(1)
+    OUT.mkdir(exist_ok=True)
+    columns = ("decided", "alike", "open", "contradictions", "proved", "falsified by a longer search")
+    table = table_of(f"once more with seed {seed}, batches of {batch}, {time_limit:g} s each", "case", *columns)
+    contradictions = 0
+    for source in sources or SOURCES:
+        path = OUT / f"again-{source}-{batch}-{seed}.jsonl"
+        lines = lines_of(path) if path.exists() else []
+        if not show:
+            run(source, path, lines, Settings(time_limit=time_limit, seed=seed, splits=10**6), batch)
+        cases: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for line in lines:
+            cases[line["case"]].append(line)
+        for case, mine in cases.items():
+            alike = sum(line["again"] == line["verdict"] for line in mine)
+            against = sum(line["again"] in DECIDED and line["again"] != line["verdict"] for line in mine)
+            proved = [line for line in mine if "ROBUST" in (line["verdict"], line["again"])]
+            broken = sum(line["falsified"] for line in proved)
+            counts = (len(mine), alike, len(mine) - alike - against, against, len(proved), broken)
+            table.add_row(case, *map(str, counts))
+            contradictions += against + broken
+    Console(width=140).print(table)
+    raise SystemExit(1 if contradictions else 0)
+
+
+def run(source: str, path: Path, lines: list[dict[str, Any]], settings: Settings, batch: int) -> None:
+    """Decide again what was decided, and add a line for each input to the file."""
+    done = {(line["case"], line["input"]) for line in lines}
+    for group in SOURCES[source](settings.time_limit):
+        verdicts = zip(group.names, group.verdicts, strict=True)
+        some = group[[k for k, (name, v) in enumerate(verdicts) if v in DECIDED and (group.case, name) not in done]]
+        if not some.names:
+            continue
+        again = stream(some.model, some.x, some.labels, some.region, replace(settings, method=some.method), batch=batch)
+        found = [result.verdict.name for result in again]
+        with searching():
+            longer = list(stream(some.model, some.x, some.labels, some.region, LONGER, batch=20))
+        for name, verdict, second, result in zip(some.names, some.verdicts, found, longer, strict=True):
+            falsified = verdict == "ROBUST" and result.verdict is tv.Verdict.COUNTEREXAMPLE
+            lines.append({"case": some.case, "input": name, "verdict": verdict, "again": second, "falsified": falsified})
+            with path.open("a") as file:
+                file.write(json.dumps(lines[-1]) + "\n")
+        click.echo(f"{some.case}: {len(some.names)}", err=True)
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """A method that searches alone."""
+    METHODS["search"] = (("attack", attack_stage),)
+    try:
+        yield
+    finally:
+        del METHODS["search"]
+
+
+if __name__ == "__main__":
+    main()
