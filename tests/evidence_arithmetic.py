@@ -47,6 +47,18 @@ def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, F
     return np.maximum(lower, question.centre - reach), np.minimum(upper, question.centre + reach)
 
 
+def moved(question: Question, shares: Floats) -> tuple[Floats, Floats, Floats]:
+    """The centre, the generators and the slack of the part of a zonotope where the shares (K, 2) have these ends."""
+    middle, half = shares.mean(1), (shares[:, 1] - shares[:, 0]) / 2
+    return question.centre + middle @ question.generators, half[:, None] * question.generators, question.slack
+
+
+def least_moved(question: Question, rows: Floats, shares: Floats) -> Floats:
+    """The least values of rows (R, N) over such a part."""
+    centre, generators, slack = moved(question, shares)
+    return np.asarray(rows @ centre - np.abs(rows @ generators.T).sum(1) - np.abs(rows) @ slack)
+
+
 def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:
     """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
     if question.norm == "inf":

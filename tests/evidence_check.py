@@ -11,11 +11,24 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
-from evidence_arithmetic import FUNCTIONS, Floats, dense, inside, least, matrix_of, put, reached, weak_duality
+from evidence_arithmetic import (
+    FUNCTIONS,
+    Floats,
+    dense,
+    inside,
+    least,
+    least_moved,
+    matrix_of,
+    moved,
+    put,
+    reached,
+    weak_duality,
+)
 from numpy.typing import NDArray
 
 from tightverify.evidence import (
     PROPERTY,
+    SHARE,
     Bounded,
     Branch,
     Empty,
@@ -75,6 +88,7 @@ class State:
     operands: dict[int, tuple[dict[int, Floats], Floats]] = field(default_factory=dict)
     rows: Floats = field(default_factory=lambda: np.zeros(0))
     supposed: dict[int, float] = field(default_factory=dict)
+    shares: Floats = field(default_factory=lambda: np.zeros((0, 2)))
     empty: bool = False
 
 
@@ -143,7 +157,7 @@ class Check:
         kind, boxes = self.question.nodes[node], self.boxes(state, node)
         if kind["kind"] == "input":
             block = slice(kind["start"], kind["start"] + kind["size"])
-            lower, upper = reached(self.question, *self.part(state))
+            lower, upper = self.hull(state)
             return lower[block], upper[block]
         if kind["kind"] == "affine":
             lower = upper = self.numbers.biases[node]
@@ -153,6 +167,14 @@ class Check:
             return lower, upper
         corners = [self.function(node)(*ends) for ends in product(*boxes)]
         return np.min(corners, 0), np.max(corners, 0)
+
+    def hull(self, state: State) -> tuple[Floats, Floats]:
+        """What each coordinate of the input can be on the part that a sweep is about."""
+        if not len(self.question.slack):
+            return reached(self.question, *self.part(state))
+        centre, generators, slack = moved(self.question, state.shares)
+        reach = np.abs(generators).sum(0) + slack
+        return centre - reach, centre + reach
 
     def part(self, state: State) -> tuple[Floats, Floats]:
         """The box of the region's part that a sweep is about."""
@@ -167,7 +189,8 @@ class Check:
 
     def sweep(self, entry: Sweep) -> None:
         if entry.parent < 0:
-            self.states[entry.sweep] = State(True, rows=self.rows.copy())
+            shares = np.tile([-1.0, 1.0], (len(self.question.generators), 1))
+            self.states[entry.sweep] = State(True, rows=self.rows.copy(), shares=shares)
             return
         self.split[entry.sweep] = entry
         old = self.states[entry.parent]
@@ -176,7 +199,11 @@ class Check:
         if entry.node == PROPERTY:
             demand(not entry.above and entry.value > 0, "what is supposed of a row is not that it fails")
             supposed[entry.neuron] = entry.value
-        self.states[entry.sweep] = State(False, *copies, old.rows.copy(), supposed)
+        shares = old.shares.copy()
+        if entry.node == SHARE:
+            low, high = shares[entry.neuron]
+            shares[entry.neuron] = (max(low, entry.value), high) if entry.above else (low, min(high, entry.value))
+        self.states[entry.sweep] = State(False, *copies, old.rows.copy(), supposed, shares)
 
     def allowed(self, state: State, sweep: int, node: int) -> tuple[Floats, Floats]:
         """The narrowest interval that follows from what came before."""
@@ -338,6 +365,8 @@ class Check:
                 total += (row * plane[..., -1]).sum(1)
                 for k, (source, places) in enumerate(self.reads(node)):
                     self.hand_on(rows, source, places, row * plane[..., k])
+        if len(self.question.slack):
+            return total + least_moved(self.question, at_input, state.shares)
         return total + least(self.question, at_input, *self.part(state))
 
     def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:

@@ -57,6 +57,9 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "mlp complete": ("mlp", "complete", 0.8, slice(0, 1), "branch"),
     "mlp complete, l1": ("mlp", "complete", tv.L1Ball(1.0), slice(3, 4), "branch"),
     "mlp complete, l2": ("mlp", "complete", tv.L2Ball(0.8), slice(2, 3), "branch"),
+    "mlp linear, gain": ("mlp", "linear", tv.Gain(12.0), slice(0, 2), "pieces"),
+    "gru planes, noise": ("gru", "planes", tv.AddedNoise(torch.cos(torch.arange(9.0)), (-2.0, 2.0)), slice(0, 2), "pieces"),
+    "lstm combine, noise": ("lstm", "combine", tv.AddedNoise(torch.cos(torch.arange(9.0)), (-6.0, 6.0)), slice(0, 2), ""),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
     "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
@@ -188,6 +191,10 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a part's side": ("lstm complete", Sweep, lambda e: replace(e, above=not e.above)),
     "a part's value": ("gru complete", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
     "a coordinate's value": ("mlp complete, l2", Sweep, lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01))),
+    "a share's value": ("gru planes, noise", Sweep, lambda e: replace(e, value=e.value + (-0.1 if e.above else 0.1))),
+    "a share's side": ("mlp linear, gain", Sweep, lambda e: replace(e, above=not e.above)),
+    "a piece's margins": ("gru planes, noise", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
+    "a generator": ("mlp linear, gain", Question, lambda e: replace(e, generators=1.3 * e.generators)),
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
@@ -289,8 +296,6 @@ def test_what_cannot_be_kept_or_read_is_said(tmp_path: Path) -> None:
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UsageError, match="evidence cannot be written to"):
             tv.certify(model, x, None, tv.LinfBall(0.1), evidence=folder)
-    with pytest.raises(UsageError, match="unknown shares"):
-        tv.certify(model, x, None, tv.Gain(1.0), evidence=tmp_path / "gain")
     with pytest.raises(UsageError, match="evidence"):
         Settings(evidence=tmp_path, trees=tmp_path)
     for wrong in ("file", "none"):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.bounds.linear import linear_bounds
-from tightverify.bounds.pieces import over_pieces
-from tightverify.region import Zonotope
+from tightverify.branch.pieces import Pieces, over_pieces
+from tightverify.branch.search import splits_in
 
 DOUBLE = torch.float64
 
@@ -26,25 +26,41 @@ def test_the_worst_piece_decides() -> None:
     region = tv.AddedNoise(torch.ones(4, dtype=DOUBLE), (-1.0, 1.0)).around(torch.zeros(2, 4, dtype=DOUBLE))
     seen: list[int] = []
 
-    def bound(pieces: Zonotope, owners: Tensor) -> Tensor:
-        seen.append(len(owners))
-        share, half = pieces.centre[:, 0], pieces.generators[:, 0, 0]
+    def bound(pieces: Pieces) -> Tensor:
+        seen.append(len(pieces.owners))
+        share, half = pieces.region.centre[:, 0], pieces.region.generators[:, 0, 0]
+        assert torch.allclose(pieces.ends[:, :, 0], torch.stack([share - half, share + half], 1))
         first = 1.2 + (share - half) - half
-        return torch.where(owners == 0, first, -3.0)[:, None]
+        return torch.where(pieces.owners == 0, first, -3.0)[:, None]
 
-    found = over_pieces(region, torch.full((2, 1), -2.0, dtype=DOUBLE), bound, plain_worst, 6)
+    start = torch.full((2, 1), -2.0, dtype=DOUBLE)
+    trees = over_pieces(region, start, bound, plain_worst, 6)
+    found = trees.done
     # Shares -1 to 1; a piece is proved as soon as it is narrower than 0.2 at the low end.
     assert found[0, 0] == pytest.approx(1.2 - 1 - 0.125)
     assert found[1, 0] == -2.0
     assert seen[0] == 4  # both inputs
     assert max(seen[1:]) == 2  # then only the first one's, and of it one piece that is not proved
-    assert over_pieces(region, torch.full((2, 1), -2.0, dtype=DOUBLE), bound, plain_worst, 0).tolist() == [[-2.0], [-2.0]]
+    assert over_pieces(region, start, bound, plain_worst, 0).done.tolist() == [[-2.0], [-2.0]]
+    # The trees say the same: both halves of whatever was cut, and the least of their leaves' margins.
+    for tree, margins in zip(trees.branches, found.tolist(), strict=True):
+        assert [branch.number for branch in tree] == list(range(len(tree)))
+        parents = [branch.parent for branch in tree[1:]]
+        assert all(parents.count(number) in (0, 2) for number in range(len(tree)))
+        leaves = [branch for branch in tree if branch.number not in parents]
+        assert [min(branch.margins[0] for branch in leaves)] == margins
+        assert all((branch.closed == "proved") is (branch.margins[0] > 0) for branch in tree)
+    assert (len(trees.branches[0]), len(trees.branches[1])) == (splits_in(trees.branches[0]) * 2 + 1, 3)
 
 
 def test_nothing_is_proved_by_bounds_that_are_no_numbers() -> None:
     region = tv.Gain(1.0).around(torch.ones(1, 4, dtype=DOUBLE))
     start = torch.full((1, 2), -math.inf, dtype=DOUBLE)
-    found = over_pieces(region, start, lambda pieces, _: torch.full((len(pieces), 2), -math.inf, dtype=DOUBLE), plain_worst, 5)
+
+    def bound(pieces: Pieces) -> Tensor:
+        return torch.full((len(pieces.owners), 2), -math.inf, dtype=DOUBLE)
+
+    found = over_pieces(region, start, bound, plain_worst, 5).done
     assert found.tolist() == [[-math.inf] * 2]
 
 

@@ -183,7 +183,7 @@ def test_searching_stays_inside(perturbation: Perturbation) -> None:
 def test_halves_are_the_whole(perturbation: Perturbation) -> None:
     region = perturbation.around(clips())
     assert isinstance(region, Zonotope)
-    halves = region.halves()
+    halves = region.halves(region.longest)
     assert len(halves) == 6
     assert torch.allclose(halves.generators, region.generators.repeat_interleave(2, 0) / 2, atol=0)
     for share in (-1.0, -0.4, 0.0, 0.4, 1.0):

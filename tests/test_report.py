@@ -11,6 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from tightverify.branch.leaf import Split
+from tightverify.branch.search import Branch
 from tightverify.errors import InputError, UsageError
 from tightverify.report import JsonLines, Record, picture, read_records, shares, summary, table, write_records
 from tightverify.verify import Result, Verdict
@@ -35,6 +37,17 @@ def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert lines[0]["margins"] == [0.5, None, None, None]
     assert lines[0]["norm"] == "inf"
     assert lines[1]["counterexample"] == torch.tensor([[0.1, 0.2]]).tolist()
+
+
+def test_numbers_that_json_has_no_word_for_are_none(tmp_path: Path) -> None:
+    tree = (Branch(0, 0, None, (-math.inf, 1.0)), Branch(1, 0, Split(-2, 0, 0.0, True), (2.0, math.inf), "proved"))
+    result = Result(Verdict.UNKNOWN, torch.tensor([-math.inf, 1.0]), -math.inf, "pieces", 0.1, None, tree)
+    with JsonLines(tmp_path / "out.jsonl") as lines:
+        lines.write(asdict(Record.of(result, "m", math.inf, math.inf, "linear")))
+    (record,) = read_records(tmp_path / "out.jsonl")
+    assert [branch["margins"] for branch in record.tree] == [[None, 1.0], [2.0, None]]
+    assert record.tree[1]["split"] == {"node": -2, "neuron": 0, "value": 0.0, "above": True}
+    assert (record.margin, record.margins) == (None, (None, 1.0))
 
 
 def test_each_line_is_on_the_disk_at_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tightverify.evidence import Record, evidence_file, make_folder, question
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.refine.lp import check_program_solver
-from tightverify.region import Perturbation, Region, Zonotope
+from tightverify.region import Perturbation, Region
 from tightverify.relax.programs import check_solver
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as, linear_property
@@ -153,7 +153,7 @@ def stream(
     graph = model.graph.to(usable(settings.device))
     classes = graph.output_size
     regions = region.around(x)
-    keep = keeper(settings, regions, torch.arange(len(x)) if names is None else names)
+    keep = keeper(settings, torch.arange(len(x)) if names is None else names)
     if rows is not None:
         stated = linear_property(rows[0], rows[1], len(x), classes)
         return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep)
@@ -193,15 +193,11 @@ def _batches(
             yield Result(index=number, label=label, **vars(ending))
 
 
-def keeper(settings: Settings, regions: Region, names: Tensor) -> Keep:
+def keeper(settings: Settings, names: Tensor) -> Keep:
     """How batches are decided: where evidence is wanted, with a record of each input, in a file of its name."""
     folder = settings.evidence
     if folder is None:
         return decide
-    if isinstance(regions, Zonotope):
-        raise UsageError(
-            "evidence was asked for on regions that a few unknown shares move; there is some for balls and boxes only"
-        )
     make_folder(folder)
 
     def keep(problem: Problem) -> Iterator[Ending]:

@@ -97,7 +97,7 @@ class Record:
             counterexample=None if result.counterexample is None else result.counterexample.tolist(),
             region=region,
             file=file,
-            tree=[asdict(branch) for branch in result.tree] or None,
+            tree=[asdict(branch) | {"margins": tuple(map(finite, branch.margins))} for branch in result.tree] or None,
         )
 
 

@@ -76,6 +76,10 @@ class Notes:
         """The same change of the batch that is made to all its tensors."""
         return Notes(self.record, change(self.sweeps))
 
+    def one(self, k: int) -> Notes:
+        """Those of one region of the batch."""
+        return self.map(lambda sweeps: sweeps[k : k + 1])
+
     def supposed(self, parts: Supposed) -> Notes:
         """New sweeps of the parts on which a row of the property is supposed to be at most a limit."""
         numbers = [

@@ -24,7 +24,7 @@ from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Affine, Apply, Energy, Graph
-from tightverify.region import Region
+from tightverify.region import Region, Zonotope
 from tightverify.spec import Property
 from tightverify.values import Interval
 
@@ -51,6 +51,8 @@ def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
         if isinstance(node, Energy):
             add(node.forms.matrix, node.forms.shift, node.forms.weights)
     add(region.centre, region.box.lower, region.box.upper, region.radius, wanted.rows, wanted.offsets)
+    if isinstance(region, Zonotope):
+        add(region.generators, region.slack)
     found.update(f"{region.norm} {wanted.needed}".encode())
     return found.hexdigest()
 

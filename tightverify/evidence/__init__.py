@@ -9,6 +9,7 @@
 
 from tightverify.evidence.entries import (
     PROPERTY,
+    SHARE,
     Bounded,
     Branch,
     Empty,
@@ -29,6 +30,7 @@ from tightverify.evidence.record import Record, evidence_file, make_folder, ques
 
 __all__ = [
     "PROPERTY",
+    "SHARE",
     "Bounded",
     "Branch",
     "Empty",

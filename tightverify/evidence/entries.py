@@ -17,14 +17,17 @@ Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
+SHARE = -2
+"""Stands for a node whose neurons are the unknown shares that move an input."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """What is asked: of `rows @ y + offsets`, so many (`needed`) are above 0 on the region.
 
-    The region is |x - centre| <= radius in a norm, and lower <= x <= upper. `nodes` are the network's, in the order in which
-    all other entries number them, without their weights.
+    The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there is a `slack` (N,), it is instead
+    centre + t @ generators + r for all shares |t_k| <= 1 and all |r_i| <= slack_i, `generators` being (K, N), and `lower` and
+    `upper` are its hull. `nodes` are the network's, in the order in which all other entries number them, without their weights.
     """
 
     input: int
@@ -36,6 +39,8 @@ class Question:
     centre: Floats
     lower: Floats
     upper: Floats
+    generators: Floats
+    slack: Floats
     rows: Floats
     offsets: Floats
     needed: int
@@ -49,7 +54,7 @@ class Sweep:
 
     The part is where a neuron is at most a value, or (`above`) at least. `parent` is -1 if it is the whole region. Where `node`
     is an input, walks end over what of the region is in its interval. Where `node` is -1 and `parent` is not, the part is where
-    the property's row `neuron` is at most the value.
+    the property's row `neuron` is at most the value; where it is -2, the share `neuron` is, or (`above`) is at least.
     """
 
     sweep: int

@@ -23,7 +23,7 @@ from torch import Tensor
 from tightverify.errors import UsageError
 from tightverify.evidence.entries import Entry, Floats, Question, Sweep
 from tightverify.graph import Affine, Apply, Energy, Graph, Node, Operand
-from tightverify.region import Region
+from tightverify.region import Region, Zonotope
 from tightverify.spec import Property
 
 BLOCK = 2**23
@@ -123,6 +123,8 @@ def question(number: int, model: str, mark: str, method: str, graph: Graph, regi
     def plain(values: Tensor) -> Floats:
         return values[0].cpu().numpy()
 
+    none = region.centre.new_zeros((1, 0))
+    moved = (region.generators, region.slack) if isinstance(region, Zonotope) else (none[..., None], none)
     return Question(
         input=number,
         model=model,
@@ -133,6 +135,8 @@ def question(number: int, model: str, mark: str, method: str, graph: Graph, regi
         centre=plain(region.centre),
         lower=plain(region.box.lower),
         upper=plain(region.box.upper),
+        generators=plain(moved[0]),
+        slack=plain(moved[1]),
         rows=plain(wanted.rows),
         offsets=plain(wanted.offsets),
         needed=wanted.needed,

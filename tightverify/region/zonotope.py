@@ -73,15 +73,20 @@ class Zonotope(Region):
         found = torch.matmul(x - self.centre[:, None], torch.linalg.pinv(self.generators))
         return found.nan_to_num().clamp(-1, 1)
 
-    def halves(self) -> Zonotope:
-        """(2 B): both halves of each, one after the other, along the generator that moves the samples most.
+    @property
+    def longest(self) -> Tensor:
+        """(B,): the generators that move the samples most."""
+        return self.generators.abs().sum(2).argmax(1)
+
+    def halves(self, which: Tensor) -> Zonotope:
+        """(2 B): both halves of each, one after the other, along a generator (B,) of each.
 
         The new centre rounds once, by at most half a unit of its size, which the slack takes in.
         """
-        rows, longest = torch.arange(len(self), device=self.centre.device), self.generators.abs().sum(2).argmax(1)
-        half = self.generators[rows, longest] / 2
+        rows = torch.arange(len(self), device=self.centre.device)
+        half = self.generators[rows, which] / 2
         generators = self.generators.clone()
-        generators[rows, longest] = half
+        generators[rows, which] = half
         centre = torch.stack([self.centre - half, self.centre + half], 1).flatten(0, 1)
         return thickened(
             centre,

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import linear_bounds
-from tightverify.bounds.pieces import over_pieces
+from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.notes import Notes
+from tightverify.branch.pieces import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
 from tightverify.region import Zonotope
 from tightverify.stages.problem import Known, Problem
@@ -26,24 +27,29 @@ def pieces_stage(problem: Problem, known: Known) -> Known:
     for part, some in problem.parts():
         assert isinstance(some.region, Zonotope)
 
-        def bound(pieces: Zonotope, owners: Tensor, some: Problem = some) -> Tensor:
-            cut = replace(some[owners], region=pieces)
-            found = torch.cat([_linear(piece) for _, piece in cut.parts()])
+        def bound(pieces: Pieces, some: Problem = some) -> Tensor:
+            cut = replace(some[pieces.owners], region=pieces.region)
+            places = torch.arange(len(pieces.owners))
+            found = torch.cat([_linear(piece, pieces[places[part]].notes) for part, piece in cut.parts()])
             return torch.where(torch.isfinite(found), found, -math.inf)
 
         def worst(margins: Tensor, owners: Tensor, some: Problem = some) -> Tensor:
             return some.wanted[owners].worst(margins)
 
         try:
-            margins = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS)
+            trees = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
         except OutOfTimeError:
             return replace(known, stopped=True)
-        known = known.with_margins(part, margins)
+        found = dict(zip(some.numbers.tolist(), map(tuple, trees.branches), strict=True))
+        known = replace(known.with_margins(part, trees.done), trees={**known.trees, **found})
         some.report(known[part])
     return known
 
 
-def _linear(problem: Problem) -> Tensor:
+def _linear(problem: Problem, notes: Notes | None) -> Tensor:
     """The rows' lower bounds by one sweep."""
-    lower = linear_bounds(problem.graph, problem.region, problem.check).lower({problem.graph.output: problem.wanted.rows})
+    start = LinearBounds(problem.graph, problem.region, notes=notes)
+    lower = linear_bounds(problem.graph, problem.region, problem.check, start=start).lower(
+        {problem.graph.output: problem.wanted.rows}
+    )
     return below(lower + problem.wanted.offsets, 0.0)

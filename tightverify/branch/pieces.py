@@ -1,0 +1,132 @@
+"""Regions that a few unknown shares move, cut into pieces: bounds over all of a zonotope from bounds over parts of it.
+
+A share runs over [-1, 1]; each half of that is a zonotope again, with the centre moved by half the generator and the generator
+halved. Planes over a half are tighter, by about a quarter of their distance where the network is smooth, so that a few rounds
+of halving decide what one walk leaves open. What holds on all pieces holds on their union, row by row. A row's bound
+over a piece is also that over the piece it was cut from, and the better one counts.
+
+Only pieces on which the property is not proved yet are cut, along the generator that moves the input most, and only while
+that helps: an input whose worst piece gains too little, or that has as many pieces as allowed, is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.notes import Notes
+from tightverify.branch.leaf import Split
+from tightverify.branch.search import Branch
+from tightverify.evidence import SHARE, Record
+from tightverify.region import Zonotope
+
+LEAST_GAIN = 0.1
+"""An input is cut further only if the last cut closed so much of what its worst piece lacked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Some pieces of inputs' regions: whose they are (P,), and their numbers in that one's tree (P,).
+
+    `margins` (P, R) are their rows' bounds, `ends` (P, 2, K) the least and the most that each share is on them.
+    """
+
+    region: Zonotope
+    owners: Tensor
+    numbers: Tensor
+    margins: Tensor
+    ends: Tensor
+    notes: Notes | None
+
+    @classmethod
+    def whole(cls, region: Zonotope, margins: Tensor, record: Record | None) -> Pieces:
+        owners, shares = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
+        ends = torch.stack([-shares, shares], 1)
+        return cls(region, owners, torch.zeros_like(owners), margins, ends, Notes.begin(record, region))
+
+    def __getitem__(self, some: Tensor) -> Pieces:
+        parts = (self.region[some], self.owners[some], self.numbers[some], self.margins[some], self.ends[some])
+        return Pieces(*parts, None if self.notes is None else self.notes.map(lambda sweeps: sweeps[some]))
+
+    def halves(self) -> tuple[Pieces, list[Split]]:
+        """Both halves of each, one after the other, with what is known of the whole piece; and what each half is."""
+        longest = self.region.longest
+        each = torch.arange(len(longest), device=longest.device)
+        middle = self.ends[each, :, longest].mean(1)
+        cuts = [(SHARE, *cut) for cut in zip(longest.tolist(), middle.tolist(), strict=True)]
+        ends = self.ends.repeat_interleave(2, 0)
+        ends[2 * each, 1, longest] = ends[2 * each + 1, 0, longest] = middle
+        twice = self[each.repeat_interleave(2)]
+        notes = None if self.notes is None else self.notes.halves(cuts)
+        halves = replace(twice, region=self.region.halves(longest), ends=ends, notes=notes)
+        return halves, [Split(*cut, above) for cut in cuts for above in (False, True)]
+
+
+@dataclass(eq=False)
+class Trees:
+    """Of each input the pieces that its region was cut into, and what is proved of the rows (B, R) on those cut no further."""
+
+    done: Tensor
+    branches: list[list[Branch]]
+
+    def enter(self, pieces: Pieces, splits: list[Split] | None, proved: Tensor) -> Pieces:
+        """New pieces, with their numbers."""
+        numbers = []
+        for k, owner in enumerate(pieces.owners.tolist()):
+            mine = self.branches[owner]
+            numbers.append(len(mine))
+            parent, split = int(pieces.numbers[k]), None if splits is None else splits[k]
+            closed = "proved" if proved[k] else ""
+            mine.append(Branch(numbers[-1], parent, split, tuple(pieces.margins[k].tolist()), closed))
+            if pieces.notes is not None:
+                pieces.notes.one(k).branch(numbers[-1], parent, closed, pieces.margins[k])
+        return replace(pieces, numbers=torch.tensor(numbers, device=pieces.owners.device))
+
+    def leave(self, pieces: Pieces, some: Tensor) -> Pieces:
+        """Those of the pieces that are cut no further are let go."""
+        left = pieces[torch.nonzero(some).flatten()]
+        owners = left.owners[:, None].expand(-1, self.done.shape[1])
+        self.done = self.done.scatter_reduce(0, owners, left.margins, "amin", include_self=True)
+        return pieces[torch.nonzero(~some).flatten()]
+
+
+def over_pieces(
+    region: Zonotope,
+    margins: Tensor,
+    bound: Callable[[Pieces], Tensor],
+    worst: Callable[[Tensor, Tensor], Tensor],
+    rounds: int,
+    record: Record | None = None,
+) -> Trees:
+    """Lower bounds of rows over the regions, at least `margins` (B, R), from at most 2^rounds pieces of each.
+
+    `bound(pieces)` gives the rows' lower bounds (P, R) over pieces, and
+    `worst(margins, owners)` the value that decides of inputs `owners`, positive where the property is proved.
+    """
+    pieces = Pieces.whole(region, margins, record)
+    trees = Trees(margins.new_full(margins.shape, torch.inf), [[] for _ in range(len(region))])
+    lacking = worst(margins, pieces.owners)
+    pieces = trees.enter(pieces, None, lacking > 0)
+    for _ in range(rounds):
+        going = ~(lacking > 0)
+        pieces, lacking = trees.leave(pieces, ~going), lacking[going]
+        if not len(pieces.owners):
+            return trees
+        pieces, splits = pieces.halves()
+        pieces = replace(pieces, margins=torch.maximum(pieces.margins, bound(pieces)))
+        before, lacking = lacking.repeat_interleave(2), worst(pieces.margins, pieces.owners)
+        pieces = trees.enter(pieces, splits, lacking > 0)
+        # Of inputs whose worst piece has hardly gained, nothing is cut any more.
+        before, after = (worst_of(values, pieces.owners, len(region)) for values in (before, lacking))
+        idle = ~(after > (1 - LEAST_GAIN) * before)[pieces.owners]
+        pieces, lacking = trees.leave(pieces, idle), lacking[~idle]
+    trees.leave(pieces, torch.ones_like(pieces.owners, dtype=torch.bool))
+    return trees
+
+
+def worst_of(values: Tensor, owners: Tensor, count: int) -> Tensor:
+    """(B,): the least value of each input's pieces, infinite where it has none."""
+    return values.new_full((count,), torch.inf).scatter_reduce(0, owners, values, "amin", include_self=True)
