@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify.branch.search import splits_in
+from tightverify.branch.search import split_in
 
 DOUBLE = torch.float64
 POINTS = 6
@@ -86,7 +86,7 @@ def main(time_limit: float) -> None:
             for seconds, results in (alone, timed(run)):
                 verdicts = Counter(result.verdict for result in results)
                 counts = (verdicts[tv.Verdict.ROBUST], verdicts[tv.Verdict.COUNTEREXAMPLE])
-                row += [*map(str, counts), str(sum(splits_in(result.tree) for result in results)), f"{seconds:.1f}"]
+                row += [*map(str, counts), str(sum(len(split_in(result.tree)) for result in results)), f"{seconds:.1f}"]
             table.add_row(*row)
     Console(width=160).print(table)
 

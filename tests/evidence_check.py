@@ -39,6 +39,7 @@ from tightverify.evidence import (
     Polygon,
     Program,
     Question,
+    Resumed,
     Sweep,
     Walk,
 )
@@ -114,6 +115,8 @@ class Check:
         match entry:
             case Sweep():
                 self.sweep(entry)
+            case Resumed():
+                self.resumed(entry)
             case Bounded():
                 self.bounded(entry)
             case Pairs():
@@ -204,6 +207,13 @@ class Check:
             low, high = shares[entry.neuron]
             shares[entry.neuron] = (max(low, entry.value), high) if entry.above else (low, min(high, entry.value))
         self.states[entry.sweep] = State(False, *copies, old.rows.copy(), supposed, shares)
+
+    def resumed(self, entry: Resumed) -> None:
+        """Another run goes on with a part, with the planes of the whole region that it found itself."""
+        state, whole = self.states[entry.sweep], self.states[entry.whole]
+        demand(whole.whole, "a part goes on with planes that may not hold on it")
+        state.pairs, state.polygons, state.cuts = dict(whole.pairs), dict(whole.polygons), dict(whole.cuts)
+        state.operands = dict(whole.operands)
 
     def allowed(self, state: State, sweep: int, node: int) -> tuple[Floats, Floats]:
         """The narrowest interval that follows from what came before."""
@@ -573,11 +583,11 @@ class Check:
                 demand(same and one.above != other.above, f"branch {number} does not have both its halves")
                 continue
             demand(branch.closed != "empty" or state.empty, f"branch {number} is not empty")
-            if branch.closed == "empty" and not state.supposed:
+            if state.empty and not state.supposed:
                 continue
             here = np.maximum(state.rows, self.rows)
             for row, value in state.supposed.items():  # of other rows their own parts speak
-                nothing = branch.closed == "empty" or state.rows[row] > value
+                nothing = state.empty or state.rows[row] > value
                 here = np.where(np.arange(len(here)) == row, value if nothing else state.rows[row], np.inf)
             demand(branch.margins <= here + NEAR, f"branch {number} has margins that do not follow")
             margins = np.minimum(margins, here)

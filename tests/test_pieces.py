@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tightverify.bounds.linear import linear_bounds
 from tightverify.branch.pieces import Pieces, over_pieces
-from tightverify.branch.search import splits_in
+from tightverify.branch.search import split_in
 
 DOUBLE = torch.float64
 
@@ -50,7 +50,7 @@ def test_the_worst_piece_decides() -> None:
         leaves = [branch for branch in tree if branch.number not in parents]
         assert [min(branch.margins[0] for branch in leaves)] == margins
         assert all((branch.closed == "proved") is (branch.margins[0] > 0) for branch in tree)
-    assert (len(trees.branches[0]), len(trees.branches[1])) == (splits_in(trees.branches[0]) * 2 + 1, 3)
+    assert (len(trees.branches[0]), len(trees.branches[1])) == (len(split_in(trees.branches[0])) * 2 + 1, 3)
 
 
 def test_nothing_is_proved_by_bounds_that_are_no_numbers() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
-from tightverify.branch.saved import fingerprint
+from tightverify.branch.saved import earlier_evidence, fingerprint, tree_file
 from tightverify.errors import InputError, UsageError
 from tightverify.evidence import Record, evidence_file, make_folder, question
 from tightverify.graph import Graph
@@ -204,8 +204,11 @@ def keeper(settings: Settings, names: Tensor) -> Keep:
         number = int(names[problem.numbers[0]])
         mark = fingerprint(problem.graph, problem.region, problem.wanted)
         asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
-        with Record(evidence_file(folder, number)) as record:
-            record.add(asked)
+        trees = settings.trees
+        earlier = None if trees is None else earlier_evidence(tree_file(trees, int(problem.numbers[0])), mark)
+        with Record(evidence_file(folder, number), earlier) as record:
+            if not record.goes_on:
+                record.add(asked)
             (ending,) = decide(replace(problem, record=record))
             record.add(ending.evidence())
         return iter((ending,))

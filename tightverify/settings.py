@@ -66,7 +66,3 @@ class Settings:
             raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
         if self.processes < 1:
             raise UsageError(f"processes is {self.processes}; it must be 1 or more")
-        if self.evidence is not None and self.trees is not None:
-            raise UsageError(
-                "evidence and trees were given: what an earlier search proved is in no tree; leave one of them out"
-            )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tightverify.bounds.held import Multipliers
 from tightverify.bounds.supposed import Supposed
-from tightverify.evidence import PROPERTY, Bounded, Branch, Empty, Pairs, Polygon, Record, Walk
+from tightverify.evidence import PROPERTY, Bounded, Branch, Empty, Pairs, Polygon, Record, Resumed, Walk
 from tightverify.evidence.entries import Choices, Floats, Places
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -87,6 +87,12 @@ class Notes:
             for parent, row, limit in zip(self.sweeps.tolist(), parts.which.tolist(), parts.limit.tolist(), strict=True)
         ]
         return Notes(self.record, torch.tensor(numbers, device=self.sweeps.device))
+
+    def resumed(self, sweeps: Tensor) -> Notes:
+        """Sweeps of an earlier run, which goes on with the planes and polygons of this one region."""
+        for sweep in sweeps.tolist():
+            self.record.add(Resumed(sweep, int(self.sweeps)))
+        return Notes(self.record, sweeps)
 
     def halves(self, cuts: Sequence[tuple[int, int, float]]) -> Notes:
         """New sweeps of both halves of each part, where a node's neuron is at most a value, and where it is at least."""

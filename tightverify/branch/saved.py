@@ -3,6 +3,9 @@
 A file holds one input's tree: all its nodes, the least that was proved of closed leaves, and for each open leaf its margins
 and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever written
 by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
+
+Where evidence is wanted too, what was found by the time that a tree is written is kept beside it, as parts of a file
+(`Earlier`): a tree says how many of them belong to it, and which sweeps its open leaves have there.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.leaf import Split, under, within
 from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
-from tightverify.evidence import PROPERTY
+from tightverify.evidence import PROPERTY, Earlier
 from tightverify.graph import Affine, Apply, Energy, Graph
 from tightverify.region import Region, Zonotope
 from tightverify.spec import Property
@@ -57,12 +60,34 @@ def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
     return found.hexdigest()
 
 
-def save(path: Path, tree: Tree, mark: str) -> None:
+def tree_file(folder: Path, number: int) -> Path:
+    """Where an input's tree is."""
+    return folder / f"{number}.npz"
+
+
+def earlier_evidence(path: Path, mark: str) -> Earlier:
+    """The evidence that belongs to a tree on disk, for another run to go on from; none yet, where there is no tree."""
+    folder = path.with_name(f"{path.stem}-evidence")
+    if not path.exists():
+        return Earlier(folder)
+    earlier = Earlier(folder, *Saved(path, mark).evidence)
+    if not earlier.parts or not all(file.exists() for file in earlier.files):
+        raise UsageError(
+            f"the evidence of {path} is not in {folder}: its search was begun without any, or it was removed; "
+            "remove that tree, name another folder for trees, or leave evidence out"
+        )
+    return earlier
+
+
+def save(path: Path, tree: Tree, mark: str, evidence: Earlier | None) -> None:
     """Write a tree, in place of what was there; whoever reads it meanwhile sees the old one or the new one."""
     leaves = (*tree.open, *tree.stuck)
+    sweeps = [leaf.bounds.notes.sweeps for leaf in leaves if leaf.bounds.notes is not None]
     arrays = {
         "floor": tree.floor,
         "closed": torch.tensor(tree.closed, dtype=torch.float64),
+        "evidence": torch.tensor([0, 0] if evidence is None else [evidence.parts, evidence.sweeps]),
+        "sweeps": torch.cat(sweeps) if sweeps else torch.zeros(0, dtype=torch.long),
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
@@ -106,6 +131,12 @@ class Saved:
     def numbers(self) -> list[int]:
         return [int(number) for number in self._arrays["numbers"]]
 
+    @property
+    def evidence(self) -> tuple[int, int]:
+        """How many parts of evidence, with how many sweeps, belong to it; none if the run that wrote it wrote none."""
+        parts, sweeps = self._arrays.get("evidence", (0, 0))
+        return int(parts), int(sweeps)
+
     def tensor(self, name: str, like: Tensor) -> Tensor:
         return torch.from_numpy(self._arrays[name]).to(like)
 
@@ -123,7 +154,11 @@ class Saved:
         return found
 
     def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds:
-        """Some of the leaves bounded again, from the intervals of the file and the polygons of the root (1)."""
+        """Some of the leaves bounded again, from the intervals of the file and those and the polygons of the root (1)."""
+        notes = None
+        if root.notes is not None:
+            notes = root.notes.resumed(torch.from_numpy(self._arrays["sweeps"])[part].to(root.region.centre.device))
+            root = replace(root, notes=None)
         lower, upper = (self.tensor(name, root.region.centre)[part] for name in ("lower", "upper"))
         count = len(lower)
 
@@ -137,9 +172,18 @@ class Saved:
             limits = lower.new_tensor([split.value for split in supposed])
             whole = under(whole, rows, limits, wanted[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
-        known = [Interval(*ends) for ends in zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)]
+        known, empty = [], []
+        saved = zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)
+        for number, (ends, now) in enumerate(zip(saved, whole.intervals, strict=True)):
+            interval, crossed = Interval(*ends).meet(now)
+            known.append(interval)
+            empty.append(crossed)
+            if notes is not None:
+                notes.empty(number, now, crossed)
         region = within(root.graph, whole.region, known)
-        start = LinearBounds(root.graph, region, mixtures=effort.steps, polygons=whole.polygons, part=True)
+        start = LinearBounds(
+            root.graph, region, mixtures=effort.steps, polygons=whole.polygons, empty=empty, part=True, notes=notes
+        )
         found = linear_bounds(
             root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
         )

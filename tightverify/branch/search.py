@@ -28,7 +28,7 @@ from tightverify.branch.choice import MATTER, Candidate, best, most_blamed, spli
 from tightverify.branch.coordinates import coordinate_gains
 from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
 from tightverify.branch.sweeps import SWEEP, swept
-from tightverify.errors import SoundnessFault
+from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph
 from tightverify.spec import Property
@@ -52,9 +52,9 @@ class Branch:
     closed: str = ""
 
 
-def splits_in(branches: Sequence[Branch]) -> int:
-    """How many nodes of a tree were split."""
-    return len({branch.parent for branch in branches if branch.split is not None})
+def split_in(branches: Sequence[Branch]) -> set[int]:
+    """Which nodes of a tree were split."""
+    return {branch.parent for branch in branches if branch.split is not None}
 
 
 @dataclass(eq=False)
@@ -85,7 +85,12 @@ class Tree:
 
     @property
     def splits(self) -> int:
-        return splits_in(self.branches)
+        return len(self.split)
+
+    @property
+    def split(self) -> set[int]:
+        """The nodes that have parts."""
+        return split_in(self.branches)
 
     def enter(self, leaf: Leaf, closed: str) -> None:
         if math.isfinite(leaf.worst):
@@ -166,11 +171,11 @@ class Branching:
     memory: int
     """about how many bytes the largest temporary may have: as many leaves are bounded together"""
 
-    def start(self, roots: LinearBounds, margins: Tensor) -> list[Tree]:
-        """A tree for each input, whose regions are bounded already."""
+    def start(self, roots: LinearBounds, margins: Tensor, new: bool = True) -> list[Tree]:
+        """A tree for each input, whose regions are bounded already; evidence has those trees if they are `new`."""
         count, rows = margins.shape
         trees = [Tree(margins.new_full((rows,), math.inf)) for _ in range(count)]
-        self._enter(trees, roots, list(range(count)), [None] * count, margins, {})
+        self._enter(trees, roots, list(range(count)), [None] * count, margins, {}, new)
         return trees
 
     def split(self, trees: list[Tree], chosen: Sequence[Leaf]) -> tuple[Tensor, list[int]]:
@@ -249,6 +254,7 @@ class Branching:
         splits: Sequence[tuple[Leaf, Split] | None],
         known: Tensor,
         start: Mapping[int, Tensor],
+        new: bool = True,
     ) -> Bounded:
         """Bound the rows on new leaves, and enter these in their trees."""
         found = self._bounded(bounds, inputs, known, start)
@@ -261,7 +267,7 @@ class Branching:
             split = path[-1] if path else None
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
             trees[owner].enter(leaf, found.closed[k])
-            if leaf.bounds.notes is not None:
+            if new and leaf.bounds.notes is not None:
                 leaf.bounds.notes.branch(leaf.number, parent, found.closed[k], leaf.margins)
         return found
 
@@ -315,10 +321,10 @@ class Branching:
                 del tree.open[:share]
             try:
                 found = self.split(trees, chosen)
-            except BaseException:
-                # What was being split is open still; halves that were entered already do no harm beside it.
-                for leaf in chosen:
-                    trees[leaf.input].open.append(leaf)
+            except OutOfTimeError:
+                for leaf in chosen:  # what has not been split yet is open still
+                    if leaf.number not in trees[leaf.input].split:
+                        trees[leaf.input].open.append(leaf)
                 raise
             yield found
 

@@ -22,17 +22,19 @@ from tightverify.evidence.entries import (
     Polygon,
     Program,
     Question,
+    Resumed,
     Sweep,
     Walk,
 )
 from tightverify.evidence.reading import read_evidence
-from tightverify.evidence.record import Record, evidence_file, make_folder, question
+from tightverify.evidence.record import Earlier, Record, evidence_file, make_folder, question
 
 __all__ = [
     "PROPERTY",
     "SHARE",
     "Bounded",
     "Branch",
+    "Earlier",
     "Empty",
     "Ending",
     "Entry",
@@ -44,6 +46,7 @@ __all__ = [
     "Program",
     "Question",
     "Record",
+    "Resumed",
     "Sweep",
     "Walk",
     "evidence_file",

@@ -67,6 +67,17 @@ class Sweep:
 
 
 @dataclass(frozen=True, eq=False)
+class Resumed:
+    """Another run goes on with a sweep: from now on it has the planes and polygons of `whole`, one of the whole region.
+
+    So it is with what the last walks about operands proved. Its intervals stay.
+    """
+
+    sweep: int
+    whole: int
+
+
+@dataclass(frozen=True, eq=False)
 class Bounded:
     """From now on this is a node's interval, (n,) each."""
 
@@ -250,11 +261,13 @@ class Ending:
 
 
 Entry = (
-    Question | Sweep | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Narrowing | Leaves | Ending
+    Question | Sweep | Resumed | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Narrowing | Leaves
+    | Ending
 )  # fmt: skip
 KINDS: tuple[type[Entry], ...] = (
     Question,
     Sweep,
+    Resumed,
     Bounded,
     Pairs,
     Polygon,

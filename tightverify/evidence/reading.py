@@ -36,6 +36,6 @@ def value_of(blocks: dict[str, NDArray[Any]], value: Any) -> Any:
         return value
     block, start, shape = value
     if 0 in shape and block not in blocks:
-        return np.zeros(shape, dtype=block.rpartition("-")[0])
+        return np.zeros(shape, dtype=block.partition("-")[0])
     found = blocks[block][start : start + math.prod(shape)].reshape(shape)
     return found if shape else float(found)

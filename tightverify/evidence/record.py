@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from collections import defaultdict
-from dataclasses import fields
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -32,23 +35,68 @@ QUICK = 1
 """zlib's level: evidence is written while people wait"""
 
 
-class Record:
-    """Writes one input's entries; the file has its name only when it is complete."""
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs found of an input, beside their search tree: a folder of parts, how many count, and their sweeps."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._beside = path, path.with_name(path.name + ".part")
+    folder: Path
+    parts: int = 0
+    sweeps: int = 0
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / f"{k}.npz" for k in range(self.parts)]
+
+
+class Record:
+    """Writes one input's entries; the file has its name only when it is complete.
+
+    With parts of `earlier` runs the file goes on from these, and what this one finds can be kept beside them.
+    """
+
+    def __init__(self, path: Path, earlier: Earlier | None = None) -> None:
+        self._path, self._earlier = path, earlier
+        self._beside = path.with_name(path.name + ".part") if earlier is None else earlier.folder / "now.part"
         self.stage = ""
-        self._sweeps = 0
+        self._sweeps = 0 if earlier is None else earlier.sweeps
+        self._open()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are parts already."""
+        return self._earlier is not None and self._earlier.parts > 0
+
+    def _open(self) -> None:
+        """Begin a part, the only one where none are kept."""
         self._lines: list[str] = []
         self._blocks: dict[str, list[NDArray[Any]]] = defaultdict(list)
         self._lengths: dict[str, int] = defaultdict(int)
         self._written: dict[str, int] = defaultdict(int)
         try:
+            self._beside.parent.mkdir(parents=True, exist_ok=True)
             self._file = zipfile.ZipFile(self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK)
         except OSError as error:
             raise UsageError(
-                f"evidence cannot be written to {path} ({error.strerror}); give another folder, in which files can be made"
+                f"evidence cannot be written to {self._beside.parent} ({error.strerror}); "
+                "give another folder, in which files can be made"
             ) from error
+
+    def _close(self) -> None:
+        """Complete the part."""
+        for name in list(self._blocks):
+            self._write(name)
+        self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
+        self._file.close()
+
+    def keep(self) -> Earlier | None:
+        """Make what was found by now a part from which another run can go on, where such are kept."""
+        if self._earlier is None:
+            return None
+        self._close()
+        self._earlier = replace(self._earlier, parts=self._earlier.parts + 1, sweeps=self._sweeps)
+        os.replace(self._beside, self._earlier.files[-1])
+        self._open()
+        return self._earlier
 
     def __enter__(self) -> Record:
         return self
@@ -59,11 +107,14 @@ class Record:
             self._file.close()
             self._beside.unlink(missing_ok=True)
             return
-        for name in list(self._blocks):
-            self._write(name)
-        self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
-        self._file.close()
-        os.replace(self._beside, self._path)
+        self._close()
+        if self._earlier is None:
+            os.replace(self._beside, self._path)
+            return
+        join([*self._earlier.files, self._beside], self._path)
+        self._beside.unlink()
+        with suppress(OSError):  # it stays where there are parts
+            self._earlier.folder.rmdir()
 
     def new_sweep(self, parent: int = -1, node: int = -1, neuron: int = -1, value: float = 0.0, above: bool = False) -> int:
         """The number of a new sweep, in the present stage: of the whole region, or of a half of a parent's part."""
@@ -81,23 +132,50 @@ class Record:
             return value
         array = np.asarray(value)
         name = array.dtype.name
-        place = [f"{name}-{self._written[name]}", self._lengths[name], list(array.shape)]
+        place = [self._block(name), self._lengths[name], list(array.shape)]
         self._blocks[name].append(array.flatten())  # a copy: whose numbers they are may change them
         self._lengths[name] += array.size
         if self._lengths[name] * array.itemsize > BLOCK:
             self._write(name)
         return place
 
+    def _block(self, name: str) -> str:
+        """The name of the block in which numbers of a type are gathered; in no other part there is one of that name."""
+        part = 0 if self._earlier is None else self._earlier.parts
+        return f"{name}-{part}-{self._written[name]}"
+
     def _write(self, name: str) -> None:
         if self._lengths[name]:
-            self._member(f"{name}-{self._written[name]}", np.concatenate(self._blocks[name]))
+            self._member(self._block(name), np.concatenate(self._blocks[name]))
         self._blocks[name].clear()
         self._lengths[name] = 0
         self._written[name] += 1
 
     def _member(self, name: str, array: NDArray[Any]) -> None:
-        with self._file.open(f"{name}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, array, allow_pickle=False)
+        put(self._file, name, array)
+
+
+def put(file: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+    """One more array in a file."""
+    with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def join(parts: Sequence[Path], path: Path) -> None:
+    """One file of all the parts' entries and blocks."""
+    beside, lines = path.with_name(path.name + ".part"), []
+    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK) as file:
+        for part in parts:
+            with zipfile.ZipFile(part) as source:
+                for name in source.namelist():
+                    with source.open(name) as member:
+                        if name == "entries.npy":
+                            lines.append(np.lib.format.read_array(member, allow_pickle=False).tobytes())
+                            continue
+                        with file.open(name, "w", force_zip64=True) as into:
+                            shutil.copyfileobj(member, into)
+        put(file, "entries", np.frombuffer(b"\n".join(lines), dtype=np.uint8))
+    os.replace(beside, path)
 
 
 def evidence_file(folder: Path, number: int) -> Path:

@@ -13,9 +13,10 @@ from torch import Tensor
 from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.saved import Saved, fingerprint, save
+from tightverify.branch.saved import Saved, fingerprint, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
+from tightverify.evidence import Record
 from tightverify.region import Zonotope
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.problem import Known, Problem, or_else
@@ -41,13 +42,13 @@ def branch_stage(problem: Problem, known: Known) -> Known:
         some = replace(some, check=problem.check_for(len(some.region) / (len(problem.region) - part.start)))
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
-        kept = Kept(None, [])
+        kept = Kept(None, [], None)
         try:
             roots = root_bounds(some, known[part])
             memory = settings.memory // SWEEP_SHARE
             branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory), memory)
-            trees = branching.start(roots, known.margins[part])
             past = Kept.of(some)
+            trees = branching.start(roots, known.margins[part], new=some.record is None or not some.record.goes_on)
             past.resume(branching, trees, roots)
             kept = past  # from now on: a tree that was not resumed must not replace the one that is kept
             for number, (points, owners) in enumerate(branching.go(trees, settings.splits), start=1):
@@ -71,17 +72,19 @@ class Kept:
 
     folder: Path | None
     files: list[tuple[Path, str]]
+    record: Record | None
     saved: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, problem: Problem) -> Kept:
         folder = problem.settings.trees
         if folder is None:
-            return cls(None, [])
+            return cls(None, [], None)
         marks = [
             fingerprint(problem.graph, problem.region[k : k + 1], problem.wanted[k : k + 1]) for k in range(len(problem.region))
         ]
-        return cls(folder, [(folder / f"{n}.npz", mark) for n, mark in zip(problem.numbers.tolist(), marks, strict=True)])
+        files = [(tree_file(folder, n), mark) for n, mark in zip(problem.numbers.tolist(), marks, strict=True)]
+        return cls(folder, files, problem.record)
 
     def resume(self, branching: Branching, trees: Sequence[Tree], roots: LinearBounds) -> None:
         for k, (path, mark) in enumerate(self.files):
@@ -91,8 +94,9 @@ class Kept:
     def save(self, trees: Sequence[Tree], last: bool = True) -> None:
         """Write the trees, if it is time for it or the end (`last`)."""
         if trees and (last or time.monotonic() - self.saved > SAVED_EVERY):
+            evidence = None if self.record is None else self.record.keep()
             for tree, (path, mark) in zip(trees, self.files, strict=False):
-                save(path, tree, mark)
+                save(path, tree, mark, evidence)
             self.saved = time.monotonic()
 
 
