@@ -34,11 +34,15 @@ LITTLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An open node: the bound of the node that it came from, the bounds of its variables, and the split that made it."""
+    """An open node: the bound of the node that it came from, the bounds of its variables, and the split that made it.
+
+    `multipliers` prove that bound, if the tree keeps them.
+    """
 
     known: float
     lower: Floats
     upper: Floats
+    multipliers: Floats | None = None
     depth: int = 0
     variable: int = -1
     side: int = 0
@@ -63,7 +67,7 @@ class LeafTree:
     """The tree of a problem as it grows, node by node; `deep` goes down one branch first, else the least bound is first.
 
     To prove that the optimum is above `wanted`, all nodes that are not must be split in any order: going down keeps the open
-    nodes few, and each relaxation near the last one. On request the tree will `keep` its leaves.
+    nodes few, and each relaxation near the last one. On request the tree will `keep` its leaves, and all multipliers.
     """
 
     problem: Problem
@@ -96,6 +100,14 @@ class LeafTree:
     def open(self) -> int:
         return len(self._heap)
 
+    def cover(self) -> list[Leaf]:
+        """The leaves that were kept and the open nodes: together they hold all feasible points."""
+        whole, none = self.problem.integer, np.zeros(self.problem.shape[0])
+        nodes = [node for _, _, node in self._heap]
+        proofs = [none if node.multipliers is None else node.multipliers for node in nodes]
+        parts = [Leaf(n.lower[whole], n.upper[whole], y, n.known) for n, y in zip(nodes, proofs, strict=True)]
+        return [*self.leaves, *parts]
+
     def step(self) -> Solution | None:
         """Solve one open node and split it, or make it a leaf; None if it needed no solve."""
         _, _, node = heapq.heappop(self._heap)
@@ -107,20 +119,26 @@ class LeafTree:
         solution = self._session.solve(lower=node.lower, upper=node.upper)
         self.solved += 1
         bound = max(node.known, safe_bound_of(solution))
+        multipliers = self._multipliers(node, solution) if self.keep else None
         self._gains.learn(node, bound)
         split = None if bound > self.wanted else self._split(node, solution)
         if split is None:
             self.settled = min(self.settled, bound)
-            if self.keep:
+            if multipliers is not None:
                 whole = self.problem.integer
-                self.leaves.append(Leaf(node.lower[whole], node.upper[whole], *proof(solution)))
+                self.leaves.append(Leaf(node.lower[whole], node.upper[whole], multipliers, bound))
             return solution
         variable, value = split
         down = value - math.floor(value)
         halves_of = halves(node.lower, node.upper, variable, value)
         for side, distance, (lower, upper) in zip((0, 1), (down, 1 - down), halves_of, strict=True):
-            self._push(Node(bound, lower, upper, node.depth + 1, variable, side, max(distance, LITTLE)))
+            self._push(Node(bound, lower, upper, multipliers, node.depth + 1, variable, side, max(distance, LITTLE)))
         return solution
+
+    def _multipliers(self, node: Node, solution: Solution) -> Floats:
+        """What proves the bound of a node: its relaxation's answer, or what it came with, if that is better."""
+        multipliers, own = proof(solution)
+        return multipliers if node.multipliers is None or not own < node.known else node.multipliers
 
     def _push(self, node: Node) -> None:
         self._order += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from test_milp import relu_model
 from torch import Tensor, nn
 
 import tightverify as tv
+from tightverify import stages
 from tightverify.branch.search import Branching
 from tightverify.cli import main
 from tightverify.demo import NETWORKS, held_out
@@ -40,6 +41,8 @@ from tightverify.evidence import (
     Walk,
     read_evidence,
 )
+from tightverify.refine.converge import Converged, Cutter
+from tightverify.refine.milp import Progress
 
 FRAMES = 3
 RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
@@ -396,6 +399,72 @@ def test_time_that_runs_out_leaves_evidence_that_follows(tmp_path: Path, monkeyp
         assert all(parents.count(number) == 2 for number in parents), "nothing is split twice"
     assert len(verdicts) > 3
     assert verdicts[-1] is tv.Verdict.ROBUST
+
+
+@pytest.mark.parametrize(
+    ("name", "eps", "late", "counts"),
+    [
+        ("steep", 0.5, False, (1, 16)),
+        ("steep", 0.6, True, (4, 16)),
+        ("gru", 0.55, False, (4,)),
+        ("gru", 0.55, True, (1, 4, 16)),
+    ],
+)
+def test_margins_of_rows_that_programs_leave_open_follow(
+    name: str, eps: float, late: bool, counts: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees that were left growing: few leaves are allowed, or the time runs out after so many steps."""
+    model, x = network(name)
+    numbers = Numbers.of(model.graph)
+    original = stages.milp.decide
+
+    def decide(most: int) -> Callable[..., Iterator[Progress]]:
+        def some(*given: Any) -> Iterator[Progress]:
+            *first, deciding, check, left = given
+            for k, step in enumerate(original(*first, replace(deciding, leaves=10**6 if late else most), check, left)):
+                if late and k == most:
+                    raise OutOfTimeError("too late")
+                yield step
+
+        return some
+
+    x = x[2:3] if name == "gru" else x[:1]
+    margins, seen = [], 0
+    for most in counts:
+        monkeypatch.setattr(stages.milp, "decide", decide(most))
+        folder = tmp_path / str(most)
+        (result,) = tv.certify(model, x, None, tv.LinfBall(eps), method="milp", rounds=1, restarts=0, evidence=folder)
+        assert result.verdict is (tv.Verdict.TIMED_OUT if late else tv.Verdict.UNKNOWN)
+        entries = read_evidence(folder / "0.npz")
+        assert Check(entries, numbers).programs
+        margins.append(result.margin)
+        places = [k for k, entry in enumerate(entries) if isinstance(entry, Leaves)]
+        seen += len(places)
+        if places and math.isfinite(entries[places[0]].bounds.min()):  # type: ignore[union-attr]
+            wrong: Any = entries[places[0]]
+            wrong = replace(wrong, bounds=wrong.bounds + 0.5)
+            with pytest.raises(Refused):
+                Check([*entries[: places[0]], wrong, *entries[places[0] + 1 :]], numbers)
+    assert margins == sorted(margins)
+    assert margins[-1] < 0
+    assert (margins[0] < margins[-1]) is (len(counts) > 1 and eps < 0.6)
+    assert seen or eps == 0.6
+
+
+def test_a_program_that_the_time_cuts_short_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Cutter.converge
+
+    def converge(self: Cutter, *given: Any) -> Iterator[Converged]:
+        for k, found in enumerate(original(self, *given)):
+            if k == 2:
+                raise OutOfTimeError("too late")
+            yield found
+
+    monkeypatch.setattr(Cutter, "converge", converge)
+    model, x = network("gru")
+    (result,) = tv.certify(model, x[2:3], None, tv.LinfBall(0.55), method="lp", rounds=1, restarts=0, evidence=tmp_path)
+    assert result.verdict is tv.Verdict.TIMED_OUT
+    assert Check(read_evidence(tmp_path / "0.npz"), Numbers.of(model.graph)).programs == 1
 
 
 def test_a_tree_and_its_evidence_belong_together(tmp_path: Path) -> None:

@@ -64,6 +64,37 @@ class Deciding:
 
 
 @dataclass(frozen=True, eq=False)
+class Grown:
+    """A tree as it grows over a program, and what the row was supposed to be at most there."""
+
+    mixed: MixedProgram
+    tree: LeafTree
+    limit: float = math.inf
+
+    @property
+    def bound(self) -> float:
+        return min(self.tree.bound, self.limit)
+
+
+@dataclass(eq=False)
+class Best:
+    """The best bound by now: one that was proved otherwise, or that of the best tree."""
+
+    known: float
+    grown: Grown | None = None
+
+    @property
+    def bound(self) -> float:
+        return self.known if self.grown is None else max(self.known, self.grown.bound)
+
+    def after(self, grown: Grown) -> float:
+        """The bound, once a tree has grown on."""
+        if grown.bound > self.bound:
+            self.grown = grown
+        return self.bound
+
+
+@dataclass(frozen=True, eq=False)
 class Progress:
     """Where the search stands: the best bound proved, a point to replay, the leaves solved, the program at work.
 
@@ -75,11 +106,9 @@ class Progress:
     point: Floats | None
     leaves: int
     mixed: MixedProgram
+    best: Best
+    """whose the bound is"""
     exact: bool = False
-    tree: LeafTree | None = None
-    """the tree of a bound above `enough`"""
-    limit: float = math.inf
-    """where the row was supposed to be at most this"""
     narrowed: Narrowed | None = None
     """what the program's intervals have just been narrowed to"""
 
@@ -100,11 +129,12 @@ def decide(
     limit = enough + LIMIT * (enough - start.proved)
     ground = Narrowed(start.program, kinks(relaxed, start.program))
     patience = deciding.patience if math.isfinite(limit) else math.inf
-    point, leaves, best = start.point, 0, start.proved
+    point, leaves, best = start.point, 0, Best(start.proved)
     while True:
         check()
         mixed = mixed_program(relaxed, ground.program, ground.holds(problem), ground.breaks, point)
         tree, began = LeafTree(mixed.problem, enough, deep=True, keep=deciding.keep), time.monotonic()
+        grown = Grown(mixed, tree, ground.limit)
         worst: Floats | None = None
         asked = hard = False
         while tree.open and tree.solved < deciding.leaves and worst is None and not hard:
@@ -112,47 +142,48 @@ def decide(
             if tree.solved >= deciding.first_leaves and not asked:
                 asked, taken = True, time.monotonic() - began
                 claim = claimed(mixed, deciding, min(left(), deciding.share * taken))
-                yield Progress(max(best, min(tree.bound, ground.limit)), claim.primal, leaves, mixed)
+                yield Progress(best.after(grown), claim.primal, leaves, mixed, best)
                 worst = claim.primal if claim.primal is not None and not claim.objective > enough else None
                 continue
             solution = tree.step()
             if solution is not None:
                 leaves += 1
                 worst = None if tree.settled > enough else solution.primal
-                yield Progress(max(best, min(tree.bound, ground.limit)), solution.primal, leaves, mixed)
+                yield Progress(best.after(grown), solution.primal, leaves, mixed, best)
             hard = tree.solved >= patience * mixed.binaries
-        best = max(best, min(tree.bound, ground.limit))
-        if best > enough or (worst is None and not hard):
-            yield Progress(best, None, leaves, mixed, tree=tree if best > enough else None, limit=ground.limit)
+        if best.after(grown) > enough or (worst is None and not hard):
+            yield Progress(best.bound, None, leaves, mixed, best)
             return
         if worst is None:
             patience, ground = math.inf, narrowed(mixed, limit, check)
-            yield Progress(limit if ground.nothing else best, None, leaves, mixed, narrowed=ground)
+            if ground.nothing:
+                best = Best(limit)
+            yield Progress(best.bound, None, leaves, mixed, best, narrowed=ground)
             if ground.nothing:
                 return
             continue
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
-            bound, found = optimum(mixed, deciding, check, left())
-            best = max(best, min(bound, ground.limit))
-            yield Progress(best, point if found is None else found, leaves, mixed, exact=True)
+            tree, found = optimum(mixed, deciding, check, left())
+            bound = best.after(Grown(mixed, tree, ground.limit))
+            yield Progress(bound, point if found is None else found, leaves, mixed, best, exact=True)
             return
         finer = refined(relaxed, mixed, start, point, deciding.cuts)
         if finer == ground.breaks:
-            yield Progress(best, point, leaves, mixed)
+            yield Progress(best.bound, point, leaves, mixed, best)
             return
         ground = replace(ground, breaks=finer)
 
 
-def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[float, Floats | None]:
-    """A proved bound next to what the solver claims is the optimum, and the solver's point."""
+def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[LeafTree, Floats | None]:
+    """A tree whose bound is next to what the solver claims is the optimum, and the solver's point."""
     claim = claimed(mixed, deciding, left)
     wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
-    tree = LeafTree(mixed.problem, wanted, deep=True)
+    tree = LeafTree(mixed.problem, wanted, deep=True, keep=deciding.keep)
     while tree.open and tree.solved < deciding.leaves:
         check()
         tree.step()
-    return tree.bound, claim.primal
+    return tree, claim.primal
 
 
 def claimed(mixed: MixedProgram, deciding: Deciding, left: float) -> solvers.Solution:

@@ -30,7 +30,7 @@ def linear_program(found: Converged, row: int, sweep: int, node: int = PROPERTY)
     return replace(asked, node=node)
 
 
-def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float) -> Program:
+def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float = math.inf) -> Program:
     """The program with whole variables, which `leaves_of` its tree prove something of where the row is at most the limit."""
     breaks = [(float(variable), value) for variable, values in mixed.breaks.items() for value in values]
     pairs = np.array(breaks, dtype=np.float64).reshape(-1, 2)
@@ -86,13 +86,14 @@ def narrowing_of(found: Narrowed) -> Narrowing:
 
 
 def leaves_of(tree: LeafTree) -> Leaves:
-    """The leaves of a tree that kept them."""
-    dual = np.array([leaf.multipliers for leaf in tree.leaves])
+    """The leaves of a tree that kept them, and its open nodes."""
+    cover = tree.cover()
+    dual = np.array([leaf.multipliers for leaf in cover])
     which = np.nonzero(dual)
-    bounds = np.array([leaf.bound for leaf in tree.leaves])
+    bounds = np.array([leaf.bound for leaf in cover])
     return Leaves(
-        lower=np.array([leaf.lower for leaf in tree.leaves]),
-        upper=np.array([leaf.upper for leaf in tree.leaves]),
+        lower=np.array([leaf.lower for leaf in cover]),
+        upper=np.array([leaf.upper for leaf in cover]),
         places=np.stack(which, axis=1).astype(np.int32),
         dual=dual[which],
         bounds=bounds,

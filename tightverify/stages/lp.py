@@ -92,8 +92,8 @@ class OneInput:
             if cutter is None:
                 cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
             found: Converged | None = None
-            for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
-                known = self.learnt(known, row, found, one.bounds.notes)
+            for found in self.converged(cutter, row, self.enough(row), one.bounds.notes):
+                known = self.learnt(known, row, found)
                 yield known
             if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
                 chosen = weightiest(one, found, settings.tighten)
@@ -101,8 +101,8 @@ class OneInput:
                 here = problem[torch.tensor([place])]
                 (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
                 cutter = Cutter.over(one, self.rows(row), cutter.cutting)
-                for found in cutter.converge(self.rows(row), self.enough(row), problem.check):
-                    known = self.learnt(known, row, found, one.bounds.notes)
+                for found in self.converged(cutter, row, self.enough(row), one.bounds.notes):
+                    known = self.learnt(known, row, found)
                     yield known
             dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
             failed += not known.margins[place, row] > 0
@@ -127,11 +127,19 @@ class OneInput:
         here = torch.tensor([self.place])
         return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
 
-    def learnt(self, known: Known, row: int, found: Converged, notes: Notes | None) -> Known:
-        """What a program has proved, which is noted, and whether its worst input is a counterexample."""
+    def converged(self, cutter: Cutter, row: int, enough: float, notes: Notes | None) -> Iterator[Converged]:
+        """What a program finds, solve by solve; its best bound is noted, also where the time runs out."""
+        found: Converged | None = None
+        try:
+            for found in cutter.converge(self.rows(row), enough, self.problem.check):
+                yield found
+        finally:
+            if notes is not None and found is not None and found.best is not None:
+                notes.record.add(linear_program(found, row, int(notes.sweeps)))
+
+    def learnt(self, known: Known, row: int, found: Converged) -> Known:
+        """What a program has proved, and whether its worst input is a counterexample."""
         known = self.with_bound(known, row, found.proved)
-        if notes is not None and found.ended and found.best is not None:
-            notes.record.add(linear_program(found, row, int(notes.sweeps)))
         if found.point is None:
             return known
         return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))

@@ -14,7 +14,7 @@ import torch
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
-from tightverify.refine.milp import Deciding, decide
+from tightverify.refine.milp import Deciding, Progress, decide
 from tightverify.refine.mixed import straight
 from tightverify.refine.proof import leaves_of, mixed_program, narrowing_of
 from tightverify.refine.relaxed import Relaxed
@@ -44,28 +44,30 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
             return
         cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
         enough = -float(problem.wanted.offsets[place, row])
-        for start in cutter.converge(one.rows(row), enough, problem.check):
-            known = one.learnt(known, row, start, notes)
+        for start in one.converged(cutter, row, enough, notes):
+            known = one.learnt(known, row, start)
             yield known
         if not known.margins[place, row] > 0 and not one.settled(known):
-            mixed = None
+            step: Progress | None = None
             left = one.seconds_left
-            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
-                mixed = step.mixed
-                known = one.with_bound(known, row, step.bound)
-                if notes is not None and (step.tree is not None or step.narrowed is not None):
-                    notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps), step.limit))
-                    if step.narrowed is not None:
+            try:
+                for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
+                    known = one.with_bound(known, row, step.bound)
+                    if notes is not None and step.narrowed is not None:
+                        notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps)))
                         notes.record.add(narrowing_of(step.narrowed))
-                    if step.tree is not None:
-                        notes.record.add(leaves_of(step.tree))
-                if step.point is not None:
-                    known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
-                yield known
-                if bool(known.refuted[place]):
-                    break
-            if mixed is not None:
-                dumped(settings.dump, mixed.problem, int(problem.numbers[place]), row, "milp")
+                    if step.point is not None:
+                        known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
+                    yield known
+                    if bool(known.refuted[place]):
+                        break
+            finally:  # when the time has run out too
+                if notes is not None and step is not None and step.best.grown is not None:
+                    grown = step.best.grown
+                    notes.record.add(mixed_program(grown.mixed, row, int(notes.sweeps), grown.limit))
+                    notes.record.add(leaves_of(grown.tree))
+            if step is not None:
+                dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")
         failed += not known.margins[place, row] > 0
 
 
