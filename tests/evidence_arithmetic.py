@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ FUNCTIONS = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "relu": lambda x: np.maximum(x, 0),
+    "log": np.log,
     "leaky_relu": lambda x: np.maximum(x, 0),
     "multiply": lambda x, y: x * y,
     "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
@@ -47,6 +48,44 @@ def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, F
     return np.maximum(lower, question.centre - reach), np.minimum(upper, question.centre + reach)
 
 
+@dataclass(frozen=True, eq=False)
+class Energies:
+    """A node of energies: weighted sums of squares of linear forms of all its operands' neurons, side by side."""
+
+    matrix: Floats
+    shift: Floats
+    weights: Floats
+
+    def at(self, points: Floats) -> Floats:
+        """(S, n) at points (S, m)."""
+        return np.asarray((points @ self.matrix.T + self.shift) ** 2 @ self.weights.T)
+
+    def over(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The energies' range over a box of a few operands: they are convex, so that the most is at a corner.
+
+        Below them are their tangents, here at points to which they were brought down.
+        """
+        corners = np.stack(np.meshgrid(*([0.0, 1.0],) * len(lower), indexing="ij"), -1).reshape(-1, len(lower))
+        most = self.at(lower + corners * (upper - lower)).max(0)
+        points = np.tile((lower + upper) / 2, (len(self.weights), 1))
+        quadratic = np.einsum("nk,ki,kj->nij", self.weights, self.matrix, self.matrix)
+        pace = 0.5 / np.linalg.norm(quadratic, 2, axis=(1, 2))[:, None]
+        for _ in range(1000):
+            points = (points - pace * self.slopes(points)).clip(lower, upper)
+        slopes = self.slopes(points)
+        ends = np.where(slopes > 0, lower, upper)
+        return self.at(points).diagonal() + (slopes * (ends - points)).sum(1), most
+
+    def slopes(self, points: Floats) -> Floats:
+        """(n, m): each energy's gradient at a point (n, m) of its own."""
+        return np.asarray(2 * (self.weights * (points @ self.matrix.T + self.shift)) @ self.matrix)
+
+    def of_forms(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+        """The energies' ends, by those of the forms."""
+        nearest, farthest = np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+        return self.weights @ nearest**2, self.weights @ farthest**2
+
+
 def moved(question: Question, shares: Floats) -> tuple[Floats, Floats, Floats]:
     """The centre, the generators and the slack of the part of a zonotope where the shares (K, 2) have these ends."""
     middle, half = shares.mean(1), (shares[:, 1] - shares[:, 0]) / 2
@@ -57,6 +96,24 @@ def least_moved(question: Question, rows: Floats, shares: Floats) -> Floats:
     """The least values of rows (R, N) over such a part."""
     centre, generators, slack = moved(question, shares)
     return np.asarray(rows @ centre - np.abs(rows @ generators.T).sum(1) - np.abs(rows) @ slack)
+
+
+def samples_of(question: Question, lower: Floats, upper: Floats, shares: Floats) -> Floats:
+    """Inputs (S, N) all over the part of the region with these coordinates, or these shares; many on its border."""
+    draw = np.random.default_rng(0)
+    if len(question.slack):
+        centre, generators, slack = moved(question, shares)
+        t = draw.uniform(-1, 1, (400, len(generators)))
+        t[::2] = np.sign(t[::2])
+        return np.asarray(centre + t @ generators + draw.uniform(-1, 1, (400, len(slack))) * slack)
+    points = lower + draw.random((400, len(lower))) * (upper - lower)
+    points[::2] = np.where(draw.random((200, len(lower))) < 0.5, lower, upper)
+    if question.norm == "inf":
+        return np.asarray(points)
+    step = points - question.centre
+    length = np.linalg.norm(step, ord=float(question.norm), axis=1, keepdims=True)
+    inside = question.centre + step * np.minimum(1, question.radius / np.maximum(length, 1e-300))
+    return np.asarray(inside[((inside >= lower) & (inside <= upper)).all(1)])
 
 
 def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from evidence_arithmetic import (
     FUNCTIONS,
+    Energies,
     Floats,
     dense,
     inside,
@@ -22,6 +23,7 @@ from evidence_arithmetic import (
     moved,
     put,
     reached,
+    samples_of,
     weak_duality,
 )
 from numpy.typing import NDArray
@@ -64,6 +66,7 @@ class Numbers:
 
     biases: list[Floats]
     matrices: list[list[Floats]]
+    energies: dict[int, Energies]
 
     @classmethod
     def of(cls, graph: Any) -> Numbers:
@@ -73,7 +76,9 @@ class Numbers:
             bias = getattr(node, "bias", None)
             biases.append(np.zeros(0) if bias is None else bias.numpy())
             matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
-        return cls(biases, matrices)
+        forms = {number: node.forms for number, node in enumerate(graph.nodes) if hasattr(node, "forms")}
+        energies = {k: Energies(*(part.numpy() for part in (f.matrix, f.shift, f.weights))) for k, f in forms.items()}
+        return cls(biases, matrices, energies)
 
 
 @dataclass
@@ -168,8 +173,35 @@ class Check:
                 up, down = matrix.clip(min=0), matrix.clip(max=0)
                 lower, upper = lower + up @ low + down @ high, upper + up @ high + down @ low
             return lower, upper
+        if kind["kind"] == "energy":
+            return self.energies_over(state, node, boxes)
         corners = [self.function(node)(*ends) for ends in product(*boxes)]
         return np.min(corners, 0), np.max(corners, 0)
+
+    def energies_over(self, state: State, node: int, boxes: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+        """Energies' intervals over the operands' box, and by what their forms can be on the region, if these are inputs."""
+        energies = self.numbers.energies[node]
+        lower, upper = energies.over(*(np.concatenate(ends) for ends in zip(*boxes, strict=True)))
+        if (places := self.inputs_of(node)) is not None:
+            rows = np.zeros((len(energies.matrix), len(self.question.centre)))
+            rows[:, places] = energies.matrix
+            low, high = self.least_of(state, rows) + energies.shift, -self.least_of(state, -rows) + energies.shift
+            other = energies.of_forms(low, high)
+            lower, upper = np.maximum(lower, other[0]), np.minimum(upper, other[1])
+        return lower, upper
+
+    def inputs_of(self, node: int) -> NDArray[np.int64] | None:
+        """Which coordinates of the input a node's operands are; None if it reads anything else."""
+        nodes = self.question.nodes
+        if any(nodes[source]["kind"] != "input" for source, _ in self.reads(node)):
+            return None
+        return np.concatenate([nodes[source]["start"] + places for source, places in self.reads(node)])
+
+    def least_of(self, state: State, rows: Floats) -> Floats:
+        """The least values of rows over the input, on the part that a sweep is about."""
+        if len(self.question.slack):
+            return least_moved(self.question, rows, state.shares)
+        return least(self.question, rows, *self.part(state))
 
     def hull(self, state: State) -> tuple[Floats, Floats]:
         """What each coordinate of the input can be on the part that a sweep is about."""
@@ -278,11 +310,28 @@ class Check:
 
     def pairs(self, entry: Pairs) -> None:
         state = self.states[entry.sweep]
+        if entry.node in self.numbers.energies:
+            self.energy_planes(state, entry)
+            return
         points, kept = self.places(state, entry.node, SAMPLES[len(self.reads(entry.node))])
         value = self.function(entry.node)(*points)
         for planes, sign in ((entry.lower, 1), (entry.upper, -1)):
             at = planes[:, None, :, -1] + sum(planes[:, None, :, k] * p for k, p in enumerate(points))
             demand((sign * (value - at) >= -NEAR * 1e-3) | ~kept, f"a plane of node {entry.node} does not hold its operation")
+        state.pairs[entry.node] = entry.lower, entry.upper
+
+    def energy_planes(self, state: State, entry: Pairs) -> None:
+        """They hold at samples of the operands' box, or of the region's part, if those are inputs."""
+        places = self.inputs_of(entry.node)
+        if places is None:
+            lower, upper = (np.concatenate(ends) for ends in zip(*self.boxes(state, entry.node), strict=True))
+            points = lower + np.random.default_rng(0).random((400, len(lower))) * (upper - lower)
+        else:
+            points = samples_of(self.question, *self.part(state), state.shares)[:, places]
+        value = self.numbers.energies[entry.node].at(points)
+        for planes, sign in ((entry.lower, 1), (entry.upper, -1)):
+            at = points @ planes[..., :-1].swapaxes(1, 2) + planes[:, None, :, -1]
+            demand(sign * (value - at) >= -NEAR * 1e-3, f"a plane of node {entry.node} does not hold its energies")
         state.pairs[entry.node] = entry.lower, entry.upper
 
     def polygon(self, entry: Polygon) -> None:
@@ -373,11 +422,16 @@ class Check:
                 planes = self.planes(state, entry, node)
                 plane = np.where(row[..., None] > 0, planes[0], planes[1])
                 total += (row * plane[..., -1]).sum(1)
+                if node in self.numbers.energies:
+                    first = 0
+                    passed = (row[..., None] * plane[..., :-1]).sum(1)
+                    for source, places in self.reads(node):
+                        self.hand_on(rows, source, places, passed[:, first : first + len(places)])
+                        first += len(places)
+                    continue
                 for k, (source, places) in enumerate(self.reads(node)):
                     self.hand_on(rows, source, places, row * plane[..., k])
-        if len(self.question.slack):
-            return total + least_moved(self.question, at_input, state.shares)
-        return total + least(self.question, at_input, *self.part(state))
+        return total + self.least_of(state, at_input)
 
     def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:
         into = rows.setdefault(source, np.zeros((len(values), self.question.nodes[source]["size"])))

@@ -18,7 +18,7 @@ from test_milp import relu_model
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify import stages
+from tightverify import speech, stages
 from tightverify.branch.search import Branching
 from tightverify.cli import main
 from tightverify.demo import NETWORKS, held_out
@@ -45,6 +45,20 @@ from tightverify.refine.converge import Converged, Cutter
 from tightverify.refine.milp import Progress
 
 FRAMES = 3
+
+
+class Hearing(nn.Module):
+    """Log mel energies of a short waveform, an LSTM, a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = speech.log_mel(800, n_fft=8, hop_length=6, n_mels=2, floor=1e-2)
+        self.layer, self.head = nn.LSTM(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(self.layer(self.front(x))[0][:, -1]))
+
+
 RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
     "lstm planes": ("lstm", "planes", 0.9, slice(0, 2), "planes"),
@@ -64,6 +78,9 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "mlp linear, gain": ("mlp", "linear", tv.Gain(12.0), slice(0, 2), "pieces"),
     "gru planes, noise": ("gru", "planes", tv.AddedNoise(torch.cos(torch.arange(9.0)), (-2.0, 2.0)), slice(0, 2), "pieces"),
     "lstm combine, noise": ("lstm", "combine", tv.AddedNoise(torch.cos(torch.arange(9.0)), (-6.0, 6.0)), slice(0, 2), ""),
+    "speech complete": ("speech", "complete", tv.L2Ball(0.2), slice(2, 3), "branch"),
+    "speech linear, gain": ("speech", "linear", tv.Gain(3.0), slice(0, 1), "pieces"),
+    "speech planes, shift": ("speech", "planes", tv.Shift(0.5), slice(0, 2), "pieces"),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
     "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
@@ -82,6 +99,14 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
             for parameter in module.parameters():
                 parameter *= 3
         return tv.load(module, shape=(2,)), torch.rand((4, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if name == "speech":
+        torch.manual_seed(3)
+        hearing = Hearing().double().eval()
+        with torch.no_grad():
+            for parameter in hearing.parameters():
+                parameter *= 2
+        wave = torch.rand((3, 20), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return tv.load(hearing, shape=(20,)), 2 * wave - 1
     torch.manual_seed(1)
     layers: dict[str, Callable[[int, int], nn.RNNBase]] = {
         "lstm": lambda i, h: nn.LSTM(i, h, batch_first=True),
@@ -199,6 +224,8 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a share's side": ("mlp linear, gain", Sweep, lambda e: replace(e, above=not e.above)),
     "a piece's margins": ("gru planes, noise", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a generator": ("mlp linear, gain", Question, lambda e: replace(e, generators=1.3 * e.generators)),
+    "an energy's plane": ("speech complete", Pairs, steeper),
+    "an energy's interval": ("speech linear, gain", Bounded, lambda e: replace(e, upper=e.upper - 0.1 * (e.upper - e.lower))),
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),

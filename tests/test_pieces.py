@@ -39,9 +39,9 @@ def test_the_worst_piece_decides() -> None:
     # Shares -1 to 1; a piece is proved as soon as it is narrower than 0.2 at the low end.
     assert found[0, 0] == pytest.approx(1.2 - 1 - 0.125)
     assert found[1, 0] == -2.0
-    assert seen[0] == 4  # both inputs
-    assert max(seen[1:]) == 2  # then only the first one's, and of it one piece that is not proved
-    assert over_pieces(region, start, bound, plain_worst, 0).done.tolist() == [[-2.0], [-2.0]]
+    assert seen[:2] == [2, 4]  # both inputs
+    assert max(seen[2:]) == 2  # then only the first one's, and of it one piece that is not proved
+    assert over_pieces(region, start, bound, plain_worst, 0).done.tolist() == [[1.2 - 1 - 1], [-2.0]]
     # The trees say the same: both halves of whatever was cut, and the least of their leaves' margins.
     for tree, margins in zip(trees.branches, found.tolist(), strict=True):
         assert [branch.number for branch in tree] == list(range(len(tree)))
@@ -115,6 +115,18 @@ def test_margins_over_pieces_hold_all_along_the_line(method: str) -> None:
             others = [k for k in range(3) if k != result.label]
             true = (outputs[:, [result.label]] - outputs[:, others]).amin(0)
             assert bool((result.margins <= true + 1e-9).all())
+
+
+@pytest.mark.parametrize("known", [-2.0, -0.5, -0.25])
+def test_better_bounds_of_the_whole_do_not_stop_the_cutting(known: float) -> None:
+    """Those over pieces may be below them for long, and pass them in the end."""
+    region = tv.Gain(1.0).around(torch.ones(1, 4, dtype=DOUBLE))
+
+    def bound(pieces: Pieces) -> Tensor:
+        return 0.1 - (pieces.ends[:, 1] - pieces.ends[:, 0]) / 2
+
+    found = over_pieces(region, torch.full((1, 1), known, dtype=DOUBLE), bound, plain_worst, 5).done
+    assert found.item() == pytest.approx(0.1 - 1 / 16)
 
 
 def test_time_runs_out_among_pieces() -> None:

@@ -6,7 +6,8 @@ of halving decide what one walk leaves open. What holds on all pieces holds on t
 over a piece is also that over the piece it was cut from, and the better one counts.
 
 Only pieces on which the property is not proved yet are cut, along the generator that moves the input most, and only while
-that helps: an input whose worst piece gains too little, or that has as many pieces as allowed, is left as it is.
+that helps: an input whose worst piece gains too little, or that has as many pieces as allowed, is left as it is. What counts
+there are the bounds over pieces themselves: what is known of the whole region may be better than the first of them for long.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ LEAST_GAIN = 0.1
 class Pieces:
     """Some pieces of inputs' regions: whose they are (P,), and their numbers in that one's tree (P,).
 
-    `margins` (P, R) are their rows' bounds, `ends` (P, 2, K) the least and the most that each share is on them.
+    `margins` (P, R) are their rows' bounds, `own` those that were found over the pieces themselves, `ends` (P, 2, K) the least
+    and the most that each share is on them.
     """
 
     region: Zonotope
     owners: Tensor
     numbers: Tensor
     margins: Tensor
+    own: Tensor
     ends: Tensor
     notes: Notes | None
 
@@ -45,11 +48,22 @@ class Pieces:
     def whole(cls, region: Zonotope, margins: Tensor, record: Record | None) -> Pieces:
         owners, shares = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
         ends = torch.stack([-shares, shares], 1)
-        return cls(region, owners, torch.zeros_like(owners), margins, ends, Notes.begin(record, region))
+        return cls(region, owners, torch.zeros_like(owners), margins, margins, ends, Notes.begin(record, region))
 
     def __getitem__(self, some: Tensor) -> Pieces:
-        parts = (self.region[some], self.owners[some], self.numbers[some], self.margins[some], self.ends[some])
-        return Pieces(*parts, None if self.notes is None else self.notes.map(lambda sweeps: sweeps[some]))
+        return Pieces(
+            self.region[some],
+            self.owners[some],
+            self.numbers[some],
+            self.margins[some],
+            self.own[some],
+            self.ends[some],
+            None if self.notes is None else self.notes.map(lambda sweeps: sweeps[some]),
+        )
+
+    def bounded(self, own: Tensor) -> Pieces:
+        """With new bounds of the rows."""
+        return replace(self, margins=torch.maximum(self.margins, own), own=own)
 
     def halves(self) -> tuple[Pieces, list[Split]]:
         """Both halves of each, one after the other, with what is known of the whole piece; and what each half is."""
@@ -106,23 +120,24 @@ def over_pieces(
     `bound(pieces)` gives the rows' lower bounds (P, R) over pieces, and
     `worst(margins, owners)` the value that decides of inputs `owners`, positive where the property is proved.
     """
-    pieces = Pieces.whole(region, margins, record)
     trees = Trees(margins.new_full(margins.shape, torch.inf), [[] for _ in range(len(region))])
-    lacking = worst(margins, pieces.owners)
-    pieces = trees.enter(pieces, None, lacking > 0)
+
+    def entered(pieces: Pieces, splits: list[Split] | None = None) -> Pieces:
+        """Those that are not proved; the others are let go."""
+        proved = worst(pieces.margins, pieces.owners) > 0
+        return trees.leave(trees.enter(pieces, splits, proved), proved)
+
+    whole = Pieces.whole(region, margins, record)
+    pieces = entered(whole.bounded(bound(whole)))
     for _ in range(rounds):
-        going = ~(lacking > 0)
-        pieces, lacking = trees.leave(pieces, ~going), lacking[going]
         if not len(pieces.owners):
-            return trees
+            break
+        before = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
         pieces, splits = pieces.halves()
-        pieces = replace(pieces, margins=torch.maximum(pieces.margins, bound(pieces)))
-        before, lacking = lacking.repeat_interleave(2), worst(pieces.margins, pieces.owners)
-        pieces = trees.enter(pieces, splits, lacking > 0)
+        pieces = entered(pieces.bounded(bound(pieces)), splits)
         # Of inputs whose worst piece has hardly gained, nothing is cut any more.
-        before, after = (worst_of(values, pieces.owners, len(region)) for values in (before, lacking))
-        idle = ~(after > (1 - LEAST_GAIN) * before)[pieces.owners]
-        pieces, lacking = trees.leave(pieces, idle), lacking[~idle]
+        after = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
+        pieces = trees.leave(pieces, ~(after > (1 - LEAST_GAIN) * before)[pieces.owners])
     trees.leave(pieces, torch.ones_like(pieces.owners, dtype=torch.bool))
     return trees
 
