@@ -66,6 +66,44 @@ def test_more_steps_never_loosen(network: str) -> None:
     assert torch.equal(bounds.lower(few, 10**6), bounds.lower(few, mixtures.MOST_STEPS))
 
 
+def bounds_at(steps: int, gap: Callable[[int], float]) -> list[Tensor]:
+    return [torch.tensor([[-gap(step)]], dtype=torch.float64) for step in range(steps + 1)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "gap", "ends"),
+    [
+        (6, lambda _: -1.0, False),  # proved, but it is too early to ask
+        (8, lambda _: -1.0, True),
+        (8, lambda step: 1 / (step + 1), False),  # as slow as it ever is, and it goes to 0
+        (16, lambda step: 1 / (step + 1), False),
+        (8, lambda step: 5 + 1 / (step + 1), True),  # it goes to 5
+        (8, lambda _: 0.1, True),  # it stands still
+        (8, lambda _: math.inf, True),
+    ],
+)
+def test_steps_end_where_rows_are_proved_or_out_of_reach(steps: int, gap: Callable[[int], float], ends: bool) -> None:
+    nothing = torch.zeros((1, 1), dtype=torch.float64)
+    assert mixtures.settled(bounds_at(steps, gap), nothing) is ends
+    moving = bounds_at(steps, lambda step: 1 / (step + 1))
+    both = [torch.cat(pair, 1) for pair in zip(bounds_at(steps, gap), moving, strict=True)]
+    assert not mixtures.settled(both, torch.zeros((1, 2), dtype=torch.float64)), "every row counts"
+
+
+@pytest.mark.parametrize("network", NETS)
+def test_fewer_steps_are_taken_and_bounds_hold(network: str) -> None:
+    graph = NETWORKS[network](1.0, 3)
+    bounds = combined(LESS)(graph, REGIONS["linf"].around(centres(2)))
+    rows = {graph.output: sign_rows(graph, "cpu")[:, :2]}
+    few, many = bounds.lower(rows, mixtures.FEWEST_STEPS), bounds.lower(rows, 40)
+    below, _ = bounds.pulled(rows, 40, enough=torch.full_like(few, -1e6))
+    beyond, _ = bounds.pulled(rows, 40, enough=torch.full_like(few, 1e6))
+    assert torch.equal(below, few)
+    assert torch.equal(beyond, few)
+    near, _ = bounds.pulled(rows, 40, enough=many)
+    assert ((few <= near) & (near <= many)).all()
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_node_is_no_looser_than_what_was_known(network: str) -> None:
     graph = NETWORKS[network](1.0, 3)

@@ -169,16 +169,21 @@ class LinearBounds:
         return proved
 
     def pulled(
-        self, rows: dict[int, Tensor], steps: int, start: Mapping[int, Tensor] = MappingProxyType({})
+        self,
+        rows: dict[int, Tensor],
+        steps: int,
+        start: Mapping[int, Tensor] = MappingProxyType({}),
+        enough: Tensor | None = None,
     ) -> tuple[Tensor, Pull]:
         """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained.
 
         `start` are multipliers (B, 1, n) of held nodes to begin with. What is supposed of a row of the property brings nothing
-        for it.
+        for it. Steps end early where all rows are above `enough` (B, R), or will not get there.
         """
         multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
-        lower, suit = approach(self.graph, self.region, self.planes, multipliers, steps, trial)
+        aim = None if enough is None else enough + self.allowance(rows)
+        lower, suit = approach(self.graph, self.region, self.planes, multipliers, steps, trial, aim)
         return self._proved(lower, rows, trial, ROWS, max(rows)), pull(self.graph, self.region, suit, multipliers)
 
     def multipliers(

@@ -30,6 +30,10 @@ from tightverify.values import gamma
 
 INERTIA = 2.0
 MOST_STEPS = 100
+FEWEST_STEPS = 8
+"""Before so many nothing is said of whether more are worth it."""
+HOPELESS = 2.0
+"""A row is out of reach if it lacks so many times what the last half of the steps has brought."""
 START = 1
 """Which of the pairs of planes is tried first, where there are so many: the first fitted one."""
 
@@ -59,11 +63,12 @@ def approach(
     multipliers: Multipliers,
     steps: int,
     trial: Trial | None = None,
+    enough: Tensor | None = None,
 ) -> tuple[Tensor, dict[int, Planes]]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last walk;
-    `trial` is told all that was tried.
+    `trial` is told all that was tried. Fewer steps are taken where all rows are above what is `enough` (B, R), or out of reach.
     """
     last = multipliers.last
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
@@ -76,7 +81,7 @@ def approach(
         found.append(back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest)
         if trial is not None:
             trial.walked(found[-1], multipliers)
-        if step == steps:
+        if step == steps or (enough is not None and settled(found, enough)):
             break
         share = INERTIA / (step + INERTIA)
         _, operands_of, values = pulled(graph, region, suit, trail, multipliers.looked_at)
@@ -90,6 +95,16 @@ def approach(
                     trial.answered(number, which)
                 suit[number] = answer if step == 0 else blended(suit[number], answer, share)
     return torch.stack(found).amax(0), suit
+
+
+def settled(found: list[Tensor], enough: Tensor) -> bool:
+    """Whether every row is proved, or out of reach: a gap that shrinks like 1 / step has as much left as the last half took."""
+    steps = len(found) - 1
+    if steps < FEWEST_STEPS or steps % 2:
+        return False
+    best, before = torch.stack(found).amax(0), torch.stack(found[: steps // 2 + 1]).amax(0)
+    lacking = enough - best
+    return bool(((lacking <= 0) | ~torch.isfinite(best) | (lacking > HOPELESS * (best - before))).all())
 
 
 def pull(graph: Graph, region: Region, suit: dict[int, Planes], multipliers: Multipliers) -> Pull:

@@ -30,7 +30,7 @@ from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
 from tightverify.branch.sweeps import SWEEP, swept
 from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
-from tightverify.graph import Graph
+from tightverify.graph import Graph, Input
 from tightverify.spec import Property
 from tightverify.values import below
 
@@ -278,8 +278,10 @@ class Branching:
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
         steps = self.effort.last_steps if bounds.supposed is None else SWEEP.last_steps
-        lower, pull = bounds.pulled({bounds.graph.output: rows}, steps, start)
-        lower = below(lower + torch.gather(wanted.offsets, 1, left), 0.0)
+        offsets = torch.gather(wanted.offsets, 1, left)
+        enough = None if bounds.supposed is None else bounds.supposed.limit[:, None] - offsets
+        lower, pull = bounds.pulled({bounds.graph.output: rows}, steps, start, enough)
+        lower = below(lower + offsets, 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
         empty = bounds.nothing
@@ -339,11 +341,12 @@ def side_by_side(kept: Sequence[Mapping[int, Tensor]], halves: LinearBounds) -> 
 
 
 def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], wanted: Property) -> bool:
-    """Whether an input (n,) surely lies in the part of its region that splits lead to, and not near the border of it."""
+    """Whether an input (n,) surely lies in the part of its region that splits lead to: by a little, where neurons are split."""
     values = graph.evaluate(x)
     values.append(wanted.margins(values[graph.output][None])[0])  # PROPERTY, as the last
+    exact = {number for number, node in enumerate(graph.nodes) if isinstance(node, Input)}
     off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
-    return min(off, default=math.inf) > SURELY
+    return all(by >= 0 if split.node in exact else by > SURELY for by, split in zip(off, path, strict=True))
 
 
 def open_rows(wanted: Property, margins: Tensor) -> Tensor:

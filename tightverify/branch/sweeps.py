@@ -51,5 +51,6 @@ def wanting(bounds: LinearBounds) -> tuple[Tensor, Pull]:
     """(B,): how far the row that is supposed to fail is from being proved on each part, and what it depends on."""
     supposed = bounds.supposed
     assert supposed is not None
-    lower, pull = bounds.pulled({bounds.graph.output: supposed.row[:, None]}, SWEEP.last_steps)
+    enough = (supposed.limit - supposed.offset)[:, None]
+    lower, pull = bounds.pulled({bounds.graph.output: supposed.row[:, None]}, SWEEP.last_steps, enough=enough)
     return supposed.limit - below(lower[:, 0] + supposed.offset, 0.0), pull
