@@ -6,26 +6,13 @@ earlier sweep says; planes hold their operation at dense samples; walks are walk
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
-from evidence_arithmetic import (
-    FUNCTIONS,
-    Energies,
-    Floats,
-    dense,
-    inside,
-    least,
-    least_moved,
-    matrix_of,
-    moved,
-    put,
-    reached,
-    samples_of,
-    weak_duality,
-)
+from evidence_arithmetic import Floats, inside, put, samples_of
+from evidence_network import NEAR, Numbers, Refused, State, demand
+from evidence_programs import Programs
 from numpy.typing import NDArray
 
 from tightverify.evidence import (
@@ -46,73 +33,17 @@ from tightverify.evidence import (
     Walk,
 )
 
-NEAR = 1e-9
-"""What float64 may put between two ways of working out the same."""
+__all__ = ["Check", "Numbers", "Refused"]
 SAMPLES = {1: 41, 2: 13, 3: 7}
 
 
-class Refused(Exception):
-    """What is wrong with evidence."""
-
-
-def demand(condition: Any, what: str) -> None:
-    if not np.all(condition):
-        raise Refused(what)
-
-
-@dataclass
-class Numbers:
-    """A network's weights: for each node of a graph its bias, and its terms' matrices (2-d) in the order of its operands."""
-
-    biases: list[Floats]
-    matrices: list[list[Floats]]
-    energies: dict[int, Energies]
-
-    @classmethod
-    def of(cls, graph: Any) -> Numbers:
-        """From the package's graph, as arrays."""
-        biases, matrices = [], []
-        for node in graph.nodes:
-            bias = getattr(node, "bias", None)
-            biases.append(np.zeros(0) if bias is None else bias.numpy())
-            matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
-        forms = {number: node.forms for number, node in enumerate(graph.nodes) if hasattr(node, "forms")}
-        energies = {k: Energies(*(part.numpy() for part in (f.matrix, f.shift, f.weights))) for k, f in forms.items()}
-        return cls(biases, matrices, energies)
-
-
-@dataclass
-class State:
-    """What a sweep has by now, and what may be said of its nodes and of the property's rows."""
-
-    whole: bool
-    intervals: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
-    said: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
-    pairs: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
-    polygons: dict[int, Polygon] = field(default_factory=dict)
-    cuts: dict[int, tuple[Polygon, ...]] = field(default_factory=dict)
-    operands: dict[int, tuple[dict[int, Floats], Floats]] = field(default_factory=dict)
-    rows: Floats = field(default_factory=lambda: np.zeros(0))
-    supposed: dict[int, float] = field(default_factory=dict)
-    shares: Floats = field(default_factory=lambda: np.zeros((0, 2)))
-    empty: bool = False
-
-
-class Check:
+class Check(Programs):
     """Replays the entries of one file; raises `Refused` for what does not follow."""
 
     def __init__(self, entries: Any, numbers: Numbers) -> None:
         demand(isinstance(entries[0], Question), "it does not begin with what is asked")
-        self.question: Question = entries[0]
-        self.numbers = numbers
-        self.states: dict[int, State] = {}
-        self.rows = np.full(len(self.question.rows), -np.inf)
+        super().__init__(entries[0], numbers)
         self.branches = [entry for entry in entries if isinstance(entry, Branch)]
-        self.split: dict[int, Sweep] = {}
-        self.known: dict[int, tuple[Floats, Floats]] = {}
-        self.program: Program | None = None
-        self.narrowed: tuple[int, float, Floats, Floats] | None = None
-        self.walks = self.programs = 0
         for entry in entries[1:]:
             self.enter(entry)
 
@@ -140,85 +71,6 @@ class Check:
                 self.leaves(entry)
             case Ending():
                 self.ending(entry)
-
-    # Nodes.
-
-    def reads(self, node: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """Of each operand its node, and its neurons' places."""
-        found = []
-        for operand in self.question.nodes[node]["reads"]:
-            source = operand["node"]
-            every = np.arange(self.question.nodes[source]["size"])
-            places = every[slice(*operand["slice"])] if "slice" in operand else every[operand["places"]]
-            found.append((source, places))
-        return found
-
-    def boxes(self, state: State, node: int) -> list[tuple[Floats, Floats]]:
-        """The intervals of a node's operands."""
-        return [tuple(end[places] for end in state.intervals[source]) for source, places in self.reads(node)]  # type: ignore[misc]
-
-    def function(self, node: int) -> Any:
-        return FUNCTIONS[self.question.nodes[node]["name"]]
-
-    def forward(self, state: State, node: int) -> tuple[Floats, Floats]:
-        """A node's interval by those of its operands."""
-        kind, boxes = self.question.nodes[node], self.boxes(state, node)
-        if kind["kind"] == "input":
-            block = slice(kind["start"], kind["start"] + kind["size"])
-            lower, upper = self.hull(state)
-            return lower[block], upper[block]
-        if kind["kind"] == "affine":
-            lower = upper = self.numbers.biases[node]
-            for matrix, (low, high) in zip(self.numbers.matrices[node], boxes, strict=True):
-                up, down = matrix.clip(min=0), matrix.clip(max=0)
-                lower, upper = lower + up @ low + down @ high, upper + up @ high + down @ low
-            return lower, upper
-        if kind["kind"] == "energy":
-            return self.energies_over(state, node, boxes)
-        corners = [self.function(node)(*ends) for ends in product(*boxes)]
-        return np.min(corners, 0), np.max(corners, 0)
-
-    def energies_over(self, state: State, node: int, boxes: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-        """Energies' intervals over the operands' box, and by what their forms can be on the region, if these are inputs."""
-        energies = self.numbers.energies[node]
-        lower, upper = energies.over(*(np.concatenate(ends) for ends in zip(*boxes, strict=True)))
-        if (places := self.inputs_of(node)) is not None:
-            rows = np.zeros((len(energies.matrix), len(self.question.centre)))
-            rows[:, places] = energies.matrix
-            low, high = self.least_of(state, rows) + energies.shift, -self.least_of(state, -rows) + energies.shift
-            other = energies.of_forms(low, high)
-            lower, upper = np.maximum(lower, other[0]), np.minimum(upper, other[1])
-        return lower, upper
-
-    def inputs_of(self, node: int) -> NDArray[np.int64] | None:
-        """Which coordinates of the input a node's operands are; None if it reads anything else."""
-        nodes = self.question.nodes
-        if any(nodes[source]["kind"] != "input" for source, _ in self.reads(node)):
-            return None
-        return np.concatenate([nodes[source]["start"] + places for source, places in self.reads(node)])
-
-    def least_of(self, state: State, rows: Floats) -> Floats:
-        """The least values of rows over the input, on the part that a sweep is about."""
-        if len(self.question.slack):
-            return least_moved(self.question, rows, state.shares)
-        return least(self.question, rows, *self.part(state))
-
-    def hull(self, state: State) -> tuple[Floats, Floats]:
-        """What each coordinate of the input can be on the part that a sweep is about."""
-        if not len(self.question.slack):
-            return reached(self.question, *self.part(state))
-        centre, generators, slack = moved(self.question, state.shares)
-        reach = np.abs(generators).sum(0) + slack
-        return centre - reach, centre + reach
-
-    def part(self, state: State) -> tuple[Floats, Floats]:
-        """The box of the region's part that a sweep is about."""
-        lower, upper = self.question.lower.copy(), self.question.upper.copy()
-        for number, kind in enumerate(self.question.nodes):
-            if kind["kind"] == "input" and number in state.intervals:
-                block = slice(kind["start"], kind["start"] + kind["size"])
-                lower[block], upper[block] = state.intervals[number]
-        return lower, upper
 
     # Sweeps and intervals.
 
@@ -486,131 +338,6 @@ class Check:
                 mine = entry.proved[(row == wanted).all(1)]
                 margins[r] = mine.max(initial=-np.inf) + self.question.offsets[r]
             self.proved(state, margins)
-
-    # Programs.
-
-    def whole_program(self, entry: Program) -> None:
-        self.program = entry
-        members = entry.members.tolist()
-        place = members.index(self.question.output if entry.node == PROPERTY else entry.node)
-        wanted = np.zeros_like(entry.cost)
-        mine = wanted[entry.columns[place] : entry.columns[place + 1]]
-        if entry.node == PROPERTY:
-            mine[:] = self.question.rows[entry.row]
-        else:
-            mine[entry.row] = np.sign(entry.cost[entry.columns[place] + entry.row])
-            demand(mine[entry.row] != 0 and self.states[entry.sweep].whole, "a program is about no neuron")
-        demand(entry.cost == wanted, "a program is about another row")
-        held = None
-        if np.isfinite(entry.limit):
-            demand(self.narrowed is not None and self.narrowed[:2] == (entry.row, entry.limit), "nothing was narrowed")
-            held = self.narrowed
-        for node, start, stop in zip(members, entry.columns[:-1], entry.columns[1:], strict=True):
-            lower, upper = self.states[entry.sweep].intervals[node]
-            if held is not None:
-                lower, upper = np.maximum(lower, held[2][start:stop]), np.minimum(upper, held[3][start:stop])
-            demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
-            demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
-        self.network_satisfies(entry)
-        if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
-            found = weak_duality(
-                entry.cost, matrix_of(entry), entry.row_lower, entry.row_upper, entry.dual, entry.lower, entry.upper
-            )
-            demand(entry.bound <= found + NEAR * (1 + abs(found)), "multipliers do not prove a program's bound")
-            if entry.node == PROPERTY:
-                self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
-            else:
-                self.neuron(entry, mine[entry.row])
-        self.programs += 1
-
-    def neuron(self, entry: Program, sign: float) -> None:
-        """A neuron's end, on the whole region, by a program that proves it."""
-        none = np.full(self.question.nodes[entry.node]["size"], np.inf)
-        lower, upper = (end.copy() for end in self.known.get(entry.node, (-none, none)))
-        if sign > 0:
-            lower[entry.row] = max(lower[entry.row], entry.bound)
-        else:
-            upper[entry.row] = min(upper[entry.row], -entry.bound)
-        self.known[entry.node] = lower, upper
-
-    def network_satisfies(self, entry: Program) -> None:
-        """The network's own values at samples of the region, and which pieces they are in, satisfy every row.
-
-        Where only inputs with a low value are held, the lowest of them.
-        """
-        draw = np.random.default_rng(0).random((200 if np.isinf(entry.limit) else 5000, len(self.question.centre)))
-        points = self.question.lower + draw * (self.question.upper - self.question.lower)
-        values: list[Floats] = []
-        for node, kind in enumerate(self.question.nodes):
-            operands = [values[source][:, places] for source, places in self.reads(node)]
-            if kind["kind"] == "input":
-                values.append(points[:, kind["start"] : kind["start"] + kind["size"]])
-            elif kind["kind"] == "affine":
-                terms = [o @ matrix.T for o, matrix in zip(operands, self.numbers.matrices[node], strict=True)]
-                values.append(self.numbers.biases[node] + sum(terms))
-            else:
-                values.append(self.function(node)(*operands))
-        every = [np.concatenate([values[node] for node in entry.members.tolist()], axis=1)]
-        every[0] = every[0][every[0] @ entry.cost[: every[0].shape[1]] <= entry.limit]
-        for variable in dict.fromkeys(entry.breaks[:, 0].astype(int).tolist()):
-            bends = entry.breaks[entry.breaks[:, 0] == variable, 1]
-            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable]), 1:])
-        sums = np.concatenate(every, axis=1) @ matrix_of(entry).T
-        demand(sums >= entry.row_lower - NEAR, "a program has a row that the network breaks")
-        demand(sums <= entry.row_upper + NEAR, "a program has a row that the network breaks")
-
-    def narrowing(self, entry: Narrowing) -> None:
-        """Each end follows from those before, by its multipliers, where the row is at most the limit."""
-        program = self.program
-        assert program is not None
-        count = len(program.cost)
-        demand(np.isinf(program.limit), "what is narrowed twice was not held")
-        lower, upper = program.lower.copy(), program.upper.copy()
-        dual = np.zeros((len(entry.ends), len(program.row_lower) + 1))
-        dual[entry.places[:, 0], entry.places[:, 1]] = entry.dual
-        rows = np.concatenate([matrix_of(program), program.cost[None]])
-        low, high = np.append(program.row_lower, -np.inf), np.append(program.row_upper, entry.limit)
-        nothing = False
-        for variable, above, end, y in zip(entry.variables, entry.above, entry.ends, dual, strict=True):
-            demand(not nothing, "there is nothing left to narrow")
-            cost = (np.arange(count) == variable) * (-1.0 if above else 1.0)
-            if np.isinf(end):
-                demand(
-                    weak_duality(0 * cost, rows, low, high, y, lower, upper) > 0,
-                    "multipliers do not prove that nothing is left",
-                )
-                nothing = True
-                continue
-            found = weak_duality(cost, rows, low, high, y, lower, upper)
-            demand((-end if above else end) <= found + NEAR * (1 + abs(found)), "multipliers do not prove a variable's end")
-            (upper if above else lower)[variable] = end
-            nothing = lower[variable] > upper[variable]
-        self.narrowed = program.row, entry.limit, lower, upper
-        if nothing:
-            self.rows[program.row] = max(self.rows[program.row], entry.limit + self.question.offsets[program.row])
-
-    def leaves(self, entry: Leaves) -> None:
-        """Each leaf's multipliers prove its bound, and the leaves hold every choice of whole variables."""
-        program = self.program
-        assert program is not None
-        count = int(program.columns[-1])
-        dual = np.zeros((len(entry.bounds), len(program.row_lower)))
-        dual[entry.places[:, 0], entry.places[:, 1]] = entry.dual
-        rows = matrix_of(program)
-        for lower, upper, y, bound, infeasible in zip(
-            entry.lower, entry.upper, dual, entry.bounds, entry.infeasible, strict=True
-        ):
-            ends = [np.concatenate([whole[:count], part]) for whole, part in ((program.lower, lower), (program.upper, upper))]
-            cost = 0 * program.cost if infeasible else program.cost
-            found = weak_duality(cost, rows, program.row_lower, program.row_upper, y, *ends)
-            demand(found > 0 if infeasible else bound <= found + NEAR * (1 + abs(found)), "a leaf's multipliers prove nothing")
-        for i, j in combinations(range(len(entry.bounds)), 2):
-            apart = (entry.lower[i] > entry.upper[j]) | (entry.lower[j] > entry.upper[i])
-            demand(apart.any(), "leaves lie in one another")
-        shares = 2.0 ** -(entry.upper == entry.lower).sum(1)
-        demand(abs(shares.sum() - 1) < NEAR, "the leaves do not cover all choices")
-        best = min(float(np.where(entry.infeasible, np.inf, entry.bounds).min()), program.limit)
-        self.rows[program.row] = max(self.rows[program.row], best + self.question.offsets[program.row])
 
     # The end.
 

@@ -1,0 +1,155 @@
+"""A network of evidence, replayed in NumPy: its weights, what a sweep has by now, and what its nodes can be there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+from evidence_arithmetic import FUNCTIONS, Energies, Floats, dense, least, least_moved, moved, reached
+from numpy.typing import NDArray
+
+from tightverify.evidence import Polygon, Program, Question, Sweep
+
+NEAR = 1e-9
+"""What float64 may put between two ways of working out the same."""
+
+
+class Refused(Exception):
+    """What is wrong with evidence."""
+
+
+def demand(condition: Any, what: str) -> None:
+    if not np.all(condition):
+        raise Refused(what)
+
+
+@dataclass
+class Numbers:
+    """A network's weights: for each node of a graph its bias, and its terms' matrices (2-d) in the order of its operands."""
+
+    biases: list[Floats]
+    matrices: list[list[Floats]]
+    energies: dict[int, Energies]
+
+    @classmethod
+    def of(cls, graph: Any) -> Numbers:
+        """From the package's graph, as arrays."""
+        biases, matrices = [], []
+        for node in graph.nodes:
+            bias = getattr(node, "bias", None)
+            biases.append(np.zeros(0) if bias is None else bias.numpy())
+            matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
+        forms = {number: node.forms for number, node in enumerate(graph.nodes) if hasattr(node, "forms")}
+        energies = {k: Energies(*(part.numpy() for part in (f.matrix, f.shift, f.weights))) for k, f in forms.items()}
+        return cls(biases, matrices, energies)
+
+
+@dataclass
+class State:
+    """What a sweep has by now, and what may be said of its nodes and of the property's rows."""
+
+    whole: bool
+    intervals: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    said: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    pairs: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    polygons: dict[int, Polygon] = field(default_factory=dict)
+    cuts: dict[int, tuple[Polygon, ...]] = field(default_factory=dict)
+    operands: dict[int, tuple[dict[int, Floats], Floats]] = field(default_factory=dict)
+    rows: Floats = field(default_factory=lambda: np.zeros(0))
+    supposed: dict[int, float] = field(default_factory=dict)
+    shares: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+    empty: bool = False
+
+
+class Network:
+    """What entries said by now: the question, every sweep's state, what is proved of the rows, and of nodes everywhere."""
+
+    def __init__(self, question: Question, numbers: Numbers) -> None:
+        self.question = question
+        self.numbers = numbers
+        self.states: dict[int, State] = {}
+        self.rows = np.full(len(self.question.rows), -np.inf)
+        self.split: dict[int, Sweep] = {}
+        self.known: dict[int, tuple[Floats, Floats]] = {}
+        self.program: Program | None = None
+        self.narrowed: tuple[int, float, Floats, Floats] | None = None
+        self.walks = self.programs = 0
+
+    def reads(self, node: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """Of each operand its node, and its neurons' places."""
+        found = []
+        for operand in self.question.nodes[node]["reads"]:
+            source = operand["node"]
+            every = np.arange(self.question.nodes[source]["size"])
+            places = every[slice(*operand["slice"])] if "slice" in operand else every[operand["places"]]
+            found.append((source, places))
+        return found
+
+    def boxes(self, state: State, node: int) -> list[tuple[Floats, Floats]]:
+        """The intervals of a node's operands."""
+        return [tuple(end[places] for end in state.intervals[source]) for source, places in self.reads(node)]  # type: ignore[misc]
+
+    def function(self, node: int) -> Any:
+        return FUNCTIONS[self.question.nodes[node]["name"]]
+
+    def forward(self, state: State, node: int) -> tuple[Floats, Floats]:
+        """A node's interval by those of its operands."""
+        kind, boxes = self.question.nodes[node], self.boxes(state, node)
+        if kind["kind"] == "input":
+            block = slice(kind["start"], kind["start"] + kind["size"])
+            lower, upper = self.hull(state)
+            return lower[block], upper[block]
+        if kind["kind"] == "affine":
+            lower = upper = self.numbers.biases[node]
+            for matrix, (low, high) in zip(self.numbers.matrices[node], boxes, strict=True):
+                up, down = matrix.clip(min=0), matrix.clip(max=0)
+                lower, upper = lower + up @ low + down @ high, upper + up @ high + down @ low
+            return lower, upper
+        if kind["kind"] == "energy":
+            return self.energies_over(state, node, boxes)
+        corners = [self.function(node)(*ends) for ends in product(*boxes)]
+        return np.min(corners, 0), np.max(corners, 0)
+
+    def energies_over(self, state: State, node: int, boxes: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+        """Energies' intervals over the operands' box, and by what their forms can be on the region, if these are inputs."""
+        energies = self.numbers.energies[node]
+        lower, upper = energies.over(*(np.concatenate(ends) for ends in zip(*boxes, strict=True)))
+        if (places := self.inputs_of(node)) is not None:
+            rows = np.zeros((len(energies.matrix), len(self.question.centre)))
+            rows[:, places] = energies.matrix
+            low, high = self.least_of(state, rows) + energies.shift, -self.least_of(state, -rows) + energies.shift
+            other = energies.of_forms(low, high)
+            lower, upper = np.maximum(lower, other[0]), np.minimum(upper, other[1])
+        return lower, upper
+
+    def inputs_of(self, node: int) -> NDArray[np.int64] | None:
+        """Which coordinates of the input a node's operands are; None if it reads anything else."""
+        nodes = self.question.nodes
+        if any(nodes[source]["kind"] != "input" for source, _ in self.reads(node)):
+            return None
+        return np.concatenate([nodes[source]["start"] + places for source, places in self.reads(node)])
+
+    def least_of(self, state: State, rows: Floats) -> Floats:
+        """The least values of rows over the input, on the part that a sweep is about."""
+        if len(self.question.slack):
+            return least_moved(self.question, rows, state.shares)
+        return least(self.question, rows, *self.part(state))
+
+    def hull(self, state: State) -> tuple[Floats, Floats]:
+        """What each coordinate of the input can be on the part that a sweep is about."""
+        if not len(self.question.slack):
+            return reached(self.question, *self.part(state))
+        centre, generators, slack = moved(self.question, state.shares)
+        reach = np.abs(generators).sum(0) + slack
+        return centre - reach, centre + reach
+
+    def part(self, state: State) -> tuple[Floats, Floats]:
+        """The box of the region's part that a sweep is about."""
+        lower, upper = self.question.lower.copy(), self.question.upper.copy()
+        for number, kind in enumerate(self.question.nodes):
+            if kind["kind"] == "input" and number in state.intervals:
+                block = slice(kind["start"], kind["start"] + kind["size"])
+                lower[block], upper[block] = state.intervals[number]
+        return lower, upper

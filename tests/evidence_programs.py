@@ -1,0 +1,138 @@
+"""A check of evidence's programs: rows that the network satisfies, multipliers that prove, trees that cover every choice."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from evidence_arithmetic import Floats, matrix_of, weak_duality
+from evidence_network import NEAR, Network, demand
+
+from tightverify.evidence import PROPERTY, Leaves, Narrowing, Program
+
+
+class Programs(Network):
+    """What programs prove of rows and neurons."""
+
+    def whole_program(self, entry: Program) -> None:
+        self.program = entry
+        members = entry.members.tolist()
+        place = members.index(self.question.output if entry.node == PROPERTY else entry.node)
+        wanted = np.zeros_like(entry.cost)
+        mine = wanted[entry.columns[place] : entry.columns[place + 1]]
+        if entry.node == PROPERTY:
+            mine[:] = self.question.rows[entry.row]
+        else:
+            mine[entry.row] = np.sign(entry.cost[entry.columns[place] + entry.row])
+            demand(mine[entry.row] != 0 and self.states[entry.sweep].whole, "a program is about no neuron")
+        demand(entry.cost == wanted, "a program is about another row")
+        held = None
+        if np.isfinite(entry.limit):
+            demand(self.narrowed is not None and self.narrowed[:2] == (entry.row, entry.limit), "nothing was narrowed")
+            held = self.narrowed
+        for node, start, stop in zip(members, entry.columns[:-1], entry.columns[1:], strict=True):
+            lower, upper = self.states[entry.sweep].intervals[node]
+            if held is not None:
+                lower, upper = np.maximum(lower, held[2][start:stop]), np.minimum(upper, held[3][start:stop])
+            demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
+            demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
+        self.network_satisfies(entry)
+        if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
+            found = weak_duality(
+                entry.cost, matrix_of(entry), entry.row_lower, entry.row_upper, entry.dual, entry.lower, entry.upper
+            )
+            demand(entry.bound <= found + NEAR * (1 + abs(found)), "multipliers do not prove a program's bound")
+            if entry.node == PROPERTY:
+                self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
+            else:
+                self.neuron(entry, mine[entry.row])
+        self.programs += 1
+
+    def neuron(self, entry: Program, sign: float) -> None:
+        """A neuron's end, on the whole region, by a program that proves it."""
+        none = np.full(self.question.nodes[entry.node]["size"], np.inf)
+        lower, upper = (end.copy() for end in self.known.get(entry.node, (-none, none)))
+        if sign > 0:
+            lower[entry.row] = max(lower[entry.row], entry.bound)
+        else:
+            upper[entry.row] = min(upper[entry.row], -entry.bound)
+        self.known[entry.node] = lower, upper
+
+    def network_satisfies(self, entry: Program) -> None:
+        """The network's own values at samples of the region, and which pieces they are in, satisfy every row.
+
+        Where only inputs with a low value are held, the lowest of them.
+        """
+        draw = np.random.default_rng(0).random((200 if np.isinf(entry.limit) else 5000, len(self.question.centre)))
+        points = self.question.lower + draw * (self.question.upper - self.question.lower)
+        values: list[Floats] = []
+        for node, kind in enumerate(self.question.nodes):
+            operands = [values[source][:, places] for source, places in self.reads(node)]
+            if kind["kind"] == "input":
+                values.append(points[:, kind["start"] : kind["start"] + kind["size"]])
+            elif kind["kind"] == "affine":
+                terms = [o @ matrix.T for o, matrix in zip(operands, self.numbers.matrices[node], strict=True)]
+                values.append(self.numbers.biases[node] + sum(terms))
+            else:
+                values.append(self.function(node)(*operands))
+        every = [np.concatenate([values[node] for node in entry.members.tolist()], axis=1)]
+        every[0] = every[0][every[0] @ entry.cost[: every[0].shape[1]] <= entry.limit]
+        for variable in dict.fromkeys(entry.breaks[:, 0].astype(int).tolist()):
+            bends = entry.breaks[entry.breaks[:, 0] == variable, 1]
+            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable]), 1:])
+        sums = np.concatenate(every, axis=1) @ matrix_of(entry).T
+        demand(sums >= entry.row_lower - NEAR, "a program has a row that the network breaks")
+        demand(sums <= entry.row_upper + NEAR, "a program has a row that the network breaks")
+
+    def narrowing(self, entry: Narrowing) -> None:
+        """Each end follows from those before, by its multipliers, where the row is at most the limit."""
+        program = self.program
+        assert program is not None
+        count = len(program.cost)
+        demand(np.isinf(program.limit), "what is narrowed twice was not held")
+        lower, upper = program.lower.copy(), program.upper.copy()
+        dual = np.zeros((len(entry.ends), len(program.row_lower) + 1))
+        dual[entry.places[:, 0], entry.places[:, 1]] = entry.dual
+        rows = np.concatenate([matrix_of(program), program.cost[None]])
+        low, high = np.append(program.row_lower, -np.inf), np.append(program.row_upper, entry.limit)
+        nothing = False
+        for variable, above, end, y in zip(entry.variables, entry.above, entry.ends, dual, strict=True):
+            demand(not nothing, "there is nothing left to narrow")
+            cost = (np.arange(count) == variable) * (-1.0 if above else 1.0)
+            if np.isinf(end):
+                demand(
+                    weak_duality(0 * cost, rows, low, high, y, lower, upper) > 0,
+                    "multipliers do not prove that nothing is left",
+                )
+                nothing = True
+                continue
+            found = weak_duality(cost, rows, low, high, y, lower, upper)
+            demand((-end if above else end) <= found + NEAR * (1 + abs(found)), "multipliers do not prove a variable's end")
+            (upper if above else lower)[variable] = end
+            nothing = lower[variable] > upper[variable]
+        self.narrowed = program.row, entry.limit, lower, upper
+        if nothing:
+            self.rows[program.row] = max(self.rows[program.row], entry.limit + self.question.offsets[program.row])
+
+    def leaves(self, entry: Leaves) -> None:
+        """Each leaf's multipliers prove its bound, and the leaves hold every choice of whole variables."""
+        program = self.program
+        assert program is not None
+        count = int(program.columns[-1])
+        dual = np.zeros((len(entry.bounds), len(program.row_lower)))
+        dual[entry.places[:, 0], entry.places[:, 1]] = entry.dual
+        rows = matrix_of(program)
+        for lower, upper, y, bound, infeasible in zip(
+            entry.lower, entry.upper, dual, entry.bounds, entry.infeasible, strict=True
+        ):
+            ends = [np.concatenate([whole[:count], part]) for whole, part in ((program.lower, lower), (program.upper, upper))]
+            cost = 0 * program.cost if infeasible else program.cost
+            found = weak_duality(cost, rows, program.row_lower, program.row_upper, y, *ends)
+            demand(found > 0 if infeasible else bound <= found + NEAR * (1 + abs(found)), "a leaf's multipliers prove nothing")
+        for i, j in combinations(range(len(entry.bounds)), 2):
+            apart = (entry.lower[i] > entry.upper[j]) | (entry.lower[j] > entry.upper[i])
+            demand(apart.any(), "leaves lie in one another")
+        shares = 2.0 ** -(entry.upper == entry.lower).sum(1)
+        demand(abs(shares.sum() - 1) < NEAR, "the leaves do not cover all choices")
+        best = min(float(np.where(entry.infeasible, np.inf, entry.bounds).min()), program.limit)
+        self.rows[program.row] = max(self.rows[program.row], best + self.question.offsets[program.row])
