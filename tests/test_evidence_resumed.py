@@ -182,6 +182,17 @@ def test_a_program_that_the_time_cuts_short_is_written(tmp_path: Path, monkeypat
     assert Check(read_evidence(tmp_path / "0.npz"), Numbers.of(model.graph)).programs == 1
 
 
+@pytest.mark.parametrize("method", ["linear", "milp"])
+def test_where_nothing_is_split_no_parts_are_kept(method: str, tmp_path: Path) -> None:
+    model, x = network("straight" if method == "milp" else "mlp")
+    region, trees = tv.LinfBall(0.6) if method == "milp" else tv.Gain(12.0), tmp_path / "trees"
+    results = tv.certify(model, x[:2], None, region, method=method, restarts=0, trees=trees, evidence=tmp_path)
+    assert any(result.verdict is tv.Verdict.ROBUST for result in results)
+    for k in range(2):
+        assert Check(read_evidence(tmp_path / f"{k}.npz"), Numbers.of(model.graph)).walks
+    assert not list(trees.rglob("*"))
+
+
 def test_a_tree_and_its_evidence_belong_together(tmp_path: Path) -> None:
     model, x = network("gru")
 
@@ -203,5 +214,6 @@ def test_a_tree_and_its_evidence_belong_together(tmp_path: Path) -> None:
     for path in (tmp_path / "trees").iterdir():
         if path.is_file():
             path.unlink()
+    assert not list((tmp_path / "trees").rglob("*.part"))
     run(tmp_path / "four")  # parts of a tree that is gone are replaced
     assert Check(read_evidence(tmp_path / "four" / "0.npz"), Numbers.of(model.graph)).walks

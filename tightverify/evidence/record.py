@@ -105,16 +105,16 @@ class Record:
         """Complete the file; what was cut short is removed."""
         if kind is not None:
             self._file.close()
-            self._beside.unlink(missing_ok=True)
-            return
-        self._close()
-        if self._earlier is None:
-            os.replace(self._beside, self._path)
-            return
-        join([*self._earlier.files, self._beside], self._path)
-        self._beside.unlink()
-        with suppress(OSError):  # it stays where there are parts
-            self._earlier.folder.rmdir()
+        else:
+            self._close()
+            if self._earlier is None:
+                os.replace(self._beside, self._path)
+            else:
+                join([*self._earlier.files, self._beside], self._path)
+        self._beside.unlink(missing_ok=True)
+        if self._earlier is not None:
+            with suppress(OSError):  # it stays where there are parts
+                self._earlier.folder.rmdir()
 
     def new_sweep(self, parent: int = -1, node: int = -1, neuron: int = -1, value: float = 0.0, above: bool = False) -> int:
         """The number of a new sweep, in the present stage: of the whole region, or of a half of a parent's part."""
