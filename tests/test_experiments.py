@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 
 from tightverify.cli import main
 from tightverify.report import read_records
@@ -77,3 +79,33 @@ def test_speech_networks_go_from_their_file_to_a_verdict(layer: str, tmp_path: P
     given = [str(path), str(tmp_path / "clips"), "--db", "-100", "--labels", str(tmp_path / "labels.csv"), "--out", str(out)]
     assert main(["certify", *given]) == 0
     assert [record.verdict for record in read_records(out)] == ["ROBUST", "ROBUST"]
+
+
+def test_verdicts_are_come_to_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
+    import again
+    import few_inputs
+
+    def one_case() -> None:
+        torch.manual_seed(1)
+        few_inputs.case("two tanh layers", few_inputs.layers(2), (2,), 3.0, 0.1)
+
+    monkeypatch.setattr(again, "OUT", tmp_path)
+    monkeypatch.setattr(few_inputs, "POINTS", 2)
+    monkeypatch.setattr(few_inputs, "CASES", {})
+    monkeypatch.setattr(few_inputs, "cases", one_case)
+    run = CliRunner()
+    found = run.invoke(again.main, ["few", "--time-limit", "20"])
+    assert found.exit_code == 0, found.output
+    path = tmp_path / "again-few-10-1.jsonl"
+    lines = again.lines_of(path)
+    assert {line["case"] for line in lines} == {f"two tanh layers, {ball}" for ball in few_inputs.BALLS}
+    assert all(line["verdict"] == line["again"] and not line["falsified"] for line in lines)
+    assert run.invoke(again.main, ["few"]).exit_code == 0
+    assert again.lines_of(path) == lines, "what is there is not run again"
+    for wrong in (
+        {"verdict": "ROBUST", "again": "COUNTEREXAMPLE"},
+        {"verdict": "ROBUST", "again": "ROBUST", "falsified": True},
+    ):
+        path.write_text(json.dumps({**lines[0], **wrong}) + "\n")
+        assert run.invoke(again.main, ["few", "--show"]).exit_code == 1
