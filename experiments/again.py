@@ -182,6 +182,7 @@ def run(source: str, path: Path, lines: list[dict[str, Any]], settings: Settings
         for name, verdict, second, result in zip(some.names, some.verdicts, found, longer, strict=True):
             falsified = verdict == "ROBUST" and result.verdict is tv.Verdict.COUNTEREXAMPLE
             lines.append({"case": some.case, "input": name, "verdict": verdict, "again": second, "falsified": falsified})
+            done.add((some.case, name))
             with path.open("a") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
         click.echo(f"{some.case}: {len(some.names)}", err=True)
