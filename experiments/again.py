@@ -1,4 +1,4 @@
-"""Every verdict of the experiments once more: under another seed, in other batches, and against a longer attack.
+"""The verdicts of experiments once more: under another seed, in other batches, and against a longer attack.
 
     python experiments/again.py [images] [relu] [few] [speech] [prover] [--seed 1] [--batch 10] [--time-limit 60]
 
