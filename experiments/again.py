@@ -1,26 +1,29 @@
 """The verdicts of experiments once more: under another seed, in other batches, and against a longer attack.
 
-    python experiments/again.py [images] [relu] [few] [speech] [prover] [--seed 1] [--batch 10] [--time-limit 60]
+    python experiments/again.py [images] [relu] [few] ... [--seed 1] [--batch 10] [--time-limit 60]
 
 `images`, `speech` and `prover` take the verdicts that `decide.py`, `speech.py certify` and `speech_prover.py --all` left in
-experiments/out; `relu` and `few` are the networks of `decide_lp.py relu` and `few_inputs.py`, decided here first, one by one.
-What was decided is decided again, and a search of ten times as many starts tries to falsify what was proved. Clips, each of a
-length of its own, stay alone. Keeps a line for each input as it goes: what is in its file already is not run again.
+experiments/out. The others decide first what scripts decide that keep no lines, input by input: `relu` the networks of
+`decide_lp.py relu`, `few` those of `few_inputs.py`, `hundred` the images of `first_hundred.py`, `twenty` those of
+`mnist_lstm.py` by `combine` and of `polygons.py`, `sounds` the clips and regions of `sounds.py`. What was decided is decided
+again, and a search of ten times as many starts tries to falsify what was proved. Clips, each of a length of its own, stay
+alone. Keeps a line for each input as it goes: what is in its file already is not run again.
 """
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from data import mnist_test, prover_lstm, prover_speech, spoken_digits
+from data import correctly_classified, mnist_test, prover_lstm, prover_order, prover_speech, rightly_heard, spoken_digits
 from decide import DECIDED, lines_of
 from figures import table_of
 from rich.console import Console
@@ -33,21 +36,22 @@ from tightverify.stages import METHODS
 from tightverify.stages.search import attack_stage
 
 OUT = Path(__file__).parent / "out"
+COMPLETE = Settings("complete", splits=10**6)
 LONGER = Settings(method="search", restarts=40, attack_steps=100, seed=7)
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Inputs of one network on one kind of region, by their names, and what a run said of each."""
+    """Inputs of one network on one kind of region, by their names, how they were decided, and what was said of each."""
 
     case: str
     model: tv.Model
     x: Tensor
     labels: Tensor | None
-    region: tv.Perturbation
-    method: str
+    region: tv.region.Perturbation
+    settings: Settings
     names: list[str]
-    verdicts: list[str]
+    verdicts: list[str] = field(default_factory=list)
 
     def __getitem__(self, places: list[int]) -> Group:
         labels = None if self.labels is None else self.labels[places]
@@ -66,22 +70,23 @@ def images(_limit: float) -> Iterator[Group]:
         names = [str(line["image"]) for line in lines]
         loaded, ball = tv.load(module, tuple(x.shape[1:])), tv.LinfBall(float(eps), clip=(0, 1))
         verdicts = [line["verdict"] for line in lines]
-        yield Group(f"{model} {eps}", loaded, x, labels[chosen], ball, "complete", names, verdicts)
+        yield Group(f"{model} {eps}", loaded, x, labels[chosen], ball, COMPLETE, names, verdicts)
 
 
-def decided_first(case: str, model: tv.Model, x: Tensor, region: tv.Perturbation, method: str, limit: float) -> Group:
-    """Inputs decided one by one."""
-    results = tv.certify(model, x, None, region, method=method, time_limit=limit, batch=1, splits=10**6)
-    verdicts = [result.verdict.name for result in results]
-    return Group(case, model, x, None, region, method, [str(k) for k in range(len(x))], verdicts)
+def decided(group: Group, limit: float) -> Group:
+    """Its inputs decided here, one by one, so many seconds each."""
+    settings = replace(group.settings, time_limit=limit)
+    results = stream(group.model, group.x, group.labels, group.region, settings, batch=1)
+    return replace(group, verdicts=[result.verdict.name for result in results])
 
 
 def relu(limit: float) -> Iterator[Group]:
     from decide_lp import RELU_RADII, relu_inputs
 
     model, x = relu_inputs(10)
+    names = [str(k) for k in range(len(x))]
     for eps in RELU_RADII:
-        yield decided_first(f"ReLU RNN {eps}", model, x, tv.LinfBall(eps), "milp", limit)
+        yield decided(Group(f"ReLU RNN {eps}", model, x, None, tv.LinfBall(eps), Settings("milp"), names), limit)
 
 
 def few(limit: float) -> Iterator[Group]:
@@ -89,9 +94,51 @@ def few(limit: float) -> Iterator[Group]:
 
     cases()
     for name, (module, shape, radius) in CASES.items():
-        model = tv.load(module, shape=shape)
+        model, x = tv.load(module, shape=shape), points(shape)
+        names = [str(k) for k in range(len(x))]
         for ball, (kind, factor) in BALLS.items():
-            yield decided_first(f"{name}, {ball}", model, points(shape), kind(factor * radius), "complete", limit)
+            yield decided(Group(f"{name}, {ball}", model, x, None, kind(factor * radius), COMPLETE, names), limit)
+
+
+def pictures(name: str, eps: float, count: int, order: Tensor | None, settings: Settings) -> Group:
+    """The first so many images that a network of PROVER's answers rightly."""
+    pixels, labels = mnist_test()
+    module = prover_lstm(name)
+    chosen = correctly_classified(module, pixels, labels, count, order)
+    x, names = module.cut(pixels[chosen]), [str(int(image)) for image in chosen]
+    model, ball = tv.load(module, tuple(x.shape[1:])), tv.LinfBall(eps, clip=(0, 1))
+    return Group(f"{settings.method} {name} {eps:.3f}", model, x, labels[chosen], ball, settings, names)
+
+
+def hundred(limit: float) -> Iterator[Group]:
+    from first_hundred import EPS, INPUTS, PUBLISHED
+
+    for eps in EPS:
+        for name in PUBLISHED:
+            yield decided(pictures(name, eps, INPUTS, prover_order(), Settings("combine", rounds=3)), limit)
+
+
+def twenty(limit: float) -> Iterator[Group]:
+    from mnist_lstm import HERE
+    from polygons import PROVER
+
+    config = tomllib.loads((HERE / "mnist_lstm.toml").read_text())
+    for case in config["case"]:
+        yield decided(pictures(case["model"], case["eps"], config["inputs"], None, Settings("combine")), limit)
+    for name, eps, *_ in PROVER:
+        yield decided(pictures(name, eps, 20, prover_order(), Settings("planes")), limit)
+
+
+def sounds(limit: float) -> Iterator[Group]:
+    from sounds import LONGEST, regions, words
+
+    network = prover_speech()
+    clips = rightly_heard(network, [clip for clip in spoken_digits() if len(clip.samples) <= LONGEST])[:10]
+    for clip in clips:
+        model, label = tv.load(network, (len(clip.samples),)), torch.tensor([clip.digit])
+        for region in regions():
+            case, x, settings = words(region), clip.samples[None], Settings("linear")
+            yield decided(Group(case, model, x, label, region, settings, [clip.name]), limit)
 
 
 def speech(_limit: float) -> Iterator[Group]:
@@ -107,7 +154,8 @@ def speech(_limit: float) -> Iterator[Group]:
                 if line["verdict"] in DECIDED:
                     model, label = tv.load(path, shape=(len(clip.values),)), torch.tensor([clip.digit])
                     case, region = f"{layer} {line['db']:g} dB", tv.DecibelBall(line["db"])
-                    yield Group(case, model, clip.values[None], label, region, method, [clip.name], [line["verdict"]])
+                    x, settings = clip.values[None], replace(COMPLETE, method=method)
+                    yield Group(case, model, x, label, region, settings, [clip.name], [line["verdict"]])
 
 
 def prover(_limit: float) -> Iterator[Group]:
@@ -123,13 +171,17 @@ def prover(_limit: float) -> Iterator[Group]:
             if line["verdict"] in DECIDED:
                 region, label = tv.LinfBall(clip.radius(line["db"])), torch.tensor([clip.digit])
                 case, model = f"PROVER's {line['db']:g} dB", imported.of_length(len(clip.samples))
-                yield Group(case, model, clip.samples[None], label, region, method, [clip.name], [line["verdict"]])
+                x, settings = clip.samples[None], replace(COMPLETE, method=method)
+                yield Group(case, model, x, label, region, settings, [clip.name], [line["verdict"]])
 
 
 SOURCES: dict[str, Callable[[float], Iterator[Group]]] = {
     "images": images,
     "relu": relu,
     "few": few,
+    "hundred": hundred,
+    "twenty": twenty,
+    "sounds": sounds,
     "speech": speech,
     "prover": prover,
 }
@@ -151,7 +203,7 @@ def main(sources: tuple[str, ...], seed: int, batch: int, time_limit: float, sho
         path = OUT / f"again-{source}-{batch}-{seed}.jsonl"
         lines = lines_of(path) if path.exists() else []
         if not show:
-            run(source, path, lines, Settings(time_limit=time_limit, seed=seed, splits=10**6), batch)
+            run(source, path, lines, time_limit, seed, batch)
         cases: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
             cases[line["case"]].append(line)
@@ -167,15 +219,16 @@ def main(sources: tuple[str, ...], seed: int, batch: int, time_limit: float, sho
     raise SystemExit(1 if contradictions else 0)
 
 
-def run(source: str, path: Path, lines: list[dict[str, Any]], settings: Settings, batch: int) -> None:
+def run(source: str, path: Path, lines: list[dict[str, Any]], limit: float, seed: int, batch: int) -> None:
     """Decide again what was decided, and add a line for each input to the file."""
     done = {(line["case"], line["input"]) for line in lines}
-    for group in SOURCES[source](settings.time_limit):
+    for group in SOURCES[source](limit):
         verdicts = zip(group.names, group.verdicts, strict=True)
         some = group[[k for k, (name, v) in enumerate(verdicts) if v in DECIDED and (group.case, name) not in done]]
         if not some.names:
             continue
-        again = stream(some.model, some.x, some.labels, some.region, replace(settings, method=some.method), batch=batch)
+        settings = replace(some.settings, time_limit=limit, seed=seed)
+        again = stream(some.model, some.x, some.labels, some.region, settings, batch=batch)
         found = [result.verdict.name for result in again]
         with searching():
             longer = list(stream(some.model, some.x, some.labels, some.region, LONGER, batch=20))

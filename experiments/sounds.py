@@ -34,6 +34,12 @@ def regions() -> list[tv.region.Perturbation]:
     ]
 
 
+def words(region: tv.region.Perturbation) -> str:
+    """A region's words, and the stretch of samples that it is of."""
+    stretch = getattr(region, "samples", None)
+    return f"{region.words}, samples {stretch[0]}-{stretch[1] - 1}" if isinstance(stretch, tuple) else region.words
+
+
 @click.command()
 @click.option("--clips", "count", default=20, show_default=True)
 @click.option("--method", default="linear", show_default=True)
@@ -60,9 +66,7 @@ def main(count: int, method: str, picture: Path | None) -> None:
         verdicts = [result.verdict for result in found]
         certified, falsified = verdicts.count(tv.Verdict.ROBUST), verdicts.count(tv.Verdict.COUNTEREXAMPLE)
         mean = sum(result.margin for result in found) / len(found)
-        stretch = getattr(region, "samples", None)
-        words = f"{region.words}, samples {stretch[0]}-{stretch[1] - 1}" if isinstance(stretch, tuple) else region.words
-        print(f"| {words} | {certified} | {mean:.2f} | {falsified} | {seconds:.2f} |", flush=True)
+        print(f"| {words(region)} | {certified} | {mean:.2f} | {falsified} | {seconds:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
