@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+MOST_POSITIONS = 1_000_000
 ARRAYS = ".npz"
 FILE = click.Path(path_type=Path)
 AT_LEAST_ONE = click.IntRange(min=1)
@@ -41,6 +42,51 @@ READING = (
 SOUND = (
     click.option("--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label."),
     *READING,
+)
+
+
+def positions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Numbers and ranges, such as 0,3-5."""
+    if value is None:
+        return None
+    found: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        wrong = not first.isdecimal() or (dash and not last.isdecimal())
+        stop = 0 if wrong else int(last if dash else first) + 1
+        if wrong or not int(first) < stop <= MOST_POSITIONS:
+            raise click.BadParameter(f"{value!r} cannot be read as positions; write numbers and ranges, such as 0,3-5")
+        found.extend(range(int(first), stop))
+    return tuple(found)
+
+
+def stretch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """The first and the last of some samples, such as 1000-1999, as a start and the place after the end."""
+    if value is None:
+        return None
+    first, _, last = value.partition("-")
+    if not (first.strip().isdecimal() and last.strip().isdecimal() and int(first) <= int(last)):
+        raise click.BadParameter(
+            f"{value!r} cannot be read as a stretch; write its first and its last sample, such as 1000-1999"
+        )
+    return int(first), int(last) + 1
+
+
+REGION = (
+    click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."),
+    click.option("--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
+    click.option(
+        "--frames", callback=positions, metavar="LIST", help="Frames that may change, such as 0,3-5; all if not given."
+    ),
+    click.option("--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
+    click.option("--samples", callback=stretch, metavar="A-B", help="Stretch of a waveform's samples that may change."),
+)
+WORK = (
+    click.option("--limit", type=AT_LEAST_ONE, help="Stop after so many inputs."),
+    click.option("--batch", type=AT_LEAST_ONE, default=100, show_default=True, help="Inputs worked on together."),
+    click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
+    click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
 )
 
 
@@ -71,18 +117,6 @@ def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:
         raise UsageError(f"{folder} is a file; give a folder to --out")
     for name in files:
         refuse_existing(folder / name, force)
-
-
-def stretch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """The first and the last of some samples, such as 1000-1999, as a start and the place after the end."""
-    if value is None:
-        return None
-    first, _, last = value.partition("-")
-    if not (first.strip().isdecimal() and last.strip().isdecimal() and int(first) <= int(last)):
-        raise click.BadParameter(
-            f"{value!r} cannot be read as a stretch; write its first and its last sample, such as 1000-1999"
-        )
-    return int(first), int(last) + 1
 
 
 def read_given(
