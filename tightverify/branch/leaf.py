@@ -138,12 +138,13 @@ def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
-    """Single regions' bounds as a batch."""
+    """Single regions' bounds as a batch; where one has fewer pairs of planes than another, its last is repeated."""
     first = leaves[0]
-    planes = {
-        number: tuple(pair_of([leaf.planes[number][k] for leaf in leaves]) for k in range(len(pairs)))
-        for number, pairs in first.planes.items()
-    }
+    planes = {}
+    for number in first.planes:
+        several = [leaf.planes[number] for leaf in leaves]
+        most = max(map(len, several))
+        planes[number] = tuple(pair_of([pairs[min(k, len(pairs) - 1)] for pairs in several]) for k in range(most))
     return LinearBounds(
         first.graph,
         regions_of([leaf.region for leaf in leaves]),
@@ -158,8 +159,8 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         supposed=suppositions.together([leaf.supposed for leaf in leaves if leaf.supposed is not None]),
         shares={
             number: torch.cat([leaf.shares[number] for leaf in leaves])
-            for number in first.shares
-            if all(number in leaf.shares for leaf in leaves)
+            for number, share in first.shares.items()
+            if all(number in leaf.shares and leaf.shares[number].shape == share.shape for leaf in leaves)
         },
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,37 +26,38 @@ from tightverify.branch.leaf import Split, under, within
 from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
 from tightverify.evidence import PROPERTY, Earlier
-from tightverify.graph import Affine, Apply, Energy, Graph
-from tightverify.region import Region, Zonotope
+from tightverify.graph import Graph
+from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.values import Interval
 
+FORMAT = 2
+"""Trees of another number are not gone on with: raise it whenever a bound was found wrong, or a file says something else."""
+
 
 def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
-    """Of one input's question: what is not the same has another one."""
+    """Of one input's question, every field of it: what is not the same has another one."""
     found = hashlib.sha256()
+    known: dict[int, bytes] = {}
 
-    def add(*values: Tensor) -> None:
-        for value in values:
-            found.update(str(tuple(value.shape)).encode())
-            found.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    def add(value: object) -> None:
+        match value:
+            case Tensor():
+                if id(value) not in known:  # the same weights at every time step
+                    plain = np.ascontiguousarray(value.detach().cpu().numpy())
+                    known[id(value)] = hashlib.sha256(f"{plain.dtype} {plain.shape}".encode() + plain.tobytes()).digest()
+                found.update(known[id(value)])
+            case tuple():
+                found.update(f"{len(value)} of ".encode())
+                for one in value:
+                    add(one)
+            case _ if is_dataclass(value):
+                found.update(f"{type(value).__name__}: ".encode())
+                add(tuple(getattr(value, field.name) for field in fields(value)))
+            case _:
+                found.update(f"{value!r}, ".encode())
 
-    for node in graph.nodes:
-        found.update(type(node).__name__.encode())
-        for operand in node.operands:
-            found.update(f"{operand.source} {operand.index if isinstance(operand.index, slice) else ''}".encode())
-            if isinstance(operand.index, Tensor):
-                add(operand.index)
-        if isinstance(node, Affine):
-            add(node.bias, *(term.matrix for term in node.terms if term.matrix is not None))
-        if isinstance(node, Apply):
-            found.update(repr(node.op).encode())
-        if isinstance(node, Energy):
-            add(node.forms.matrix, node.forms.shift, node.forms.weights)
-    add(region.centre, region.box.lower, region.box.upper, region.radius, wanted.rows, wanted.offsets)
-    if isinstance(region, Zonotope):
-        add(region.generators, region.slack)
-    found.update(f"{region.norm} {wanted.needed}".encode())
+    add((FORMAT, graph, region, wanted))
     return found.hexdigest()
 
 
