@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from tightverify.errors import RegionError
 from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Region
+from tightverify.values import Interval
 
 NAN, INF = float("nan"), float("inf")
 DOUBLE = torch.float64
@@ -257,3 +259,23 @@ def test_what_makes_no_sense_is_refused() -> None:
     ):
         with pytest.raises(RegionError):
             Box(low, high).around(x)
+
+
+@pytest.mark.parametrize("eps", [1e-150, 1e-158, 1e-161, 1e-170, 1e-250])
+@pytest.mark.parametrize("ball", [L1Ball, L2Ball])
+def test_balls_whose_squares_vanish_are_as_others(ball: Callable[[float], Perturbation], eps: float) -> None:
+    centre = torch.zeros((1, 3), dtype=DOUBLE)
+    rows = torch.tensor([[[1.0, 1.0, 0.2], [0.6, -0.8, 0.0], [0.0, 0.0, 3.0]]], dtype=DOUBLE)
+    small, usual = ball(eps).around(centre), ball(1.0).around(centre)
+    clamped = Interval(torch.tensor([[-1.0, -0.1, -2.0]], dtype=DOUBLE), torch.tensor([[0.1, 1.0, 2.0]], dtype=DOUBLE))
+    for one, other in ((small, usual), (part_of(small, clamped, eps), part_of(usual, clamped, 1.0))):
+        assert torch.allclose(one.minimise(rows) / eps, other.minimise(rows), rtol=1e-12)
+        assert torch.allclose(one.reach.upper / eps, other.reach.upper, rtol=1e-12)
+    inside, outside = (torch.full((1, 3), share * eps / 3 ** (1 / small.norm), dtype=DOUBLE) for share in (0.999, 1.001))
+    assert small.contains(inside)
+    assert not small.contains(outside)
+    assert not small.contains(torch.tensor([[eps, eps, 0.0]], dtype=DOUBLE))
+
+
+def part_of(region: Region, box: Interval, scale: float) -> Region:
+    return region.within(box.map(lambda end: end * scale))

@@ -16,6 +16,9 @@ every x of the box |x_i - centre_i| = |x_i - c_i| + |c_i - centre_i|, so that th
 So any tau or lam gives a sound bound; sorting (L1) or a few steps of clamping (L2) find nearly the best.
 
 `rounding_scale` bounds the absolute values that enter these sums, for the caller's rounding allowance.
+
+Squares of tiny numbers vanish, and so lengths are measured in units of a power of two near the radius. What is more than `FAR`
+of those away counts as that far, which only makes the region larger.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch import Tensor
 
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, gamma, times
 
+FAR = 2.0**64
 CLAMPINGS = 8
 HALVINGS = 24
 
@@ -62,6 +66,11 @@ class Region:
         scale = 4 * self.box.magnitude + 4 * self.centre.abs()
         return scale if self.norm == torch.inf else scale + 4 * self.radius[:, None]
 
+    @property
+    def _measured(self) -> tuple[Tensor, Tensor]:
+        """(B, 1): the radius, from 1/2 to 1, and the power of two that it counts."""
+        return torch.frexp(self.radius[:, None])
+
     def within(self, box: Interval) -> Region:
         """What is in a smaller box."""
         return Region(self.centre, box, self.radius, self.norm)
@@ -79,11 +88,12 @@ class Region:
         """
         if self.norm == torch.inf:
             return self.box
-        away = (self.nearest - self.centre).abs() ** self.norm
+        radius, unit = self._measured
+        away = _in_units(self.nearest - self.centre, unit).abs() ** self.norm
         others = (away.sum(1, keepdim=True) - away).clamp(min=0)
-        most = self.radius[:, None] ** self.norm
+        most = radius**self.norm
         slack = gamma(self.centre.shape[1] + 8) * (most + away.sum(1, keepdim=True))
-        reach = (most - others + slack).clamp(min=0) ** (1 / self.norm)
+        reach = torch.ldexp((most - others + slack).clamp(min=0) ** (1 / self.norm), unit)
         allowance = 8 * UNIT_ROUNDOFF * (reach + self.centre.abs()) + TINY
         return Interval(below(self.centre - reach, allowance), above(self.centre + reach, allowance))
 
@@ -107,7 +117,9 @@ class Region:
         if self.norm == 1:
             gain = _lasso_gain(weight, capacity, (self.radius - away.sum(1)).clamp(min=0))
         else:
-            gain = _ridge_gain(weight, capacity, self.radius, away)
+            radius, unit = self._measured
+            capacity, away = _in_units(capacity, unit[..., None]), _in_units(away, unit)
+            gain = torch.ldexp(_ridge_gain(weight, capacity, radius[:, 0], away), unit)
         return times(rows, near) - gain
 
     def minimiser(self, rows: Tensor) -> Tensor:
@@ -136,8 +148,9 @@ class Region:
     def contains(self, x: Tensor) -> Tensor:
         """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
-        length = torch.linalg.vector_norm(x - self.centre, ord=self.norm, dim=1)
-        near: Tensor = length * (1 + 1e-12) <= self.radius
+        radius, unit = self._measured
+        length = torch.linalg.vector_norm(_in_units(x - self.centre, unit), ord=self.norm, dim=1)
+        near: Tensor = length * (1 + gamma(x.shape[1] + 8)) <= radius[:, 0]
         return inside & near
 
     def project(self, x: Tensor) -> Tensor:
@@ -163,6 +176,10 @@ class Region:
         draw[:, ::2] = draw[:, ::2].round()
         lower, upper = self.box.lower[:, None], self.box.upper[:, None]
         return self.project(lower + draw * (upper - lower))
+
+
+def _in_units(lengths: Tensor, unit: Tensor) -> Tensor:
+    return torch.ldexp(lengths, -unit).clamp(-FAR, FAR)
 
 
 def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
