@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +24,7 @@ from tightverify.fits import FUNCTIONS, PlaneFit, planes
 from tightverify.relax import curves, family, fit, offsets, ranges
 from tightverify.relax.family import KINDS, Ground
 from tightverify.relax.offsets import Question, proved_offset
-from tightverify.relax.polygons import MOST_CUTS, Polygons
+from tightverify.relax.polygons import MOST_CUTS, Polygons, clipped
 from tightverify.values import FUNCTION_ERROR
 
 Wide = NDArray[np.longdouble]
@@ -322,6 +323,22 @@ def test_polygons_hold_what_half_planes_leave(span: str) -> None:
         below = least[:, j] - (polygons.vertices * normals[:, None, j]).sum(-1).amin(1)
         possible = torch.tensor([bool(true_vertices(b, n, h)) for b, n, h in zip(boxes.tolist(), normals, least, strict=True)])
         assert (below <= 1e-12 * size * normals[:, j].abs().sum(-1))[possible].all()
+
+
+def test_a_cut_that_meets_a_dented_edge_takes_no_corner_away() -> None:
+    """The line runs along an edge that rounding has dented: both its ends are below, a vertex between them is above."""
+    low = 1e-17
+    vertices = torch.tensor([[[0.0, -low], [1.0, low], [2.0, -low], [2.0, 1.0], [0.0, 1.0]]], dtype=torch.float64)
+    found = clipped(vertices, torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    assert torch.equal(Polygons(found).boxes, Polygons(vertices).boxes)
+    assert float(Polygons(found).areas) == pytest.approx(2.0)
+
+
+def test_a_cut_without_numbers_is_not_made() -> None:
+    corners = Polygons.of_boxes(torch.tensor([[0.0, 1.0, 0.0, 1.0]], dtype=torch.float64)).vertices
+    normals = torch.tensor([[math.inf, 1.0]], dtype=torch.float64)
+    found = clipped(corners, normals, torch.tensor([0.5], dtype=torch.float64))
+    assert torch.equal(Polygons(found).boxes, Polygons(corners).boxes)
 
 
 def test_a_cut_without_its_margin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
