@@ -121,3 +121,19 @@ def test_linear_properties_broadcast_and_refuse_what_does_not_fit() -> None:
     ):
         with pytest.raises(InputError):
             linear_property(bad_rows, bad_offsets, 3, 2)
+
+
+def test_what_breaks_breaks_in_exact_arithmetic() -> None:
+    outputs = torch.tensor([1e16, 1.0, -1e16], dtype=torch.float64)
+    lost = linear_property(torch.ones(1, 3, dtype=torch.float64), torch.tensor([-0.5]), 1, 3)
+    assert bool(lost.broken(lost.margins(outputs[None]))[0])
+    assert not lost.surely_broken(outputs)
+    assert linear_property(torch.ones(1, 3, dtype=torch.float64), torch.tensor([-1.5]), 1, 3).surely_broken(outputs)
+    huge = linear_property(torch.tensor([[1.7e308, -1.7e308, 0.0]], dtype=torch.float64), torch.ones(1), 1, 3)
+    ten = torch.tensor([10.0, 10.0, 0.0], dtype=torch.float64)
+    assert bool(huge.broken(huge.margins(ten[None]))[0])
+    assert not huge.surely_broken(ten)
+    assert not huge.surely_broken(torch.tensor([float("nan"), 0.0, 0.0]))
+    two = classify_as(torch.tensor([0]), 3, top=2)
+    assert not two.surely_broken(torch.tensor([1.0, 2.0, 1.0]))
+    assert two.surely_broken(torch.tensor([1.0, 2.0, 2.0]))

@@ -1,7 +1,8 @@
 """The search for counterexamples: projected gradient descent on the margin that decides, from several starts.
 
 The search runs on the graph in float64. What it finds is only a suspicion: each point is moved into the user's own dtype,
-checked to lie inside the region surely, and replayed through the user's own model; only then is it a counterexample.
+checked to lie inside the region surely, and replayed through the user's own model, alone, as other inputs beside it may change
+the last digits; where its outputs break the property in exact arithmetic it is a counterexample.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ def attack(
 
     From `starts` (B, S, n), or from the centre and random points.
     """
-    found = torch.zeros(len(region), dtype=torch.bool)
+    found = torch.zeros(len(region), dtype=torch.bool, device=region.centre.device)
     points = region.centre.clone()
     for candidate in descend(graph, region, wanted, search, check, starts):
         moved, inside = into_dtype(region, candidate, model.dtype)
-        broken = inside & breaks(model, wanted, moved)
-        fresh = broken.cpu() & ~found
+        (left,) = torch.nonzero(inside & ~found, as_tuple=True)
+        fresh = left[breaks(model, wanted[left], moved[left])]
         points[fresh] = moved[fresh]
-        found |= fresh
+        found[fresh] = True
         if bool(found.all()):
             break
-    return found, points
+    return found.cpu(), points
 
 
 def descend(
@@ -107,7 +108,15 @@ def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, T
 
 def breaks(model: Model, wanted: Property, x: Tensor) -> Tensor:
     """(B,): whether the user's own model breaks the property at flat points (B, n)."""
-    with torch.no_grad():
-        outputs = model.original(x.to(model.dtype).cpu().view(len(x), *model.graph.input_shape))
-    outputs = outputs.to(torch.float64).to(x.device)
-    return wanted.broken(wanted.margins(outputs)) & torch.isfinite(outputs).all(-1)
+    inputs = x.to(model.dtype).cpu().view(len(x), *model.graph.input_shape)
+
+    def replayed(some: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model.original(some).to(torch.float64)
+
+    broken = torch.zeros(len(x), dtype=torch.bool)
+    if len(x):
+        broken = wanted.broken(wanted.margins(replayed(inputs).to(x.device))).cpu()
+    for k in torch.nonzero(broken).flatten().tolist():
+        broken[k] = wanted[k : k + 1].surely_broken(replayed(inputs[k : k + 1])[0])
+    return broken.to(x.device)

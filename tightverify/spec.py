@@ -8,6 +8,7 @@ them proves the property; at a point where too few rows are 0 or more it is brok
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -42,6 +43,16 @@ class Property:
     def broken(self, margins: Tensor) -> Tensor:
         """(...): whether the rows' values (..., R) at a point break the property."""
         return (margins >= 0).sum(-1) < self.needed
+
+    def surely_broken(self, outputs: Tensor) -> bool:
+        """Whether finite outputs (K,) of the one input break the property, in exact arithmetic."""
+        if not bool(torch.isfinite(outputs).all()):
+            return False
+        values, held = [Fraction(value) for value in outputs.tolist()], 0
+        for row, offset in zip(self.rows[0].tolist(), self.offsets[0].tolist(), strict=True):
+            terms = (Fraction(weight) * value for weight, value in zip(row, values, strict=True) if weight)
+            held += sum(terms, Fraction(offset)) >= 0
+        return held < self.needed
 
     def worst(self, margins: Tensor) -> Tensor:
         """(...): the row value that decides: positive exactly if enough rows are."""

@@ -16,9 +16,14 @@ from torch import Tensor
 
 from tightverify import evidence
 from tightverify.branch.search import Branch
+from tightverify.errors import SoundnessFault
+from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.stages import stages_for
 from tightverify.stages.problem import Known, Problem, Step, Watch, stopwatch
+
+ROUNDING = 1e-6
+"""What a network's values in float64 are off by, at most, relative to the size of the outputs."""
 
 
 class Verdict(Enum):
@@ -110,6 +115,18 @@ class Ledger:
         for number in inputs.tolist():
             self.stages[number] = stage
 
+    def refuse_contradictions(self, graph: Graph) -> None:
+        """What is proved may break at a point by the user's own rounding, but not by more than that."""
+        (both,) = torch.nonzero(self.known.proved(self.wanted) & self.known.refuted, as_tuple=True)
+        if not len(both):
+            return
+        wanted = self.wanted[both]
+        with torch.no_grad():
+            outputs = graph.to("cpu").forward(self.known.points[both])
+        sizes = wanted.rows.abs() @ outputs.abs()[..., None]
+        if bool((wanted.worst(wanted.margins(outputs)) < -ROUNDING * (1 + sizes.amax((1, 2)))).any()):
+            raise SoundnessFault("a point of a region breaks what was proved of it: this is a bug, please report it")
+
     def endings(self, shape: tuple[int, ...], numbers: Tensor) -> Iterator[Ending]:
         """The endings in the order of the inputs. A proof counts before anything else."""
         proved, decisive = self.known.proved(self.wanted), self.known.worst(self.wanted).tolist()
@@ -147,6 +164,7 @@ def decide(problem: Problem) -> Iterator[Ending]:
         ledger.enter(inputs, name, found, time.monotonic() - began, limit)
         if problem.record is not None:
             problem.record.add(evidence.Margins(name, ledger.known.margins[0].numpy().copy()))
+    ledger.refuse_contradictions(problem.graph)
     return ledger.endings(problem.graph.input_shape, problem.numbers)
 
 
