@@ -110,13 +110,16 @@ class LeafTree:
 
     def step(self) -> Solution | None:
         """Solve one open node and split it, or make it a leaf; None if it needed no solve."""
-        _, _, node = heapq.heappop(self._heap)
+        _, _, node = self._heap[0]
         if (node.lower > node.upper).any():
+            heapq.heappop(self._heap)
             return None
         if node.known > self.wanted:
+            heapq.heappop(self._heap)
             self.settled = min(self.settled, node.known)
             return None
         solution = self._session.solve(lower=node.lower, upper=node.upper)
+        heapq.heappop(self._heap)  # only now: a node whose solve fails is open still
         self.solved += 1
         bound = max(node.known, safe_bound_of(solution))
         multipliers = self._multipliers(node, solution) if self.keep else None

@@ -20,9 +20,8 @@ def sigmoid(x: Floats) -> Floats:
 FUNCTIONS = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
-    "relu": lambda x: np.maximum(x, 0),
     "log": np.log,
-    "leaky_relu": lambda x: np.maximum(x, 0),
+    "maximum": np.maximum,
     "multiply": lambda x, y: x * y,
     "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
     "sigmoid_times": lambda x, y: sigmoid(x) * y,

@@ -34,6 +34,8 @@ from tightverify.evidence import (
 )
 
 __all__ = ["Check", "Numbers", "Refused"]
+OWN = 1e-4
+"""What a network's own precision may put between its values and these."""
 SAMPLES = {1: 41, 2: 13, 3: 7}
 
 
@@ -115,7 +117,7 @@ class Check(Programs):
         lower, upper = self.allowed(state, entry.sweep, entry.node)
         demand(entry.lower <= lower + NEAR, f"sweep {entry.sweep}: node {entry.node} has a lower end that does not follow")
         demand(entry.upper >= upper - NEAR, f"sweep {entry.sweep}: node {entry.node} has an upper end that does not follow")
-        state.intervals[entry.node] = entry.lower, entry.upper
+        state.intervals[entry.node] = np.minimum(entry.lower, lower), np.maximum(entry.upper, upper)
         if state.whole:
             old = self.known.get(entry.node, (entry.lower, entry.upper))
             self.known[entry.node] = np.maximum(old[0], entry.lower), np.minimum(old[1], entry.upper)
@@ -344,6 +346,7 @@ class Check(Programs):
     def tree(self) -> tuple[Floats, bool]:
         """What is proved of the rows, and whether the property is, on all leaves of a tree that covers the region."""
         by_number = {branch.number: branch for branch in self.branches}
+        demand(len(by_number) == len(self.branches), "two branches have one number")
         halves: dict[int, list[Sweep]] = {}
         for branch in self.branches:
             if branch.number:
@@ -399,3 +402,21 @@ class Check(Programs):
         demand(entry.margins <= rows + NEAR, "the margins do not follow")
         proved = proved or int((rows > 0).sum()) >= self.question.needed
         demand(entry.verdict != "ROBUST" or proved, "it is not proved")
+        if entry.verdict == "COUNTEREXAMPLE":
+            self.counterexample(entry.point)
+
+    def counterexample(self, point: Floats) -> None:
+        """It lies in the region, and the network breaks the property there, or does but for what its own precision brings."""
+        question = self.question
+        step = point - question.centre
+        demand((question.lower <= point) & (point <= question.upper), "a counterexample is not in the region")
+        if len(question.slack):
+            shares = np.linalg.lstsq(question.generators.T, step, rcond=None)[0].clip(-1, 1)
+            demand(
+                np.abs(step - shares @ question.generators) <= question.slack + NEAR, "a counterexample is not in the region"
+            )
+        elif question.norm != "inf":
+            length = np.linalg.norm(step, ord=float(question.norm))
+            demand(length <= question.radius, "a counterexample is not in the region")
+        margins = question.rows @ self.values_at(point[None])[question.output][0] + question.offsets
+        demand((margins >= OWN).sum() < question.needed, "a counterexample breaks nothing")

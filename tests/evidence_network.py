@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -92,7 +93,27 @@ class Network:
         return [tuple(end[places] for end in state.intervals[source]) for source, places in self.reads(node)]  # type: ignore[misc]
 
     def function(self, node: int) -> Any:
-        return FUNCTIONS[self.question.nodes[node]["name"]]
+        kind = self.question.nodes[node]
+        if kind["name"] == "leaky_relu":
+            slope = float(re.fullmatch(r"LeakyRelu\(slope=(.*)\)", kind["operation"])[1])  # type: ignore[index]
+            return lambda x: np.where(x < 0, slope * x, x)
+        return FUNCTIONS[kind["name"]]
+
+    def values_at(self, points: Floats) -> list[Floats]:
+        """Every node's values (S, n) at inputs (S, N)."""
+        values: list[Floats] = []
+        for node, kind in enumerate(self.question.nodes):
+            operands = [values[source][:, places] for source, places in self.reads(node)]
+            if kind["kind"] == "input":
+                values.append(points[:, kind["start"] : kind["start"] + kind["size"]])
+            elif kind["kind"] == "affine":
+                terms = [o @ matrix.T for o, matrix in zip(operands, self.numbers.matrices[node], strict=True)]
+                values.append(self.numbers.biases[node] + sum(terms))
+            elif kind["kind"] == "energy":
+                values.append(self.numbers.energies[node].at(np.concatenate(operands, 1)))
+            else:
+                values.append(self.function(node)(*operands))
+        return values
 
     def forward(self, state: State, node: int) -> tuple[Floats, Floats]:
         """A node's interval by those of its operands."""

@@ -10,12 +10,49 @@ from evidence_network import NEAR, Network, demand
 
 from tightverify.evidence import PROPERTY, Leaves, Narrowing, Program
 
+Narrowed = tuple[int, float, Floats, Floats]
+
+
+def breaks_of(entry: Program) -> dict[int, Floats]:
+    """Of each variable that is cut, where."""
+    variables = dict.fromkeys(entry.breaks[:, 0].astype(int).tolist())
+    return {variable: entry.breaks[entry.breaks[:, 0] == variable, 1] for variable in variables}
+
+
+def pieces(values: Floats, bends: Floats) -> Floats:
+    """(S, K): the variables of 0 or 1 that say in which piece values (S,) are, none of them for the first."""
+    return np.asarray(np.eye(len(bends) + 1)[np.searchsorted(bends, values), 1:])
+
+
+def all_over(held: Narrowed, variables: list[int]) -> Floats:
+    """Points (S, k) all over what is held of variables."""
+    low, high = (ends[variables] for ends in held[2:])
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 33)] * len(variables)), -1).reshape(-1, len(variables))
+    return np.asarray(low + grid * (high - low))
+
+
+def holds_over(entry: Program, row: int, variables: list[int], values: Floats) -> bool:
+    """Whether a row over these variables and their pieces, and no others, holds at their values (S, k)."""
+    weights = matrix_of(entry)[row].copy()
+    sums = values @ weights[variables]
+    weights[variables] = 0
+    first = int(entry.columns[-1])
+    for variable, bends in breaks_of(entry).items():
+        mine = slice(first, first + len(bends))
+        if variable in variables:
+            sums = sums + pieces(values[:, variables.index(variable)], bends) @ weights[mine]
+            weights[mine] = 0
+        first += len(bends)
+    inside = (sums >= entry.row_lower[row] - NEAR) & (sums <= entry.row_upper[row] + NEAR)
+    return bool(inside.all() and not weights.any())
+
 
 class Programs(Network):
     """What programs prove of rows and neurons."""
 
     def whole_program(self, entry: Program) -> None:
         self.program = entry
+        demand(self.states[entry.sweep].whole, "a program is about a part")
         members = entry.members.tolist()
         place = members.index(self.question.output if entry.node == PROPERTY else entry.node)
         wanted = np.zeros_like(entry.cost)
@@ -24,7 +61,7 @@ class Programs(Network):
             mine[:] = self.question.rows[entry.row]
         else:
             mine[entry.row] = np.sign(entry.cost[entry.columns[place] + entry.row])
-            demand(mine[entry.row] != 0 and self.states[entry.sweep].whole, "a program is about no neuron")
+            demand(mine[entry.row] != 0, "a program is about no neuron")
         demand(entry.cost == wanted, "a program is about another row")
         held = None
         if np.isfinite(entry.limit):
@@ -36,7 +73,7 @@ class Programs(Network):
                 lower, upper = np.maximum(lower, held[2][start:stop]), np.minimum(upper, held[3][start:stop])
             demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
             demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
-        self.network_satisfies(entry)
+        self.network_satisfies(entry, held)
         if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
             found = weak_duality(
                 entry.cost, matrix_of(entry), entry.row_lower, entry.row_upper, entry.dual, entry.lower, entry.upper
@@ -58,31 +95,41 @@ class Programs(Network):
             upper[entry.row] = min(upper[entry.row], -entry.bound)
         self.known[entry.node] = lower, upper
 
-    def network_satisfies(self, entry: Program) -> None:
+    def network_satisfies(self, entry: Program, held: Narrowed | None) -> None:
         """The network's own values at samples of the region, and which pieces they are in, satisfy every row.
 
-        Where only inputs with a low value are held, the lowest of them.
+        Where only inputs with a low value are held, a row may be about those alone. As there may be none, it is held against
+        its operation all over what is held of the operands.
         """
-        draw = np.random.default_rng(0).random((200 if np.isinf(entry.limit) else 5000, len(self.question.centre)))
-        points = self.question.lower + draw * (self.question.upper - self.question.lower)
-        values: list[Floats] = []
-        for node, kind in enumerate(self.question.nodes):
-            operands = [values[source][:, places] for source, places in self.reads(node)]
-            if kind["kind"] == "input":
-                values.append(points[:, kind["start"] : kind["start"] + kind["size"]])
-            elif kind["kind"] == "affine":
-                terms = [o @ matrix.T for o, matrix in zip(operands, self.numbers.matrices[node], strict=True)]
-                values.append(self.numbers.biases[node] + sum(terms))
-            else:
-                values.append(self.function(node)(*operands))
-        every = [np.concatenate([values[node] for node in entry.members.tolist()], axis=1)]
-        every[0] = every[0][every[0] @ entry.cost[: every[0].shape[1]] <= entry.limit]
-        for variable in dict.fromkeys(entry.breaks[:, 0].astype(int).tolist()):
-            bends = entry.breaks[entry.breaks[:, 0] == variable, 1]
-            every.append(np.eye(len(bends) + 1)[np.searchsorted(bends, every[0][:, variable]), 1:])
-        sums = np.concatenate(every, axis=1) @ matrix_of(entry).T
-        demand(sums >= entry.row_lower - NEAR, "a program has a row that the network breaks")
-        demand(sums <= entry.row_upper + NEAR, "a program has a row that the network breaks")
+        draw = np.random.default_rng(0).random((200, len(self.question.centre)))
+        values = self.values_at(self.question.lower + draw * (self.question.upper - self.question.lower))
+        every = np.concatenate([values[node] for node in entry.members.tolist()], axis=1)
+        whole = [pieces(every[:, variable], bends) for variable, bends in breaks_of(entry).items()]
+        sums = np.concatenate([every, *whole], axis=1) @ matrix_of(entry).T
+        kept = ((sums >= entry.row_lower - NEAR) & (sums <= entry.row_upper + NEAR)).all(0)
+        demand(kept.all() or held is not None, "a program has a row that the network breaks")
+        for row in np.flatnonzero(~kept).tolist():
+            right = held is not None and self.operation_satisfies(entry, held, row)
+            demand(right, "a program has a row that the network breaks")
+
+    def operation_satisfies(self, entry: Program, held: Narrowed, row: int) -> bool:
+        """Whether a row holds all over what is held of its operation's operands.
+
+        It is over one operation's result, its operands and their pieces, or over one variable and its pieces.
+        """
+        over = np.flatnonzero(matrix_of(entry)[row, : int(entry.columns[-1])]).tolist()
+        result = max([*over, entry.held[row]])
+        place = int(np.searchsorted(entry.columns, result, side="right")) - 1
+        node, neuron = int(entry.members[place]), result - int(entry.columns[place])
+        if len(over) == 1 and holds_over(entry, row, over, all_over(held, over)):
+            return True
+        if self.question.nodes[node]["kind"] != "operation":
+            return False
+        start = dict(zip(entry.members.tolist(), entry.columns.tolist(), strict=False))
+        operands = [start[source] + int(places[neuron]) for source, places in self.reads(node)]
+        points = all_over(held, operands)
+        values = np.column_stack([points, self.function(node)(*points.T)])
+        return len({*operands}) == len(operands) and holds_over(entry, row, [*operands, result], values)
 
     def narrowing(self, entry: Narrowing) -> None:
         """Each end follows from those before, by its multipliers, where the row is at most the limit."""
@@ -129,6 +176,8 @@ class Programs(Network):
             cost = 0 * program.cost if infeasible else program.cost
             found = weak_duality(cost, rows, program.row_lower, program.row_upper, y, *ends)
             demand(found > 0 if infeasible else bound <= found + NEAR * (1 + abs(found)), "a leaf's multipliers prove nothing")
+        choices = np.concatenate([entry.lower, entry.upper])
+        demand(((choices == 0) | (choices == 1)).all() and (entry.lower <= entry.upper).all(), "leaves are about no choices")
         for i, j in combinations(range(len(entry.bounds)), 2):
             apart = (entry.lower[i] > entry.upper[j]) | (entry.lower[j] > entry.upper[i])
             demand(apart.any(), "leaves lie in one another")

@@ -57,6 +57,7 @@ class Hearing(nn.Module):
 
 RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
+    "lstm wide": ("lstm", "linear", 3.0, slice(0, 1), ""),
     "lstm planes": ("lstm", "planes", 0.9, slice(0, 2), "planes"),
     "lstm combine": ("lstm", "combine", 0.9, slice(1, 2), "combine"),
     "lstm complete": ("lstm", "complete", 1.2, slice(0, 1), "branch"),
@@ -125,9 +126,10 @@ def certified(name: str, folder: Path | None) -> list[tv.Result]:
     kind, method, eps, some, _ = RUNS[name]
     model, x = network(kind)
     region = tv.LinfBall(eps) if isinstance(eps, float) else eps
+    starts = 4 if name == "lstm wide" else 0
     more = {"tighten": 3, "processes": 2} if name == "gru tightened" else {}
     return tv.certify(
-        model, x[some], None, region, method=method, rounds=1, splits=24, restarts=0, batch=1, evidence=folder, **more
+        model, x[some], None, region, method=method, rounds=1, splits=24, restarts=starts, batch=1, evidence=folder, **more
     )
 
 
@@ -274,6 +276,68 @@ def test_what_was_tampered_with_is_refused(what: str, kept: Callable[[str], Kept
             Check([*entries[:place], change(entries[place]), *entries[place + 1 :]], numbers)
         noticed += 1
     assert noticed
+
+
+def moved(program: Program) -> Program:
+    return replace(program, row_lower=program.row_lower + 5, row_upper=program.row_upper + 5)
+
+
+def crossed(leaves: Leaves) -> Leaves:
+    """One leaf in place of all, which holds no choice."""
+    one, first = np.ones_like(leaves.lower[:1]), leaves.places[:, 0] == 0
+    some = replace(leaves, places=leaves.places[first], dual=leaves.dual[first], infeasible=leaves.infeasible[:1])
+    return replace(some, lower=one, upper=0 * one, bounds=leaves.bounds[:1] - 1e6)
+
+
+def of_a_part(program: Program, parts: list[Sweep]) -> list[Entry]:
+    part = Sweep(max(part.sweep for part in parts) + 1, "lp", program.sweep, 0, 0, 0.5, True)
+    return [part, replace(program, sweep=part.sweep)]
+
+
+FORGED: dict[str, tuple[str, type, Callable[[Any], Entry], str]] = {
+    "rows of what is held": ("relu narrowed", Program, lambda e: moved(e) if e.limit < math.inf else e, "row that the network"),
+    "a leaf of no choice": ("relu milp", Leaves, crossed, "about no choices"),
+    "choices between": (
+        "relu milp",
+        Leaves,
+        lambda e: replace(e, upper=e.upper / 2, bounds=e.bounds - 1e6),
+        "about no choices",
+    ),
+    "a point outside": ("lstm wide", Ending, lambda e: replace(e, point=e.point + 10.0), "not in the region"),
+    "a branch that comes twice": ("gru complete", Branch, lambda e: replace(e, number=0), "one number"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_proves_nothing_is_refused(what: str, kept: Callable[[str], Kept]) -> None:
+    """All entries of the kind are changed: the first check that looks at them says what is wrong."""
+    name, kind, change, words = FORGED[what]
+    _, files, numbers = kept(name)
+    several = [entries for entries in files if any(isinstance(entry, kind) for entry in entries)]
+    for entries in several:
+        with pytest.raises(Refused, match=words):
+            Check([change(entry) if isinstance(entry, kind) else entry for entry in entries], numbers)
+    assert several
+
+
+def test_programs_of_a_part_prove_nothing_of_the_whole(kept: Callable[[str], Kept]) -> None:
+    _, (entries,), numbers = kept("gru lp")
+    place = next(k for k, entry in enumerate(entries) if isinstance(entry, Program))
+    program = entries[place]
+    assert isinstance(program, Program)
+    forged = of_a_part(program, [entry for entry in entries if isinstance(entry, Sweep)])
+    with pytest.raises(Refused, match="about a part"):
+        Check([*entries[:place], *forged, *entries[place + 1 :]], numbers)
+
+
+def test_a_point_that_breaks_nothing_is_no_counterexample(kept: Callable[[str], Kept]) -> None:
+    results, (entries,), numbers = kept("lstm wide")
+    question, last = entries[0], entries[-1]
+    assert isinstance(question, Question)
+    assert isinstance(last, Ending)
+    assert results[0].verdict is tv.Verdict.COUNTEREXAMPLE
+    with pytest.raises(Refused, match="breaks nothing"):
+        Check([*entries[:-1], replace(last, point=question.centre)], numbers)
 
 
 def test_a_part_that_is_left_out_is_missed(kept: Callable[[str], Kept]) -> None:

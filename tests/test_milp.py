@@ -363,3 +363,22 @@ def test_the_stage_keeps_to_its_regions_and_its_time_and_writes_its_programs(tmp
     far = torch.rand((6, FRAMES, MODEL_FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)[1:2]
     (late,) = tv.certify(lstm, far, None, tv.LinfBall(0.05), method="milp", restarts=0, rounds=1, time_limit=0.5)
     assert late.verdict is tv.Verdict.TIMED_OUT
+
+
+def test_a_node_whose_solve_fails_is_open_still() -> None:
+    problem = solvers.Problem(np.array([-1.0]), np.array([[2.0]]), -np.inf, 1.0, 0, 1, np.ones(1, dtype=np.bool_))
+    tree = LeafTree(problem, keep=True)
+    session = tree._session
+
+    class Failing:
+        def solve(self, **_: object) -> solvers.Solution:
+            raise MemoryError
+
+    tree._session = Failing()  # type: ignore[assignment]
+    with pytest.raises(MemoryError):
+        tree.step()
+    assert (tree.open, tree.bound, len(tree.cover())) == (1, -math.inf, 1)
+    tree._session = session
+    while tree.open:
+        tree.step()
+    assert tree.bound == pytest.approx(0.0)

@@ -12,12 +12,14 @@ from exact import fmpq, rational
 from test_bounds import CLASSES, DOUBLE, NETWORKS, centres, sign_rows
 
 from tightverify.bounds.interval import interval_bounds
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import linear_bounds, operand_boxes, padded
+from tightverify.bounds.mixtures import MOST_STEPS, mixing_error
 from tightverify.errors import SoundnessFault
-from tightverify.graph import Graph
+from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder, Symbols
 from tightverify.ops import Clamp, LeakyRelu, Square, Tanh
 from tightverify.region import Gain, L1Ball, L2Ball, LinfBall, Perturbation, Region
+from tightverify.relax.planes import Plane, Planes
 from tightverify.values import above, below, gamma
 
 OPPOSED = 1e8
@@ -171,3 +173,19 @@ def test_every_summand_of_a_coefficient_is_counted() -> None:
     halfway = [builder.apply(Tanh(), builder.matmul(neurons, torch.ones(1, 200, dtype=DOUBLE))) for neurons in read]
     graph = builder.graph(builder.total(np.stack(halfway), (0,)))
     assert graph.rounding >= gamma(50 * 200)
+
+
+def test_planes_that_are_mixed_pay_for_the_largest_of_each_coefficient() -> None:
+    """One pair is steep in the first operand, the other in the second: a mixture's sides may be of both."""
+    network, size = NETWORKS["lstm"](1.0, 0), 1e6
+    bounds = linear_bounds(network, LinfBall(0.1).around(centres(1)), mixtures=20)
+    number = next(k for k, node in enumerate(network.nodes) if isinstance(node, Apply) and node.op.arity == 2)
+    node = network.nodes[number]
+    assert isinstance(node, Apply)
+    none = torch.zeros((1, node.size), dtype=DOUBLE)
+    steep = [Plane((none + size * (k == 0), none + size * (k == 1)), none) for k in (0, 1)]
+    pairs = tuple(Planes(plane, plane) for plane in steep)
+    padding = [pair.upper.offset for pair in padded(bounds, node, pairs)]
+    x, y = (box.magnitude for box in operand_boxes(bounds, node))
+    least = (network.rounding + mixing_error(MOST_STEPS)) * 2 * size * (x + y)
+    assert all(bool((amount >= least).all()) for amount in padding)

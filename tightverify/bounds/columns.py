@@ -55,7 +55,7 @@ def with_planes_at(bounds: LinearBounds, pull: Pull, fitting: Fitting) -> Linear
         columns = [*range(node.op.arity), 2]
         shape = planes[number][0].upper.offset.shape
         more = tuple(pairs(found.lower[..., columns], found.upper[..., columns], shape))
-        planes[number] = (*planes[number], *padded(bounds, node, more))
+        planes[number] = padded(bounds, node, (*planes[number], *more))  # old ones pay for mixtures with the new ones too
         if bounds.notes is not None:
             bounds.notes.planes(number, planes[number])
     return replace(bounds, planes=planes)

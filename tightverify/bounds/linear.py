@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from types import MappingProxyType
 
 import torch
@@ -38,6 +39,7 @@ from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixin
 from tightverify.bounds.notes import Notes, Trial
 from tightverify.bounds.supposed import Supposed
 from tightverify.bounds.walk import back_substitute
+from tightverify.errors import SoundnessFault
 from tightverify.evidence import Record
 from tightverify.graph import Affine, Apply, Energy, Graph, Input
 from tightverify.region import Region
@@ -180,6 +182,8 @@ class LinearBounds:
         `start` are multipliers (B, 1, n) of held nodes to begin with. What is supposed of a row of the property brings nothing
         for it. Steps end early where all rows are above `enough` (B, R), or will not get there.
         """
+        if not self.mixtures:
+            raise SoundnessFault("planes were to be mixed that do not pay for its rounding: this is a bug, please report it")
         multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
         aim = None if enough is None else enough + self.allowance(rows)
@@ -287,15 +291,22 @@ def operand_boxes(bounds: LinearBounds, node: Apply) -> list[Interval]:
 
 
 def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tuple[Planes, ...]:
-    """Planes moved apart to pay for the rounding of the walks below, and of mixtures of them."""
+    """Planes moved apart to pay for the rounding of the walks below, and of mixtures of them.
+
+    A mixture's coefficients are each off by a share of the largest among the planes' own, and its two sides may be of
+    different pairs: so each coefficient counts with the largest, on both sides.
+    """
     boxes = operand_boxes(bounds, node)
     sizes = [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
-    each = [pair.lower.map(torch.abs).at(*sizes) + pair.upper.map(torch.abs).at(*sizes) for pair in planes]
-    share = bounds.graph.rounding
+
+    def size_of(pair: Planes) -> Tensor:
+        return pair.lower.at(*sizes) + pair.upper.at(*sizes)
+
+    share, every = bounds.graph.rounding, [pair.map(torch.abs) for pair in planes]
     if not bounds.mixtures:
-        return tuple(pair.widen(share * size + TINY) for pair, size in zip(planes, each, strict=True))
-    most = torch.stack(each).amax(0)
-    return tuple(pair.widen((share + mixing_error(MOST_STEPS)) * most + TINY) for pair in planes)
+        return tuple(pair.widen(share * size_of(one) + TINY) for pair, one in zip(planes, every, strict=True))
+    amount = (share + mixing_error(MOST_STEPS)) * size_of(reduce(Planes.maximum, every)) + TINY
+    return tuple(pair.widen(amount) for pair in planes)
 
 
 def linear_bounds(

@@ -78,7 +78,8 @@ def approach(
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
         rest = multipliers.constant
-        found.append(back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest)
+        walked = back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest
+        found.append(torch.where(torch.isnan(walked), -torch.inf, walked))
         if trial is not None:
             trial.walked(found[-1], multipliers)
         if step == steps or (enough is not None and settled(found, enough)):

@@ -122,7 +122,8 @@ class Saved:
             ) from error
         if known != mark:
             raise UsageError(
-                f"{path} is about another network, region or property; remove it, or name another folder for trees"
+                f"{path} is about another network, region or property, or of another version; "
+                "remove it, or name another folder for trees"
             )
 
     def __len__(self) -> int:

@@ -346,7 +346,8 @@ def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], wanted: Property) -
     values.append(wanted.margins(values[graph.output][None])[0])  # PROPERTY, as the last
     exact = {number for number, node in enumerate(graph.nodes) if isinstance(node, Input)}
     off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
-    return all(by >= 0 if split.node in exact else by > SURELY for by, split in zip(off, path, strict=True))
+    sizes = [SURELY * (1 + float(values[split.node].abs().max())) for split in path]
+    return all(by >= 0 if split.node in exact else by > size for by, size, split in zip(off, sizes, path, strict=True))
 
 
 def open_rows(wanted: Property, margins: Tensor) -> Tensor:

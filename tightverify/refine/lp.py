@@ -45,11 +45,12 @@ from tightverify.errors import UsageError
 from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand
 from tightverify.relax.planes import Plane
 from tightverify.relax.programs import check_solver
+from tightverify.values import UNIT_ROUNDOFF
 
 SMALL = 1e-9
 """Solvers take a coefficient smaller than this for 0 and then find no point where planes lie close together."""
 LOOSENING = 1e-12
-"""more than what the sum of a row's small terms and its bound is off by, relative to their size (fewer than 2000 terms)"""
+"""more than what the sum of a row's small terms and its bound is off by, relative to their size, for up to 2000 terms"""
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
@@ -278,7 +279,8 @@ class Rows:
         most, least, size = (
             np.bincount(rows[small], part, self._height) for part in (products.max(0), products.min(0), np.abs(products).max(0))
         )
-        slack = slack + LOOSENING * (size + np.abs(np.where(np.isfinite(low), low, high)) * (size > 0))
+        loosening = np.maximum(LOOSENING, 4 * UNIT_ROUNDOFF * (np.bincount(rows[small], minlength=self._height) + 2))
+        slack = slack + loosening * (size + np.abs(np.where(np.isfinite(low), low, high)) * (size > 0))
         kept = (values[~small], (rows[~small], places[~small]))
         matrix = sparse.csr_array(sparse.coo_array(kept, shape=(self._height, len(lower))))
         return matrix, low - most, high - least, slack

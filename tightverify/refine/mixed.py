@@ -24,6 +24,7 @@ Where there is no kink two planes hold it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -148,7 +149,7 @@ class Sheet:
         return list(range(first, first + len(self._breaks[column])))
 
     def maximum(self, number: int, node: Apply) -> None:
-        """`y >= u`, `y >= v`, and `y <= u + M w`, `y <= v + N (1 - w)`."""
+        """`y >= u`, `y >= v`, and `y <= u + M w`, `y <= v + N (1 - w)`, where bounds tell an M and an N."""
         first, second = (places_of(self._program.columns, operand).tolist() for operand in node.operands)
         low, high = self._program.lower, self._program.upper
         for neuron, (u, v) in enumerate(zip(first, second, strict=True)):
@@ -157,6 +158,8 @@ class Sheet:
             self._write([y, v], [1.0, -1.0], 0.0, np.inf, y)
             to_v = max(0.0, float(np.nextafter(high[v] - low[u], np.inf)))
             to_u = max(0.0, float(np.nextafter(high[u] - low[v], np.inf)))
+            if not math.isfinite(to_u + to_v):
+                continue
             choice = self._width
             self._width += 1
             self._write([y, u, choice], [1.0, -1.0, -to_v], -np.inf, 0.0, y)

@@ -26,6 +26,11 @@ class Plane:
     def map(self, change: Callable[[Tensor], Tensor]) -> Plane:
         return Plane(tuple(change(slope) for slope in self.slopes), change(self.offset))
 
+    def maximum(self, other: Plane) -> Plane:
+        """Each coefficient the larger one of both."""
+        slopes = tuple(torch.maximum(a, b) for a, b in zip(self.slopes, other.slopes, strict=True))
+        return Plane(slopes, torch.maximum(self.offset, other.offset))
+
     def where(self, condition: Tensor, other: Plane) -> Plane:
         """This plane for the neurons where the condition holds, the other one elsewhere."""
         slopes = tuple(torch.where(condition, a, b) for a, b in zip(self.slopes, other.slopes, strict=True))
@@ -43,6 +48,10 @@ class Planes:
         """Both planes moved apart, each by `amount`, (B, n)."""
         lower = Plane(self.lower.slopes, self.lower.offset - amount)
         return Planes(lower, Plane(self.upper.slopes, self.upper.offset + amount))
+
+    def maximum(self, other: Planes) -> Planes:
+        """Each coefficient the larger one of both pairs."""
+        return Planes(self.lower.maximum(other.lower), self.upper.maximum(other.upper))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Planes:
         return Planes(self.lower.map(change), self.upper.map(change))
