@@ -199,7 +199,10 @@ def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
 
 
 def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, directions: int) -> Polygons | None:
-    """What the operands can be together. If none of the boxes (`sane`) stands for a larger one, it is kept in the bounds."""
+    """What the operands can be together. If none of the boxes (`sane`) stands for a larger one, it is kept in the bounds.
+
+    What is kept is never replaced by what is cut from it: the rounding of one such cut is paid for.
+    """
     number = len(bounds.intervals) - 1
     if number in bounds.polygons:
         return bounds.polygons[number].cut_to(ends)

@@ -7,7 +7,12 @@ When more leaves are open than memory is there for, the deepest are split first:
 
 The whole region is not halved where all rows are needed: its parts are those on which one of the open rows is supposed to fail
 (`bounds.supposed`), swept over until that gains nothing more, and halved then. Each part is about its own row alone: of the
-others it says the limit, for what is in no part has all open rows above their limits.
+others it says the limit, for what is in no part has all open rows above their limits. All parts are entered together, and the
+least counts, so that what one says of another's row can only be too low.
+
+A point at which an operation is undefined (the logarithm of a negative number) is in no part at all. That loses nothing: walks
+claim nothing on a part where something may be undefined, and a row is supposed to fail only where a finite margin was proved
+before, which means that all is defined.
 """
 
 from __future__ import annotations
