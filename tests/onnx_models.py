@@ -81,8 +81,7 @@ def agree(path: Path, batch: int = 0, **options: Any) -> Model:
     singles = [session.run(None, {entry.name: np.moveaxis(x[k : k + 1], 0, batch)})[0].reshape(1, -1) for k in range(3)]
     theirs = torch.from_numpy(np.concatenate(singles)).to(torch.float64)
     ours = model.graph.forward(torch.from_numpy(x).to(torch.float64).flatten(1))
-    tolerance = 1e-9 if model.dtype == torch.float64 else 1e-5
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(ours, theirs, rtol=model.agreement, atol=model.agreement)
     assert float((theirs[0] - theirs[1]).abs().max()) > 1e-3, "a model that ignores its input would show nothing"
     torch.testing.assert_close(model.original(torch.from_numpy(x)).to(torch.float64), theirs, rtol=1e-5, atol=1e-5)
     return model

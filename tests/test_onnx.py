@@ -13,8 +13,10 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnx_models import SINGLE, Arrays, agree, build, dense, from_state, head, layer, node, normal, save
 
+import tightverify as tv
 from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.builder import Builder
+from tightverify.models.model import AGREEMENT
 from tightverify.models.onnx_file import from_onnx
 from tightverify.models.onnx_node import Call
 
@@ -66,7 +68,23 @@ def test_a_wrong_batch_axis_is_noticed(tmp_path: Path) -> None:
 
 def test_a_cast_to_float32_makes_a_float64_file_less_precise(tmp_path: Path) -> None:
     nodes = [node("Cast", "x", "a", to=1), node("Cast", "a", "b", to=11), node("Flatten", "b", "y")]
-    assert agree(save(tmp_path, build(nodes, ["N", 4, 6]))).dtype == torch.float32
+    model = agree(save(tmp_path, build(nodes, ["N", 4, 6])))
+    assert model.narrow
+    assert model.agreement == AGREEMENT[torch.float32]
+
+
+def test_a_file_that_casts_to_float32_is_asked_at_the_inputs_given(tmp_path: Path) -> None:
+    """Rounded to float32, the input would be on the other side of what is subtracted from it."""
+    at, scale = 0.1, 1e8
+    constants = {"c": np.array([at + 7e-10]), "s": np.array([scale]), "w": np.array([[1.0, 0.0]], dtype=np.float32)}
+    nodes = [node("Sub", "x c", "a"), node("Mul", "a s", "b"), node("Cast", "b", "f", to=1), node("MatMul", "f w", "m")]
+    model = from_onnx(save(tmp_path, build([*nodes, node("Cast", "m", "y", to=11)], ["N", 1], constants)))
+    x = np.array([[at]])
+    assert model.original(torch.from_numpy(x))[0, 0] < 0
+    (own,) = tv.certify(model, x, None, tv.LinfBall(1e-12))
+    assert (own.verdict, own.label) == (tv.Verdict.ROBUST, 1)
+    (given,) = tv.certify(model, x, [0], tv.LinfBall(1e-12))
+    assert given.verdict is tv.Verdict.MISCLASSIFIED
 
 
 def test_a_recurrent_layer_in_float64_which_onnxruntime_cannot_run_is_refused(tmp_path: Path) -> None:

@@ -555,3 +555,24 @@ def test_import_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.
         from_torch(Function(_branching), SHAPE)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+
+
+class Held(nn.Module):
+    """Values written into a tensor of another type, and read from it."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(4, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = torch.zeros(x.shape, dtype=self.kind)
+        held[:] = x * 1e3
+        return torch.as_tensor(self.layer(held.double() * 1e-3))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32])
+def test_values_held_in_another_type_are_refused(kind: torch.dtype) -> None:
+    with pytest.raises(UnsupportedError, match="is not supported"):
+        from_torch(Held(kind), (4,))
+    agreed = from_torch(Held(torch.float64), (4,))
+    assert agreed.dtype is torch.float64

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Apply
-from tightverify.models.model import AGREEMENT, Model
+from tightverify.models.model import Model
 from tightverify.stages.problem import Step
 from tightverify.verify import Result, Verdict
 
@@ -217,7 +217,7 @@ def description(model: Model, path: Path) -> dict[str, Any]:
         "operators in the file": dict(Counter(node.op_type for node in file.node)),
         "nodes, unrolled": dict(nodes),
         "neurons": dict(neurons),
-        "agreement": f"import and model were compared on random inputs: equal within {AGREEMENT[model.dtype]:g}",
+        "agreement": f"import and model were compared on random inputs: equal within {model.agreement:g}",
         "notes": list(model.notes),
     }
 

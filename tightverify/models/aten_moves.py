@@ -70,6 +70,14 @@ def put(call: Call) -> object:
     return move("indices")(call)
 
 
+def copied(call: Call) -> object:
+    """Values in the place of others, of whose type they are then."""
+    source = call.node.all_input_nodes[-1].meta["val"]
+    if call.symbolic("src") and call.dtype() is not source.dtype and source.dtype is torch.float64:
+        raise call.refuse(f"from float64 to {call.dtype()} is not supported", "compute in one precision throughout")
+    return move()(call)
+
+
 PLAIN = (
     "aten.permute.default",
     "aten.transpose.int",
@@ -91,7 +99,6 @@ PLAIN = (
     "aten.flip.default",
     "aten.roll.default",
     "aten.repeat.default",
-    "aten.copy.default",
     "aten.narrow.default",
     "aten.diagonal.default",
     "aten.select_scatter.default",
@@ -103,6 +110,7 @@ MOVES: dict[str, Callable[[Call], object]] = {
     **dict.fromkeys(("aten.view.default", "aten._unsafe_view.default"), reshape),
     **dict.fromkeys(("aten.alias.default", "aten.clone.default", "aten.detach.default", "aten.lift_fresh_copy.default"), same),
     **dict.fromkeys(PLAIN, move()),
+    "aten.copy.default": copied,
     "aten.index.Tensor": move("indices"),
     "aten._unsafe_index.Tensor": move("indices"),
     "aten.index_put.default": put,

@@ -71,9 +71,9 @@ def from_onnx(path: str | Path, shape: tuple[int, ...] | None = None, batch_axis
         raise ModelError(f"{path}: some weights overflow when they are combined; wanted finite ones: mend the model")
     fixed = axes is not None and axes[axis] == 1
     original = Runtime(session(model, path), str(path), entry.name, axis, output.numbers.shape, fixed)
-    dtype = torch.float32 if narrows(model.graph, known) else original.dtype
     notes = (f"axis {axis} of the file's input '{entry.name}' was taken to be the batch",)
-    return checked(Model(graph, original, dtype, f"the ONNX model {path}", notes))
+    narrow = narrows(model.graph, known)
+    return checked(Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow))
 
 
 @dataclass(frozen=True, eq=False)

@@ -314,6 +314,8 @@ def _checked_shape(call: Call, result: object) -> object:
         expected if isinstance(expected, list | tuple) else (expected,),
         strict=True,
     ):
+        if isinstance(made, np.ndarray) and wanted.dtype not in (torch.float32, torch.float64):
+            raise call.refuse(f"gives {wanted.dtype}, which is not supported", "compute in float32 or float64 throughout")
         if not isinstance(made, np.ndarray | Tensor) or not all(isinstance(length, int) for length in wanted.shape):
             continue  # Shapes that hang on constants' numbers are not known to export.
         if tuple(made.shape) != tuple(wanted.shape):
