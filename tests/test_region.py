@@ -279,3 +279,14 @@ def test_balls_whose_squares_vanish_are_as_others(ball: Callable[[float], Pertur
 
 def part_of(region: Region, box: Interval, scale: float) -> Region:
     return region.within(box.map(lambda end: end * scale))
+
+
+def test_masks_choose_what_they_say() -> None:
+    x = torch.zeros((1, 6, 2), dtype=DOUBLE)
+    late = torch.tensor([False, False, False, False, True, True])
+    for frames in (late, late.tolist(), late.numpy(), [4, 5], torch.tensor([5, 4])):
+        width = LinfBall(1.0, frames=frames).around(x).box.width.view(6, 2)
+        assert (width > 0).all(1).tolist() == late.tolist()
+    for wrong in ([0.9, 4.7], [True, False], torch.zeros(6, dtype=torch.bool), [6], [-1], []):
+        with pytest.raises(RegionError, match="frames"):
+            LinfBall(1.0, frames=wrong).around(x)  # type: ignore[arg-type]

@@ -276,3 +276,22 @@ def test_what_makes_no_sense_is_refused() -> None:
     ):
         with pytest.raises(RegionError):
             make()
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (1, 6)])
+def test_a_noise_goes_along_the_samples(shape: tuple[int, ...]) -> None:
+    noise = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 7.0], dtype=DOUBLE)
+    region = AddedNoise(noise, 1.0).around(torch.zeros((2, *shape), dtype=DOUBLE))
+    wanted = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 1.0], dtype=DOUBLE)
+    assert torch.allclose(region.box.width, wanted.expand(2, 6), atol=1e-9)
+
+
+def test_a_noise_that_may_go_along_either_axis_is_refused() -> None:
+    inputs = torch.zeros((1, 4, 3), dtype=DOUBLE)
+    for length in (1, 4, 5):
+        with pytest.raises(RegionError, match="noise has shape"):
+            AddedNoise(torch.ones(length), 1.0).around(inputs)
+    assert AddedNoise(torch.ones(3), 1.0).around(inputs).box.width.min() > 0.99
+    assert AddedNoise(torch.ones(5, 3), 1.0).around(torch.zeros((1, 5, 3), dtype=DOUBLE)).box.width.min() > 0.99
+    with pytest.raises(RegionError, match="noise has shape"):
+        AddedNoise(torch.ones(1), 1.0).around(torch.zeros((1, 6), dtype=DOUBLE))

@@ -176,14 +176,25 @@ def positions(x: Tensor, frames: Frames, features: Frames) -> Tensor:
             continue
         if axis == 1 and name == "frame" and x.dim() < 3:
             raise RegionError("frames were chosen, but the inputs have no time axis: they are (N, features)")
-        numbers = torch.as_tensor(chosen, dtype=torch.long).flatten()
-        size = x.shape[axis]
-        if len(numbers) == 0 or bool(((numbers < 0) | (numbers >= size)).any()):
-            raise RegionError(f"{name}s {numbers.tolist()} were chosen; give some of 0 to {size - 1}")
-        picked = torch.zeros(size, dtype=torch.bool, device=x.device)
-        picked[numbers.to(x.device)] = True
-        free = free & along(x, axis, picked)
+        free = free & along(x, axis, picked(chosen, x.shape[axis], name).to(x.device))
     return free
+
+
+def picked(chosen: Sequence[int] | Tensor, size: int, name: str) -> Tensor:
+    """(size,): which places were chosen, by their numbers or by a mask."""
+    given = torch.as_tensor(chosen)
+    if given.dtype == torch.bool:
+        if tuple(given.shape) != (size,) or not bool(given.any()):
+            raise RegionError(f"the mask of {name}s is {given.tolist()}; give {size} values, some of them true")
+        return given
+    if given.numel() and (given.is_floating_point() or given.is_complex()):
+        raise RegionError(f"{name}s {given.tolist()} were chosen; give whole numbers, or a mask of true and false")
+    numbers = given.flatten().to(torch.long)
+    if len(numbers) == 0 or bool(((numbers < 0) | (numbers >= size)).any()):
+        raise RegionError(f"{name}s {numbers.tolist()} were chosen; give some of 0 to {size - 1}")
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[numbers] = True
+    return mask
 
 
 def stretch(x: Tensor, samples: Stretch) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tightverify.errors import RegionError
 from tightverify.region.ball import Region
-from tightverify.region.perturbation import Perturbation, Stretch, ball, check_clip, samples_axis, stretch
+from tightverify.region.perturbation import Perturbation, Stretch, along, ball, check_clip, samples_axis, stretch
 from tightverify.region.zonotope import Zonotope, zonotope
 
 LOUDEST = 1000.0
@@ -122,7 +122,8 @@ class Gain(Perturbation):
 class AddedNoise(Perturbation):
     """x + t * noise, the noise known, its strength t not: anywhere in [0, strength], or in [low, high] where a pair is given.
 
-    A noise whose last axis is longer than the clips' is cut to their length.
+    A noise (n,) goes along the samples; any other has the inputs' shape, or one that broadcasts to it. What is longer than the
+    clips is cut to their length; of inputs with several long axes a noise (n,) must have just that of the last.
     """
 
     noise: Any
@@ -152,19 +153,31 @@ class AddedNoise(Perturbation):
 
     def around(self, x: Tensor) -> Zonotope:
         clip = x.detach().to(torch.float64)
-        noise = torch.as_tensor(self.noise, dtype=torch.float64, device=x.device)
-        if noise.dim() and noise.shape[-1] > clip.shape[-1]:
-            noise = noise[..., : clip.shape[-1]]
-        try:
-            noise = noise.expand_as(clip)
-        except RuntimeError as error:
+        noise = beside(torch.as_tensor(self.noise, dtype=torch.float64, device=x.device), clip)
+        if noise is None:
             raise RegionError(
                 f"the noise has shape {tuple(torch.as_tensor(self.noise).shape)}, a batch of inputs {tuple(x.shape)}; "
                 "give a noise at least as long as the clips, of their shape, or one that broadcasts to it"
-            ) from error
+            )
         low, high = self.between
         size = clip.abs() + max(abs(low), abs(high)) * noise.abs()
         return line(clip + low * noise, clip + high * noise, size, x.dtype)
+
+
+def beside(noise: Tensor, clip: Tensor) -> Tensor | None:
+    """A noise laid along a batch of clips, cut to their length; None where it does not fit."""
+    axis = samples_axis(tuple(clip.shape))
+    length, place = clip.shape[axis], axis - clip.dim() + noise.dim()
+    if noise.dim() == 1:
+        if len(noise) < length or (len(noise) > length and clip[0].numel() > length):
+            return None
+        return along(clip, axis, noise[:length]).expand_as(clip)
+    if place >= 0 and noise.shape[place] > length:
+        noise = noise.narrow(place, 0, length)
+    try:
+        return noise.expand_as(clip)
+    except RuntimeError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
