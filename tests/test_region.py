@@ -290,3 +290,22 @@ def test_masks_choose_what_they_say() -> None:
     for wrong in ([0.9, 4.7], [True, False], torch.zeros(6, dtype=torch.bool), [6], [-1], []):
         with pytest.raises(RegionError, match="frames"):
             LinfBall(1.0, frames=wrong).around(x)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("radius", [1e-200, 1e-3, 0.1, 0.3, 0.7, 1.0, 3.0, 1e4])
+@pytest.mark.parametrize("part", ["ball", "clamped", "away"])
+@pytest.mark.parametrize("ball", [L1Ball, L2Ball, LinfBall])
+def test_the_least_value_is_attained_at_the_minimiser(ball: Callable[[float], Perturbation], part: str, radius: float) -> None:
+    region = ball(radius).around(torch.zeros((2, 4), dtype=DOUBLE))
+    low, high = {"ball": (-1.0, 1.0), "clamped": (-0.3, 0.4), "away": (0.1, 0.6)}[part]
+    box = Interval(torch.tensor([[low, low, -1, -1]], dtype=DOUBLE), torch.tensor([[high, high, 1, 1]], dtype=DOUBLE))
+    box = box.map(lambda end: end.expand(2, -1))
+    region = part_of(region, box, radius)
+    rows = torch.randn((2, 50, 4), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    rows[:, :10] *= 1e6
+    rows[:, 10:20] *= 1e-6
+    least = region.minimise(rows)
+    at = (rows * region.minimiser(rows)).sum(-1)
+    assert ((at - least).abs() <= 1e-4 * radius * rows.norm(dim=-1)).all()
+    points = region.sample(50, torch.Generator().manual_seed(0)).transpose(0, 1)
+    assert part == "away" or all(bool(region.contains(point).all()) for point in points)

@@ -187,7 +187,7 @@ class LinearBounds:
         multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
         aim = None if enough is None else enough + self.allowance(rows)
-        lower, suit = approach(self.graph, self.region, self.planes, multipliers, steps, trial, aim)
+        lower, suit = approach(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
         return self._proved(lower, rows, trial, ROWS, max(rows)), pull(self.graph, self.region, suit, multipliers)
 
     def multipliers(

@@ -68,8 +68,9 @@ class Region:
 
     @property
     def _measured(self) -> tuple[Tensor, Tensor]:
-        """(B, 1): the radius, from 1/2 to 1, and the power of two that it counts."""
-        return torch.frexp(self.radius[:, None])
+        """(B, 1): the radius, from 1/2 to 1 unless it is next to nothing, and the exponent of the unit that it counts."""
+        unit = exponent_of(self.radius[:, None])
+        return scaled(self.radius[:, None], -unit), unit
 
     def within(self, box: Interval) -> Region:
         """What is in a smaller box."""
@@ -93,7 +94,7 @@ class Region:
         others = (away.sum(1, keepdim=True) - away).clamp(min=0)
         most = radius**self.norm
         slack = gamma(self.centre.shape[1] + 8) * (most + away.sum(1, keepdim=True))
-        reach = torch.ldexp((most - others + slack).clamp(min=0) ** (1 / self.norm), unit)
+        reach = scaled((most - others + slack).clamp(min=0) ** (1 / self.norm), unit)
         allowance = 8 * UNIT_ROUNDOFF * (reach + self.centre.abs()) + TINY
         return Interval(below(self.centre - reach, allowance), above(self.centre + reach, allowance))
 
@@ -111,15 +112,16 @@ class Region:
             return least - times(rows.abs_() if scratch else rows.abs(), radius)
         near = self.nearest
         away = (near - self.centre).abs()
-        down, up = near - box.lower, box.upper - near
-        capacity = torch.where(rows > 0, down[:, None], up[:, None]).clamp(min=0)
+        down, up = (near - box.lower).clamp(min=0), (box.upper - near).clamp(min=0)
+        radius, unit = self._measured
+        if self.norm == 2:
+            down, up, away = (_in_units(lengths, unit) for lengths in (down, up, away))
+        capacity = torch.where(rows > 0, down[:, None], up[:, None])
         weight = rows.abs() * (capacity > 0)
         if self.norm == 1:
             gain = _lasso_gain(weight, capacity, (self.radius - away.sum(1)).clamp(min=0))
         else:
-            radius, unit = self._measured
-            capacity, away = _in_units(capacity, unit[..., None]), _in_units(away, unit)
-            gain = torch.ldexp(_ridge_gain(weight, capacity, radius[:, 0], away), unit)
+            gain = scaled(_ridge_gain(weight, capacity, radius[:, 0], away), unit)
         return times(rows, near) - gain
 
     def minimiser(self, rows: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ class Region:
         radius, unit = self._measured
         length = torch.linalg.vector_norm(_in_units(x - self.centre, unit), ord=self.norm, dim=1)
         near: Tensor = length * (1 + gamma(x.shape[1] + 8)) <= radius[:, 0]
-        return inside & near
+        return inside & near & ((x - self.centre).abs().amax(1) <= self.radius)
 
     def project(self, x: Tensor) -> Tensor:
         """A point inside, near x (B, ..., n): for search, not for proof."""
@@ -163,8 +165,9 @@ class Region:
         if self.norm == 1:
             step = _shrink_to_l1(step, radius)
         elif self.norm == 2:
-            length = torch.linalg.vector_norm(step, dim=-1, keepdim=True)
-            step = step * (radius / length.clamp(min=1e-300)).clamp(max=1)
+            unit = exponent_of(radius)
+            length = torch.linalg.vector_norm(_in_units(step, unit), dim=-1, keepdim=True)
+            step = step * (scaled(radius, -unit) / length.clamp(min=1e-300)).clamp(max=1)
         else:
             step = torch.minimum(torch.maximum(step, -radius), radius)
         return torch.minimum(torch.maximum(centre + step, lower), upper)
@@ -179,7 +182,17 @@ class Region:
 
 
 def _in_units(lengths: Tensor, unit: Tensor) -> Tensor:
-    return torch.ldexp(lengths, -unit).clamp(-FAR, FAR)
+    return scaled(lengths, -unit).clamp(-FAR, FAR)
+
+
+def scaled(values: Tensor, exponent: Tensor) -> Tensor:
+    """Values times a power of two; `torch.ldexp` is right, but its derivative is not."""
+    return values * torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), exponent)
+
+
+def exponent_of(values: Tensor) -> Tensor:
+    """The exponent of a power of two above values, and near them: one that has a float, and whose inverse has one."""
+    return torch.frexp(values).exponent.clamp(-1000, 1000)
 
 
 def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
@@ -204,8 +217,8 @@ def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor, away: Tensor) 
     """
     if bool((away > 0).any()):
         return _ridge_gain_away(weight, capacity, radius, away)
-    power = torch.frexp(weight.amax(-1, keepdim=True)).exponent
-    weight = torch.ldexp(weight, -power)
+    power = exponent_of(weight.amax(-1, keepdim=True))
+    weight = scaled(weight, -power)
     budget = radius[:, None]
     length = torch.linalg.vector_norm(weight, dim=-1)
     gain = torch.minimum(budget * length, (weight * capacity).sum(-1))
@@ -220,7 +233,7 @@ def _ridge_gain(weight: Tensor, capacity: Tensor, radius: Tensor, away: Tensor) 
         step = torch.minimum(weight / multiplier[..., None].clamp(min=1e-300), capacity)
         dual = (weight * step - multiplier[..., None] * step**2 / 2).sum(-1) + multiplier * budget**2 / 2
         gain = torch.minimum(gain, dual)
-    return torch.ldexp(gain, power[..., 0])
+    return scaled(gain, power[..., 0])
 
 
 def _ridge_gain_away(weight: Tensor, capacity: Tensor, radius: Tensor, away: Tensor) -> Tensor:
@@ -231,8 +244,8 @@ def _ridge_gain_away(weight: Tensor, capacity: Tensor, radius: Tensor, away: Ten
     with m, and is less than that from m = |w| / sqrt(left) on: m is halved in between, and the best of all duals counts. The
     rounding of the difference may be much of `left`, which is raised by it.
     """
-    power = torch.frexp(weight.amax(-1, keepdim=True)).exponent
-    weight, away = torch.ldexp(weight, -power), away[:, None]
+    power = exponent_of(weight.amax(-1, keepdim=True))
+    weight, away = scaled(weight, -power), away[:, None]
     used = away.square().sum(-1)
     budget = radius[:, None].square()
     left = (budget - used).clamp(min=0) + gamma(away.shape[-1] + 8) * (budget + used) + TINY
@@ -246,7 +259,7 @@ def _ridge_gain_away(weight: Tensor, capacity: Tensor, radius: Tensor, away: Ten
         gain = torch.minimum(gain, (weight * step).sum(-1) + multiplier[..., 0] * (left / 2 - cost))
         too_far = 2 * cost > left
         low, high = torch.where(too_far, multiplier[..., 0], low), torch.where(too_far, high, multiplier[..., 0])
-    return torch.ldexp(gain, power[..., 0])
+    return scaled(gain, power[..., 0])
 
 
 def _shrink_to_l1(step: Tensor, radius: Tensor) -> Tensor:

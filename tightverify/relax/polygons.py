@@ -149,6 +149,6 @@ def clipped(vertices: Tensor, normal: Tensor, least: Tensor) -> Tensor:
     order = torch.gather(order, 1, torch.minimum(torch.arange(width + 1, device=order.device), last))
     found = torch.gather(points, 1, order[..., None].expand(-1, -1, 2))
     before = torch.cat([vertices, vertices[:, -1:]], dim=1)
-    # Nearly straight corners may seem to cross the line more than twice: then there are more points than there is room for.
-    odd = (count_left == 0) | (count_left > width + 1) | ~torch.isfinite(found).all(2).all(1, keepdim=True)
+    # Nearly straight corners may seem to cross the line more than twice: then there may be more points than there is room for.
+    odd = (count_left == 0) | (crossed.sum(1, keepdim=True) > 2) | ~torch.isfinite(found).all(2).all(1, keepdim=True)
     return torch.where(odd[..., None], before, found)
