@@ -117,13 +117,14 @@ class Check(Programs):
         lower, upper = self.allowed(state, entry.sweep, entry.node)
         demand(entry.lower <= lower + NEAR, f"sweep {entry.sweep}: node {entry.node} has a lower end that does not follow")
         demand(entry.upper >= upper - NEAR, f"sweep {entry.sweep}: node {entry.node} has an upper end that does not follow")
-        state.intervals[entry.node] = np.minimum(entry.lower, lower), np.maximum(entry.upper, upper)
+        lower, upper = np.minimum(entry.lower, lower), np.maximum(entry.upper, upper)  # what is near does not add up
+        state.intervals[entry.node] = lower, upper
         if state.whole:
-            old = self.known.get(entry.node, (entry.lower, entry.upper))
-            self.known[entry.node] = np.maximum(old[0], entry.lower), np.minimum(old[1], entry.upper)
+            old = self.known.get(entry.node, (lower, upper))
+            self.known[entry.node] = np.maximum(old[0], lower), np.minimum(old[1], upper)
         if entry.node == self.question.output:
             rows = self.question.rows
-            self.proved(state, rows.clip(min=0) @ entry.lower + rows.clip(max=0) @ entry.upper + self.question.offsets)
+            self.proved(state, rows.clip(min=0) @ lower + rows.clip(max=0) @ upper + self.question.offsets)
 
     def empty(self, entry: Empty) -> None:
         state = self.states[entry.sweep]

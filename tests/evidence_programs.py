@@ -31,9 +31,9 @@ def all_over(held: Narrowed, variables: list[int]) -> Floats:
     return np.asarray(low + grid * (high - low))
 
 
-def holds_over(entry: Program, row: int, variables: list[int], values: Floats) -> bool:
+def holds_over(entry: Program, row: int, weights: Floats, variables: list[int], values: Floats) -> bool:
     """Whether a row over these variables and their pieces, and no others, holds at their values (S, k)."""
-    weights = matrix_of(entry)[row].copy()
+    weights = weights.copy()
     sums = values @ weights[variables]
     weights[variables] = 0
     first = int(entry.columns[-1])
@@ -65,6 +65,7 @@ class Programs(Network):
         demand(entry.cost == wanted, "a program is about another row")
         held = None
         if np.isfinite(entry.limit):
+            demand(entry.node == PROPERTY, "a neuron's program looks at some inputs only")
             demand(self.narrowed is not None and self.narrowed[:2] == (entry.row, entry.limit), "nothing was narrowed")
             held = self.narrowed
         for node, start, stop in zip(members, entry.columns[:-1], entry.columns[1:], strict=True):
@@ -73,6 +74,8 @@ class Programs(Network):
                 lower, upper = np.maximum(lower, held[2][start:stop]), np.minimum(upper, held[3][start:stop])
             demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
             demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
+        count = int(entry.columns[-1])
+        demand((entry.lower[count:] == 0).all() and (entry.upper[count:] == 1).all(), "a choice is not between 0 and 1")
         self.network_satisfies(entry, held)
         if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
             found = weak_duality(
@@ -80,10 +83,15 @@ class Programs(Network):
             )
             demand(entry.bound <= found + NEAR * (1 + abs(found)), "multipliers do not prove a program's bound")
             if entry.node == PROPERTY:
-                self.rows[entry.row] = max(self.rows[entry.row], entry.bound + self.question.offsets[entry.row])
+                self.row(entry, entry.bound)
             else:
                 self.neuron(entry, mine[entry.row])
         self.programs += 1
+
+    def row(self, entry: Program, bound: float) -> None:
+        """A row's bound on the whole region: of inputs above its limit a program says nothing but that."""
+        demand(entry.node == PROPERTY, "a neuron's program proves a row")
+        self.rows[entry.row] = max(self.rows[entry.row], min(bound, entry.limit) + self.question.offsets[entry.row])
 
     def neuron(self, entry: Program, sign: float) -> None:
         """A neuron's end, on the whole region, by a program that proves it."""
@@ -101,27 +109,29 @@ class Programs(Network):
         Where only inputs with a low value are held, a row may be about those alone. As there may be none, it is held against
         its operation all over what is held of the operands.
         """
-        draw = np.random.default_rng(0).random((200, len(self.question.centre)))
+        draw = np.random.default_rng(0).random((600, len(self.question.centre)))
+        draw[::2] = draw[::2].round()  # corners too
         values = self.values_at(self.question.lower + draw * (self.question.upper - self.question.lower))
         every = np.concatenate([values[node] for node in entry.members.tolist()], axis=1)
         whole = [pieces(every[:, variable], bends) for variable, bends in breaks_of(entry).items()]
-        sums = np.concatenate([every, *whole], axis=1) @ matrix_of(entry).T
+        rows = matrix_of(entry)
+        sums = np.concatenate([every, *whole], axis=1) @ rows.T
         kept = ((sums >= entry.row_lower - NEAR) & (sums <= entry.row_upper + NEAR)).all(0)
         demand(kept.all() or held is not None, "a program has a row that the network breaks")
         for row in np.flatnonzero(~kept).tolist():
-            right = held is not None and self.operation_satisfies(entry, held, row)
+            right = held is not None and self.operation_satisfies(entry, held, row, rows[row])
             demand(right, "a program has a row that the network breaks")
 
-    def operation_satisfies(self, entry: Program, held: Narrowed, row: int) -> bool:
+    def operation_satisfies(self, entry: Program, held: Narrowed, row: int, weights: Floats) -> bool:
         """Whether a row holds all over what is held of its operation's operands.
 
         It is over one operation's result, its operands and their pieces, or over one variable and its pieces.
         """
-        over = np.flatnonzero(matrix_of(entry)[row, : int(entry.columns[-1])]).tolist()
+        over = np.flatnonzero(weights[: int(entry.columns[-1])]).tolist()
         result = max([*over, entry.held[row]])
         place = int(np.searchsorted(entry.columns, result, side="right")) - 1
         node, neuron = int(entry.members[place]), result - int(entry.columns[place])
-        if len(over) == 1 and holds_over(entry, row, over, all_over(held, over)):
+        if len(over) == 1 and holds_over(entry, row, weights, over, all_over(held, over)):
             return True
         if self.question.nodes[node]["kind"] != "operation":
             return False
@@ -129,7 +139,7 @@ class Programs(Network):
         operands = [start[source] + int(places[neuron]) for source, places in self.reads(node)]
         points = all_over(held, operands)
         values = np.column_stack([points, self.function(node)(*points.T)])
-        return len({*operands}) == len(operands) and holds_over(entry, row, [*operands, result], values)
+        return len({*operands}) == len(operands) and holds_over(entry, row, weights, [*operands, result], values)
 
     def narrowing(self, entry: Narrowing) -> None:
         """Each end follows from those before, by its multipliers, where the row is at most the limit."""
@@ -159,7 +169,7 @@ class Programs(Network):
             nothing = lower[variable] > upper[variable]
         self.narrowed = program.row, entry.limit, lower, upper
         if nothing:
-            self.rows[program.row] = max(self.rows[program.row], entry.limit + self.question.offsets[program.row])
+            self.row(program, entry.limit)
 
     def leaves(self, entry: Leaves) -> None:
         """Each leaf's multipliers prove its bound, and the leaves hold every choice of whole variables."""
@@ -183,5 +193,4 @@ class Programs(Network):
             demand(apart.any(), "leaves lie in one another")
         shares = 2.0 ** -(entry.upper == entry.lower).sum(1)
         demand(abs(shares.sum() - 1) < NEAR, "the leaves do not cover all choices")
-        best = min(float(np.where(entry.infeasible, np.inf, entry.bounds).min()), program.limit)
-        self.rows[program.row] = max(self.rows[program.row], best + self.question.offsets[program.row])
+        self.row(program, float(np.where(entry.infeasible, np.inf, entry.bounds).min()))

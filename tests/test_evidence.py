@@ -227,7 +227,7 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
-    "an empty part": ("relu complete", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
+    "an empty part": ("mlp complete, l1", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
     "a program's multipliers": ("gru lp", Program, lambda e: replace(e, dual=-e.dual)),
     "a program's bound": ("gru lp", Program, lambda e: replace(e, bound=e.bound + 0.01)),
     "a neuron's bound": ("gru tightened", Program, lambda e: replace(e, bound=e.bound + 0.01)),
@@ -294,8 +294,15 @@ def of_a_part(program: Program, parts: list[Sweep]) -> list[Entry]:
     return [part, replace(program, sweep=part.sweep)]
 
 
+def without_choice(program: Program) -> Program:
+    count = int(program.columns[-1])
+    upper = np.append(program.upper[:count], program.upper[count:] + 1)
+    return replace(program, upper=upper) if len(program.upper) > count else program
+
+
 FORGED: dict[str, tuple[str, type, Callable[[Any], Entry], str]] = {
     "rows of what is held": ("relu narrowed", Program, lambda e: moved(e) if e.limit < math.inf else e, "row that the network"),
+    "a choice that is none": ("relu milp", Program, without_choice, "between 0 and 1"),
     "a leaf of no choice": ("relu milp", Leaves, crossed, "about no choices"),
     "choices between": (
         "relu milp",
@@ -313,10 +320,11 @@ def test_what_proves_nothing_is_refused(what: str, kept: Callable[[str], Kept]) 
     """All entries of the kind are changed: the first check that looks at them says what is wrong."""
     name, kind, change, words = FORGED[what]
     _, files, numbers = kept(name)
-    several = [entries for entries in files if any(isinstance(entry, kind) for entry in entries)]
+    forged = [[change(entry) if isinstance(entry, kind) else entry for entry in entries] for entries in files]
+    several = [new for new, old in zip(forged, files, strict=True) if any(a is not b for a, b in zip(new, old, strict=True))]
     for entries in several:
         with pytest.raises(Refused, match=words):
-            Check([change(entry) if isinstance(entry, kind) else entry for entry in entries], numbers)
+            Check(entries, numbers)
     assert several
 
 
@@ -328,6 +336,20 @@ def test_programs_of_a_part_prove_nothing_of_the_whole(kept: Callable[[str], Kep
     forged = of_a_part(program, [entry for entry in entries if isinstance(entry, Sweep)])
     with pytest.raises(Refused, match="about a part"):
         Check([*entries[:place], *forged, *entries[place + 1 :]], numbers)
+
+
+def test_programs_of_a_neuron_prove_no_row(kept: Callable[[str], Kept]) -> None:
+    _, files, numbers = kept("gru tightened")
+    entries = next(entries for entries in files if any(isinstance(entry, Program) for entry in entries))
+    place = next(k for k, entry in enumerate(entries) if isinstance(entry, Program) and entry.node != PROPERTY)
+    program = entries[place]
+    assert isinstance(program, Program)
+    none = np.zeros((1, 0))
+    leaf = Leaves(none, none, np.zeros((0, 2), dtype=np.int32), np.zeros(0), np.array([-1e9]), np.array([False]))
+    with pytest.raises(Refused, match="proves a row"):
+        Check([*entries[: place + 1], leaf], numbers)
+    with pytest.raises(Refused, match="some inputs only"):
+        Check([*entries[:place], replace(program, limit=0.5)], numbers)
 
 
 def test_a_point_that_breaks_nothing_is_no_counterexample(kept: Callable[[str], Kept]) -> None:

@@ -186,6 +186,7 @@ def test_planes_that_are_mixed_pay_for_the_largest_of_each_coefficient() -> None
     steep = [Plane((none + size * (k == 0), none + size * (k == 1)), none) for k in (0, 1)]
     pairs = tuple(Planes(plane, plane) for plane in steep)
     padding = [pair.upper.offset for pair in padded(bounds, node, pairs)]
-    x, y = (box.magnitude for box in operand_boxes(bounds, node))
-    least = (network.rounding + mixing_error(MOST_STEPS)) * 2 * size * (x + y)
+    scales = [bounds.scales[operand.source][..., operand.index] for operand in node.operands]
+    x, y = (box.magnitude + scale for box, scale in zip(operand_boxes(bounds, node), scales, strict=True))
+    least = (network.rounding + mixing_error(MOST_STEPS)) * 2 * size * (x + y) * (1 - 1e-9)
     assert all(bool((amount >= least).all()) for amount in padding)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tightverify as tv
+from tightverify.api import rightly_answered
 from tightverify.attack import breaks
 from tightverify.errors import SoundnessFault
 from tightverify.spec import classify_as
@@ -37,6 +38,8 @@ def test_what_breaks_beside_others_must_break_alone() -> None:
     assert breaks(model, wanted, x).tolist() == [False, False, True]
     assert not breaks(replace(model, original=unsteady), wanted, x).any()
     assert not breaks(model, wanted[:0], x[:0]).any()
+    assert rightly_answered(model, wanted, x).tolist() == [True, True, False]
+    assert rightly_answered(replace(model, original=unsteady), wanted, x).tolist() == [True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +63,10 @@ def falsely_proved(_problem: Problem, known: Known) -> Known:
     return replace(known, margins=torch.ones_like(known.margins))
 
 
-def test_a_proof_that_a_point_contradicts_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1.0, 1e-9, 1e9])
+def test_a_proof_that_a_point_contradicts_is_a_fault(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "wrong", (("wrong", falsely_proved), ("attack", attack_stage)))
-    model, x, ball = layer([[1.0], [-1.0]], [0.0, 0.0]), torch.tensor([[0.5]], dtype=DOUBLE), tv.LinfBall(1.0)
+    model, x, ball = layer([[size], [-size]], [0.0, 0.0]), torch.tensor([[0.5]], dtype=DOUBLE), tv.LinfBall(1.0)
     with pytest.raises(SoundnessFault, match="breaks what was proved"):
         tv.certify(model, x, [0], ball, method="wrong", thorough=True)
     (right,) = tv.certify(model, x, [0], tv.LinfBall(0.1), method="wrong", thorough=True)

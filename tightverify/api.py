@@ -184,7 +184,7 @@ def _batches(
         wanted = wanted_of(part)
         right = torch.ones(part.stop - start, dtype=torch.bool)
         if labels is not None:
-            right = ~wanted.broken(wanted.margins(run_original(model, x[part])))
+            right = rightly_answered(model, wanted, x[part])
         problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), watch)
         decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
@@ -346,6 +346,15 @@ def run_original(model: Model, x: Tensor) -> Tensor:
     """The user's model's own outputs, as float64."""
     with torch.no_grad():
         return model.original(x).to(torch.float64)
+
+
+def rightly_answered(model: Model, wanted: Property, x: Tensor) -> Tensor:
+    """(B,): at which inputs the property holds by the user's model, which is asked of those alone where it seems to break."""
+    right = ~wanted.broken(wanted.margins(run_original(model, x)))
+    for k in torch.nonzero(~right).flatten().tolist():
+        one = slice(k, k + 1)
+        right[k] = ~wanted[one].broken(wanted[one].margins(run_original(model, x[one])))[0]
+    return right
 
 
 def answers(model: Model, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightverify.api import AnyModel, as_inputs, as_labels, load, run_original, stream
+from tightverify.api import AnyModel, as_inputs, as_labels, load, rightly_answered, stream
 from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
@@ -170,7 +170,7 @@ class Clips:
         for model, x, places in self.groups() if self.y is not None else ():
             assert self.y is not None
             wanted = classify_as(self.y[places], model.graph.output_size, top)
-            found[places] = ~wanted.broken(wanted.margins(run_original(model, x)))
+            found[places] = rightly_answered(model, wanted, x)
         return found
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightverify.api import as_inputs, as_labels, bounds, fitting, load, run_original, stream
+from tightverify.api import as_inputs, as_labels, bounds, fitting, load, rightly_answered, stream
 from tightverify.audio import Reading, read_labels, read_sounds
 from tightverify.clips import AnyLength, Clips, said_of
 from tightverify.console import output, progress, say
@@ -50,7 +50,7 @@ class Inputs:
         if self.y is None:
             return torch.ones(len(self), dtype=torch.bool)
         wanted = classify_as(self.y, self.model.graph.output_size, top)
-        return ~wanted.broken(wanted.margins(run_original(self.model, self.x)))
+        return rightly_answered(self.model, wanted, self.x)
 
     def stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Watch) -> Iterator[Result]:
         return stream(self.model, self.x, self.y, region, settings, None, top, batch, watch, self.numbers)

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from tightverify import evidence
+from tightverify.bounds.interval import interval_bounds
 from tightverify.branch.search import Branch
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
+from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.stages import stages_for
 from tightverify.stages.problem import Known, Problem, Step, Watch, stopwatch
-
-ROUNDING = 1e-6
-"""What a network's values in float64 are off by, at most, relative to the size of the outputs."""
+from tightverify.values import Interval, above, gamma, times
 
 
 class Verdict(Enum):
@@ -116,15 +116,16 @@ class Ledger:
             self.stages[number] = stage
 
     def refuse_contradictions(self, graph: Graph) -> None:
-        """What is proved may break at a point by the user's own rounding, but not by more than that."""
+        """What is proved may break at a point by the user's own rounding, but not for sure, by the intervals of that point."""
         (both,) = torch.nonzero(self.known.proved(self.wanted) & self.known.refuted, as_tuple=True)
         if not len(both):
             return
-        wanted = self.wanted[both]
-        with torch.no_grad():
-            outputs = graph.to("cpu").forward(self.known.points[both])
-        sizes = wanted.rows.abs() @ outputs.abs()[..., None]
-        if bool((wanted.worst(wanted.margins(outputs)) < -ROUNDING * (1 + sizes.amax((1, 2)))).any()):
+        wanted, points = self.wanted[both], self.known.points[both]
+        alone = Region(points, Interval(points, points), torch.full((len(both),), math.inf, dtype=torch.float64), math.inf)
+        outputs = interval_bounds(graph.to("cpu"), alone)[graph.output]
+        most = times(wanted.rows.clamp(min=0), outputs.upper) + times(wanted.rows.clamp(max=0), outputs.lower) + wanted.offsets
+        size = times(wanted.rows.abs(), outputs.magnitude) + wanted.offsets.abs()
+        if bool(wanted.broken(above(most, gamma(wanted.rows.shape[2] + 4) * size)).any()):
             raise SoundnessFault("a point of a region breaks what was proved of it: this is a bug, please report it")
 
     def endings(self, shape: tuple[int, ...], numbers: Tensor) -> Iterator[Ending]:
