@@ -227,7 +227,7 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),
     "a branch's margins": ("gru complete", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a branch's end": ("gru complete", Branch, lambda e: replace(e, closed="empty")),
-    "an empty part": ("mlp complete, l1", Empty, lambda e: replace(e, lower=e.lower - 10, upper=e.upper + 10)),
+    "an empty part": ("mlp complete, l1", Empty, lambda e: replace(e, lower=e.lower - 1000, upper=e.upper + 1000)),
     "a program's multipliers": ("gru lp", Program, lambda e: replace(e, dual=-e.dual)),
     "a program's bound": ("gru lp", Program, lambda e: replace(e, bound=e.bound + 0.01)),
     "a neuron's bound": ("gru tightened", Program, lambda e: replace(e, bound=e.bound + 0.01)),
