@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 
 from tightverify import runs
 from tightverify.cli import main
+from tightverify.decimals import at_least, at_most
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import SoundnessFault
 from tightverify.report import read_records
@@ -268,6 +269,15 @@ def test_nothing_left_to_certify(folder: Path, capsys: pytest.CaptureFixture[str
     assert "3 misclassified inputs were left out" in told
 
 
+def test_records_say_what_was_proved(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    options = ["--eps", "0.01", "--clip", "-9", "9", "--frames", "0,2-3", "--top", "2", "--limit", "1", "--out", str(out)]
+    assert main(["certify", GRU, str(folder / "good.npz"), *options]) == 0
+    (line,) = lines(out)
+    assert line["limits"] == {"clip": [-9.0, 9.0], "frames": [0, 2, 3]}
+    assert (line["top"], line["eps"]) == (2, 0.01)
+
+
 def test_without_labels_the_model_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["certify", GRU, str(folder / "unlabelled.npz"), "--eps", "0.005", "--norm", "2", "--frames", "0,3-5", "--top", "2"]
     assert main(given) == 0
@@ -292,7 +302,8 @@ def test_bounds(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert all(low < high for line in printed for low, high in zip(line["lower"], line["upper"], strict=True))
     assert main(given) == 0
     table = capsys.readouterr().out
-    assert f"{printed[0]['lower'][0]:+.6f}" in table
+    assert at_least(printed[0]["lower"][0], 6) in table
+    assert at_most(printed[0]["upper"][0], 6) in table
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:

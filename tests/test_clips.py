@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from sounds import HOP, LENGTHS, WINDOW, Listener, recordings, to_onnx
-from torch import Tensor
+from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.clips import KEPT, AnyLength, Clips, certify_clips
@@ -142,3 +142,19 @@ def test_what_is_wrong_with_a_clip_is_said_by_its_name(network: AnyLength, file:
         certify_clips(network, good, [0], tv.DecibelBall(-80))
     with pytest.raises(InputError, match="classes 0 to 2"):
         certify_clips(network, good, [0, 0, 0, 0, 0, 3], tv.DecibelBall(-80))
+
+
+class Sum(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.sum(1).tanh()
+        return torch.stack([total, -total], 1)
+
+
+def test_trees_of_clips_are_named_by_the_clips(tmp_path: Path) -> None:
+    clips = [torch.tensor([1.0, 0.0, 0.2]), torch.tensor([1.0, 0.0]), torch.tensor([1.2, 0.0])]
+    settings = tv.Settings("complete", restarts=0, splits=2, trees=tmp_path)
+    first = tv.certify_clips(Sum(), clips, [0, 0, 0], tv.LinfBall(0.6), settings)
+    assert {path.name for path in tmp_path.glob("*.npz")} <= {"0.npz", "1.npz", "2.npz"}
+    assert (tmp_path / "0.npz").exists()
+    again = tv.certify_clips(Sum(), clips, [0, 0, 0], tv.LinfBall(0.6), settings)
+    assert [result.verdict for result in again] == [result.verdict for result in first]

@@ -767,3 +767,12 @@ def test_more_cuts_than_their_rounding_is_paid_for_are_refused() -> None:
     normals = torch.stack([angles.cos(), angles.sin()], dim=1)[None]
     with pytest.raises(UsageError, match="half-planes"):
         Polygons.within(torch.tensor([[-1.0, 1.0, -1.0, 1.0]], dtype=torch.float64), normals, -torch.ones_like(angles)[None])
+
+
+def test_polygons_far_from_zero_must_be_convex_too() -> None:
+    square = torch.tensor([[-3.0, 1e7], [3.0, 1e7], [3.0, 1e7 + 1], [-3.0, 1e7 + 1]], dtype=torch.float64)
+    box = [[-3.0, 3.0, 1e7, 1e7 + 1]]
+    planes("sigmoid_times", box, over=square[None], solver="batched")
+    for order in ([3, 2, 1, 0], [0, 2, 1, 3]):
+        with pytest.raises(UsageError, match="not convex, or runs clockwise"):
+            planes("sigmoid_times", box, over=square[order][None], solver="batched")

@@ -295,3 +295,18 @@ def test_a_noise_that_may_go_along_either_axis_is_refused() -> None:
     assert AddedNoise(torch.ones(5, 3), 1.0).around(torch.zeros((1, 5, 3), dtype=DOUBLE)).box.width.min() > 0.99
     with pytest.raises(RegionError, match="noise has shape"):
         AddedNoise(torch.ones(1), 1.0).around(torch.zeros((1, 6), dtype=DOUBLE))
+
+
+def test_regions_say_what_keeps_changes_to_less() -> None:
+    mask = torch.tensor([False, True, True])
+    assert LinfBall(0.1).limits == DecibelBall(-80).limits == Gain(3.0).limits == {}
+    assert LinfBall(0.1, (0, 1), frames=[0, 2], features=mask).limits == {"clip": [0, 1], "frames": [0, 2], "features": [1, 2]}
+    assert (
+        DecibelBall(-80, (-1, 1), (10, 20)).limits
+        == SnrBall(60, (-1, 1), (10, 20)).limits
+        == {
+            "clip": [-1, 1],
+            "samples": [10, 19],
+        }
+    )
+    assert [Gain(3.1234567).words, Shift(0.5).words, SnrBall(60).words] == ["gain 3.1234567 dB", "shift 0.5", "SNR 60 dB"]

@@ -142,8 +142,8 @@ def stream(
 ) -> Iterator[Result]:
     """The results one after the other, as batches are finished; everything is checked before the first.
 
-    `watch` is told every step of the way, as in `certify`. `names` (N,) are the numbers of the files of evidence, if these are
-    not the inputs' places.
+    `watch` is told every step of the way, as in `certify`. `names` (N,) are the numbers of the files of trees and
+    evidence, if these are not the inputs' places.
     """
     stages_of(settings.method)
     check_solver(settings.solver)
@@ -153,17 +153,17 @@ def stream(
     graph = model.graph.to(usable(settings.device))
     classes = graph.output_size
     regions = region.around(x)
-    keep = keeper(settings, torch.arange(len(x)) if names is None else names)
+    files, keep = torch.arange(len(x)) if names is None else names, keeper(settings)
     if rows is not None:
         stated = linear_property(rows[0], rows[1], len(x), classes)
-        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep)
+        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep, files)
     chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
 
     def wanted_of(part: slice) -> Property:
         return classify_as(chosen[part], classes, top)
 
-    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch, keep)
+    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch, keep, files)
 
 
 def _batches(
@@ -177,6 +177,7 @@ def _batches(
     batch: int,
     watch: Watch,
     keep: Keep,
+    files: Tensor,
 ) -> Iterator[Result]:
     """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
     for start in range(0, len(x), batch):
@@ -185,7 +186,7 @@ def _batches(
         right = torch.ones(part.stop - start, dtype=torch.bool)
         if labels is not None:
             right = rightly_answered(model, wanted, x[part])
-        problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), watch)
+        problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), files[part], watch)
         decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
@@ -193,7 +194,7 @@ def _batches(
             yield Result(index=number, label=label, **vars(ending))
 
 
-def keeper(settings: Settings, names: Tensor) -> Keep:
+def keeper(settings: Settings) -> Keep:
     """How batches are decided: where evidence is wanted, with a record of each input, in a file of its name."""
     folder = settings.evidence
     if folder is None:
@@ -201,11 +202,11 @@ def keeper(settings: Settings, names: Tensor) -> Keep:
     make_folder(folder)
 
     def keep(problem: Problem) -> Iterator[Ending]:
-        number = int(names[problem.numbers[0]])
+        number = int(problem.files[0])
         mark = fingerprint(problem.graph, problem.region, problem.wanted)
         asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
         trees = settings.trees
-        earlier = None if trees is None else earlier_evidence(tree_file(trees, int(problem.numbers[0])), mark)
+        earlier = None if trees is None else earlier_evidence(tree_file(trees, number), mark)
         with Record(evidence_file(folder, number), earlier) as record:
             if not record.goes_on:
                 record.add(asked)

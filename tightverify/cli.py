@@ -19,6 +19,7 @@ import click
 from tightverify.cli_stretches import stretches
 from tightverify.cli_tightness import tightness
 from tightverify.console import output, progress, say
+from tightverify.decimals import at_least, at_most
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.options import (
     ARRAYS,
@@ -219,7 +220,7 @@ def bounds(
             if as_json:
                 click.echo(json.dumps(line))
             for k, (lower, upper) in enumerate(zip(line["lower"], line["upper"], strict=True)):
-                grid.add_row(str(line["index"]), str(k), number(lower), number(upper))
+                grid.add_row(str(line["index"]), str(k), number(lower), number(upper, up=True))
             advance()
     if not as_json:
         output().print(grid)
@@ -269,8 +270,9 @@ commands.add_command(stretches)
 commands.add_command(tightness)
 
 
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.6f}"
+def number(value: float | None, up: bool = False) -> str:
+    """A bound in six digits after the point, on its safe side."""
+    return "-" if value is None else (at_most if up else at_least)(value, 6)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tightverify.console import output, progress, say
+from tightverify.decimals import at_least, at_most, no_more_than
 from tightverify.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, options, refuse_folder, use_threads
 
 
@@ -85,8 +86,9 @@ def stretches(
     for row in found.rows():
         first, last = row["first"], row["last"]
         seconds = f"{first / sound.rate:.3f} to {(last + 1) / sound.rate:.3f}"
-        proved, refuted = ("-" if row[name] is None else f"{row[name]:+.1f}" for name in ("proved_db", "refuted_db"))
-        grid.add_row(f"{first}-{last}", seconds, proved, f"{row['proved']:.4g}", refuted)
+        proved = "-" if row["proved_db"] is None else at_least(row["proved_db"], 1)
+        refuted = "-" if row["refuted_db"] is None else at_most(row["refuted_db"], 1)
+        grid.add_row(f"{first}-{last}", seconds, proved, no_more_than(row["proved"], 4), refuted)
     output().print(grid)
     written = found.save(out, sound.rate)
     if not quiet:

@@ -118,7 +118,8 @@ def as_polygons(over: Any, boxes: Tensor, arity: int) -> Polygons:
     edges = vertices.roll(-1, 1) - vertices
     relative = vertices[:, None] - vertices[:, :, None]
     size = vertices.abs().flatten(1).amax(1)[:, None, None]
-    outside = (cross(edges[:, :, None], relative) < -CONVEX * size * size).flatten(1).any(1)
+    length = edges.abs().amax(2)[:, :, None] + relative.abs().amax(3)
+    outside = (cross(edges[:, :, None], relative) < -CONVEX * size * length).flatten(1).any(1)
     if bool(outside.any()):
         raise UsageError(f"polygon {int(outside.nonzero()[0])} is not convex, or runs clockwise; wanted {wanted}")
     low, high = vertices.amin(1), vertices.amax(1)

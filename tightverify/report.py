@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from tightverify.decimals import at_least, exactly
 from tightverify.errors import InputError, UsageError
 from tightverify.graph import Apply
 from tightverify.models.model import Model
@@ -51,8 +52,9 @@ class Record:
     """One input's outcome. Numbers that are not finite are None.
 
     `eps` is the radius of the input's own region and `norm` its norm, "inf", "2" or "1": None where it is no ball. `region`
-    says how it was stated where that is not by its radius, and `file` where a clip is from. `tree` has the nodes of the search
-    tree of a region that was split.
+    says how it was stated where that is not by its radius, `limits` what kept changes to less than that (`clip`, `frames`,
+    `features`, the first and last of `samples`), and `file` where a clip is from. The label had to stay among the `top`
+    greatest outputs. `tree` has the nodes of the search tree of a region that was split.
     """
 
     model: str
@@ -70,6 +72,8 @@ class Record:
     region: str | None = None
     file: str | None = None
     tree: Any = None
+    limits: Any = None
+    top: int = 1
 
     @classmethod
     def of(
@@ -81,6 +85,8 @@ class Record:
         method: str,
         region: str | None = None,
         file: str | None = None,
+        limits: Mapping[str, list[float] | list[int]] | None = None,
+        top: int = 1,
     ) -> Record:
         return cls(
             model=model,
@@ -98,6 +104,8 @@ class Record:
             region=region,
             file=file,
             tree=[asdict(branch) | {"margins": tuple(map(finite, branch.margins))} for branch in result.tree] or None,
+            limits=dict(limits or {}) or None,
+            top=top,
         )
 
 
@@ -232,9 +240,9 @@ def table(records: Sequence[Record], title: str | None = None) -> Table:
         grid.add_row(
             str(record.index) if record.file is None else Path(record.file).name,
             "-" if record.label is None else str(record.label),
-            record.region or ("-" if record.eps is None else f"{record.eps:g}"),
+            record.region or ("-" if record.eps is None else exactly(record.eps)),
             Text(record.verdict, style=STYLES[Verdict[record.verdict]]),
-            "-" if record.margin is None else f"{record.margin:+.4f}",
+            "-" if record.margin is None else at_least(record.margin, 4),
             record.stage or "-",
             duration(record.seconds),
         )

@@ -164,7 +164,7 @@ class Run:
         def record(result: Result) -> Record:
             place, method = result.index, self.settings.method
             named = replace(result, index=numbers[place])
-            return Record.of(named, self.name, *balls[place], method, stated, files[place])
+            return Record.of(named, self.name, *balls[place], method, stated, files[place], self.region.limits, self.top)
 
         return map(record, results)
 
@@ -240,7 +240,8 @@ class Bounding:
         return bounds(part.model, part.x, self.region, self.method, batch=self.batch, device=self.device)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        stated = {} if isinstance(self.region, LpBall) else {"region": self.region.words}
+        stated: dict[str, Any] = {} if isinstance(self.region, LpBall) else {"region": self.region.words}
+        stated |= {"limits": self.region.limits} if self.region.limits else {}
         for start in range(0, len(self.inputs), self.batch):
             part = self.inputs[start : start + self.batch]
             found = self._bounds(part)

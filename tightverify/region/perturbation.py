@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Region
 from tightverify.values import Interval, above, below
@@ -38,6 +39,11 @@ class Perturbation(ABC):
     def boxes(self) -> bool:
         """Whether the regions are boxes."""
 
+    @property
+    def limits(self) -> dict[str, list[float] | list[int]]:
+        """What keeps changes to less than the region's size says, in plain values: clip, frames, features, samples."""
+        return {}
+
 
 @dataclass(frozen=True, eq=False)
 class LpBall(Perturbation):
@@ -63,7 +69,14 @@ class LpBall(Perturbation):
 
     @property
     def words(self) -> str:
-        return f"{self.eps:g}"
+        return exactly(self.eps)
+
+    @property
+    def limits(self) -> dict[str, list[float] | list[int]]:
+        axes = {"frames": self.frames, "features": self.features}
+        chosen = {name: torch.as_tensor(given) for name, given in axes.items() if given is not None}
+        places = {name: (torch.nonzero(x) if x.dtype == torch.bool else x).flatten().tolist() for name, x in chosen.items()}
+        return {**plain_limits(self.clip, self.samples), **places}
 
     @property
     def boxes(self) -> bool:
@@ -148,6 +161,15 @@ class Box(Perturbation):
 def check_clip(clip: tuple[float, float] | None) -> None:
     if clip is not None and not clip[0] <= clip[1]:
         raise RegionError(f"clip is {tuple(clip)}; give the least value first, then the greatest")
+
+
+def plain_limits(clip: tuple[float, float] | None, samples: Stretch) -> dict[str, list[float] | list[int]]:
+    found: dict[str, list[float] | list[int]] = {}
+    if clip is not None:
+        found["clip"] = [float(end) for end in clip]
+    if samples is not None:
+        found["samples"] = [samples[0], samples[1] - 1]
+    return found
 
 
 def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] | None, free: Tensor) -> Region:

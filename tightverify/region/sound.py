@@ -13,9 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Region
-from tightverify.region.perturbation import Perturbation, Stretch, along, ball, check_clip, samples_axis, stretch
+from tightverify.region.perturbation import (
+    Perturbation,
+    Stretch,
+    along,
+    ball,
+    check_clip,
+    plain_limits,
+    samples_axis,
+    stretch,
+)
 from tightverify.region.zonotope import Zonotope, zonotope
 
 LOUDEST = 1000.0
@@ -46,7 +56,11 @@ class DecibelBall(Perturbation):
 
     @property
     def words(self) -> str:
-        return f"{self.db:g} dB"
+        return f"{exactly(self.db)} dB"
+
+    @property
+    def limits(self) -> dict[str, list[float] | list[int]]:
+        return plain_limits(self.clip, self.samples)
 
     @property
     def boxes(self) -> bool:
@@ -80,7 +94,11 @@ class SnrBall(Perturbation):
 
     @property
     def words(self) -> str:
-        return f"SNR {self.db:g} dB"
+        return f"SNR {exactly(self.db)} dB"
+
+    @property
+    def limits(self) -> dict[str, list[float] | list[int]]:
+        return plain_limits(self.clip, self.samples)
 
     @property
     def boxes(self) -> bool:
@@ -106,7 +124,7 @@ class Gain(Perturbation):
 
     @property
     def words(self) -> str:
-        return f"gain {self.db:g} dB"
+        return f"gain {exactly(self.db)} dB"
 
     @property
     def boxes(self) -> bool:
@@ -145,7 +163,7 @@ class AddedNoise(Perturbation):
     @property
     def words(self) -> str:
         low, high = self.between
-        return f"noise {low:g} to {high:g}"
+        return f"noise {exactly(low)} to {exactly(high)}"
 
     @property
     def boxes(self) -> bool:
@@ -200,7 +218,7 @@ class Shift(Perturbation):
 
     @property
     def words(self) -> str:
-        return f"shift {self.samples:g}"
+        return f"shift {exactly(self.samples)}"
 
     @property
     def boxes(self) -> bool:

@@ -83,7 +83,7 @@ class Kept:
         marks = [
             fingerprint(problem.graph, problem.region[k : k + 1], problem.wanted[k : k + 1]) for k in range(len(problem.region))
         ]
-        files = [(tree_file(folder, n), mark) for n, mark in zip(problem.numbers.tolist(), marks, strict=True)]
+        files = [(tree_file(folder, n), mark) for n, mark in zip(problem.files.tolist(), marks, strict=True)]
         return cls(folder, files, problem.record)
 
     def resume(self, branching: Branching, trees: Sequence[Tree], roots: LinearBounds) -> None:

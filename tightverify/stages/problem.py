@@ -53,7 +53,8 @@ def unwatched(_step: Step) -> None:
 class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
-    `numbers` are the inputs' places among those given. `watch` is told every step; `stage` and `clock` say of what and when.
+    `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `watch` is told every
+    step; `stage` and `clock` say of what and when.
     All that is found of an input, alone in its batch, goes into the `record`, if there is one.
     """
 
@@ -63,6 +64,7 @@ class Problem:
     wanted: Property
     settings: Settings
     numbers: Tensor
+    files: Tensor
     watch: Watch = unwatched
     stage: str = ""
     clock: Callable[[], float] = lambda: 0.0
@@ -70,7 +72,8 @@ class Problem:
     record: Record | None = None
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
-        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=self.numbers[inputs])
+        numbers, files = self.numbers[inputs], self.files[inputs]
+        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=numbers, files=files)
 
     def to(self, device: str) -> Problem:
         """The regions and rows on another device; the graph is on the one that it was given on."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from tightverify.decimals import at_least
 from tightverify.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def margins_table(found: ModelTightness) -> Table:
     grid = heading(right=("input", "label", *found.relaxations), title="worst margins, proved lower bounds")
     for row in found.margin_rows():
         margins = (row[f"margin_{name}"] for name in found.relaxations)
-        grid.add_row(str(row["input"]), str(row["label"]), *(f"{margin:+.4f}" for margin in margins))
+        grid.add_row(str(row["input"]), str(row["label"]), *(at_least(margin, 4) for margin in margins))
     return grid
 
 
