@@ -39,8 +39,8 @@ def test_the_worst_piece_decides() -> None:
     # Shares -1 to 1; a piece is proved as soon as it is narrower than 0.2 at the low end.
     assert found[0, 0] == pytest.approx(1.2 - 1 - 0.125)
     assert found[1, 0] == -2.0
-    assert seen[:2] == [2, 4]  # both inputs
-    assert max(seen[2:]) == 2  # then only the first one's, and of it one piece that is not proved
+    assert seen[:3] == [2, 4, 2 + 4]  # both inputs; of the first one piece is not proved
+    assert max(seen[3:]) == 2  # then only the first one's
     assert over_pieces(region, start, bound, plain_worst, 0).done.tolist() == [[1.2 - 1 - 1], [-2.0]]
     # The trees say the same: both halves of whatever was cut, and the least of their leaves' margins.
     for tree, margins in zip(trees.branches, found.tolist(), strict=True):
@@ -50,7 +50,18 @@ def test_the_worst_piece_decides() -> None:
         leaves = [branch for branch in tree if branch.number not in parents]
         assert [min(branch.margins[0] for branch in leaves)] == margins
         assert all((branch.closed == "proved") is (branch.margins[0] > 0) for branch in tree)
-    assert (len(trees.branches[0]), len(trees.branches[1])) == (len(split_in(trees.branches[0])) * 2 + 1, 3)
+    assert (len(trees.branches[0]), len(trees.branches[1])) == (len(split_in(trees.branches[0])) * 2 + 1, 7)
+
+
+def test_a_cut_that_brings_little_may_be_followed_by_one_that_brings_all() -> None:
+    region = tv.Gain(3.0).around(torch.ones(1, 4, dtype=DOUBLE))
+    by_width = {1.0: -17.9, 0.5: -16.8, 0.25: -0.4, 0.125: 0.6}
+
+    def bound(pieces: Pieces) -> Tensor:
+        halves = (pieces.ends[:, 1, 0] - pieces.ends[:, 0, 0]) / 2
+        return torch.tensor([[by_width[half]] for half in halves.tolist()], dtype=DOUBLE)
+
+    assert over_pieces(region, torch.full((1, 1), -20.0, dtype=DOUBLE), bound, plain_worst, 5).done.tolist() == [[0.6]]
 
 
 def test_nothing_is_proved_by_bounds_that_are_no_numbers() -> None:

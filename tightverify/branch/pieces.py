@@ -6,8 +6,9 @@ of halving decide what one walk leaves open. What holds on all pieces holds on t
 over a piece is also that over the piece it was cut from, and the better one counts.
 
 Only pieces on which the property is not proved yet are cut, along the generator that moves the input most, and only while
-that helps: an input whose worst piece gains too little, or that has as many pieces as allowed, is left as it is. What counts
-there are the bounds over pieces themselves: what is known of the whole region may be better than the first of them for long.
+that helps: an input whose worst piece gains too little twice in a row, or that has as many pieces as allowed, is left as it is.
+Once is not enough: where intervals are as wide as they get, the first cut may bring little and the second nearly all. What
+counts there are the bounds over pieces themselves: what is known of the whole region may be better than the first for long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tightverify.evidence import SHARE, Record
 from tightverify.region import Zonotope
 
 LEAST_GAIN = 0.1
-"""An input is cut further only if the last cut closed so much of what its worst piece lacked."""
+"""An input is cut further only if one of the last two cuts closed so much of what its worst piece lacked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +130,17 @@ def over_pieces(
 
     whole = Pieces.whole(region, margins, record)
     pieces = entered(whole.bounded(bound(whole)))
+    slow = torch.zeros(len(region), dtype=torch.bool, device=margins.device)
     for _ in range(rounds):
         if not len(pieces.owners):
             break
         before = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
         pieces, splits = pieces.halves()
         pieces = entered(pieces.bounded(bound(pieces)), splits)
-        # Of inputs whose worst piece has hardly gained, nothing is cut any more.
+        # Of inputs whose worst piece has hardly gained twice, nothing is cut any more.
         after = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
-        pieces = trees.leave(pieces, ~(after > (1 - LEAST_GAIN) * before)[pieces.owners])
+        slow, slow_before = ~(after > (1 - LEAST_GAIN) * before), slow
+        pieces = trees.leave(pieces, (slow & slow_before)[pieces.owners])
     trees.leave(pieces, torch.ones_like(pieces.owners, dtype=torch.bool))
     return trees
 
