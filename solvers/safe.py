@@ -12,6 +12,10 @@ most e_j, gamma times the absolute values that enter it (`gamma` is twice what t
 min r_j x_j >= min(r_j lower_j, r_j upper_j) - e_j max(|lower_j|, |upper_j|); every product is rounded down; the sum is
 `math.fsum`'s, exact but for one rounding, and is rounded down once more.
 
+Underflow. A sum of products that underflow loses less than TINY, however many they are. In a reduced cost that is part of e_j,
+and so is multiplied by how large the variable can be, as it must be. A product of the last sum loses at most 2^-1075, which the
+step down to the next float takes off it, be it subnormal.
+
 Where a variable has no bound on a side, r_j must surely have the sign that keeps the variable from running there. Where
 rounding leaves that in doubt, r_j is worked out in rational numbers; if its sign is wrong all the same, the multipliers are
 drawn a little towards 0, which is enough where the cost itself has the right sign; if that fails nothing is proved
@@ -37,7 +41,7 @@ MOST_EXACT = 300
 MOST_DRAWN = 1e-6
 """How far multipliers are drawn towards 0 at the most, relative to their size."""
 TINY = 1e-290
-"""More than any sum of products that underflow can lose."""
+"""More than underflow can take from a sum of up to 10^17 products."""
 
 
 def safe_bound(problem: Problem, dual: ArrayLike, lower: ArrayLike | None = None, upper: ArrayLike | None = None) -> float:
@@ -122,7 +126,7 @@ def certain(problem: Problem, multipliers: Floats, lower: Floats, upper: Floats)
                 for a, i in zip(columns.data[entries], columns.indices[entries], strict=True)
             )
             reduced[j] = float(exact)
-            error[j] = 0.0 if exact == 0 else 2 * UNIT_ROUNDOFF * abs(reduced[j]) + 1e-300
+            error[j] = 0.0 if exact == 0 else 2 * UNIT_ROUNDOFF * abs(reduced[j]) + TINY
     return reduced, error
 
 

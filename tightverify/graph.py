@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax.energy import Forms
-from tightverify.values import Index, Interval, gamma
+from tightverify.values import TINY, Index, Interval, gamma
 
 OTHER_ROUNDINGS = 16
 """How many roundings of its own size every number of a graph may have gone through, beside those that are counted."""
@@ -67,7 +67,8 @@ class Term:
 
     @property
     def magnitude(self) -> Term:
-        return replace(self, matrix=None if self.matrix is None else self.matrix.abs())
+        """The term of sizes: an importer's weights may have underflowed, and so have size even where they are 0."""
+        return replace(self, matrix=None if self.matrix is None else self.matrix.abs().add_(TINY))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class Affine:
     """`sum of terms + bias`. `bias_size` is at least |bias|, and gamma(OTHER_ROUNDINGS) of it covers the bias's own error.
 
     Weights that an importer had to compute (batch norm's scale, a mean's 1/T) may be off by a few units in the last
-    place of their size: the rounding allowance of every bound covers that.
+    place of their size, or by underflow: the rounding allowance of every bound covers that.
     """
 
     terms: tuple[Term, ...]

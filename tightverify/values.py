@@ -3,9 +3,11 @@
 Shapes: B inputs, n neurons. Everything is float64.
 
 Rounding. Each basic operation on float64 returns the exact result times (1 + d), |d| <= u = 2^-53, or, where it
-underflows, within 2^-1074. A sum of products of n terms, in any order, with or without fused multiply-add, is within
-gamma(n) * sum |terms| of the exact one (Higham, Accuracy and Stability, section 3.1). The allowances below are twice
-what that theory asks, which pays for their own rounding, and add `TINY`, which pays for underflow.
+underflows, within 2^-1022 of it, also where subnormal numbers are flushed to 0. A sum of products of n terms, in any order,
+with or without fused multiply-add, is within gamma(n) * sum |terms| of the exact one (Higham, Accuracy and Stability, section
+3.1), and n 2^-1022 besides. The allowances below are twice what that theory asks, which pays for their own rounding, and add
+`TINY` for underflow. That is enough for a number that is a result. A number that something is multiplied by later, a
+coefficient or a size, is off by `TINY` times that something: whoever multiplies has to say how large it can be.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tightverify.errors import SoundnessFault
 
 UNIT_ROUNDOFF = 2.0**-53
 TINY = 1e-290
-"""More than any sum of underflows in a computation of ours, less than anything that matters."""
+"""More than underflow can add to one result, a sum of up to 10^17 products; and still more than that times any `gamma`."""
 FUNCTION_ERROR = 32 * UNIT_ROUNDOFF
 """Relative error allowed to torch's exp, tanh, sigmoid, log and what is built of a few of them (they keep to 4 ulps)."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tightverify.graph import Energy, Graph, Input
 from tightverify.region import Region
+from tightverify.region.ball import length
 from tightverify.relax.energy import energy_planes
 from tightverify.relax.planes import Planes
 from tightverify.values import TINY, Interval, above, gamma
@@ -33,7 +34,7 @@ def relaxed_energy(
     sources = {operand.source for operand in node.operands}
     sizes = node.gather({source: intervals[source].magnitude + scales[source] for source in sources})
     each = [(side.slopes[0].abs() @ sizes[..., None])[..., 0] + side.offset.abs() for side in (pair.lower, pair.upper)]
-    return pair.widen(graph.rounding * (each[0] + each[1]) + TINY)
+    return pair.widen(graph.rounding * (each[0] + each[1]) + TINY * (1 + sizes.sum(1, keepdim=True)))
 
 
 def blocks_of(graph: Graph, node: Energy) -> dict[int, slice] | None:
@@ -49,8 +50,7 @@ def radius_around(graph: Graph, region: Region, node: Energy, box: Interval) -> 
     if region.norm not in (1, 2) or blocks is None:
         return None
     centre = node.gather({number: region.centre[:, block] for number, block in blocks.items()})
-    away = torch.linalg.vector_norm(box.centre - centre, dim=1)
-    size = torch.linalg.vector_norm(box.magnitude + centre.abs(), dim=1)
+    away, size = length(box.centre - centre), length(box.magnitude + centre.abs())
     return above(region.radius + away, gamma(centre.shape[1] + 8) * (region.radius + away + size))
 
 

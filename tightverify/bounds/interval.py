@@ -57,7 +57,7 @@ def least_of_all(graph: Graph, node: Affine, known: Sequence[Interval], ends: In
     positive = (node.bias >= gamma(OTHER_ROUNDINGS) * node.bias_size).all()
     for term in node.terms:
         lower = known[term.operand.source].lower[..., term.operand.index]
-        least, size = least + term.push(lower), size + term.push(lower.abs())
+        least, size = least + term.push(lower), size + term.magnitude.push(lower.abs())
         positive = positive & (lower >= 0).all()
     found = below(least, graph.rounding * size + TINY)
     found = torch.where(positive, found.clamp(min=0), found)  # A sum of nothing negative is not negative.

@@ -19,6 +19,13 @@ planes' slopes, hence counted for both), so its planes are made with their offse
 g (|offset| + |slope| (M + s)), summed over both planes and all operands: from then on they pay for everything below
 them. The rows that a walk starts from pay g |row| (M + s) at the end. g is twice what is needed, and the scale of an input
 covers the rounding of the region's own minimum (`Region.rounding_scale`).
+
+Underflow. A coefficient that underflows is off by less than `TINY`, however small it is, and what is below it meets values as
+large as M: each coefficient that a walk computes, one for each neuron of the nodes that it comes by, is off by a function of
+at most TINY M there, and of TINY s in all affine steps below. So a walk that starts from nodes up to n pays
+TINY (1 + the sum of M + s over all neurons up to there), whatever its rows: `LinearBounds.met`. Scales are sizes that
+coefficients multiply, so each is raised by TINY: what its own sums lose. A mixture's slopes may underflow as well, which its
+planes pay for by TINY (1 + M + s), like every slope that is formed of others (`padded`).
 """
 
 from __future__ import annotations
@@ -77,6 +84,8 @@ class LinearBounds:
     """what is supposed of the property on each part (`bounds.supposed`); everything here holds under it"""
     shares: dict[int, Tensor] = field(default_factory=dict)
     """(B, 2 n) of nodes: the multipliers of what is supposed that bounded the neurons, and their negations, best"""
+    _met: list[Tensor] = field(default_factory=list, init=False)
+    """what `met` has worked out: the sums up to the first nodes, one after the other"""
 
     def learn(self, number: int, interval: Interval) -> None:
         """One more interval that holds for a node's neurons on the whole region."""
@@ -164,7 +173,7 @@ class LinearBounds:
         self, found: Tensor, rows: Mapping[int, Tensor], trial: Trial | None, about: tuple[str, int], last: int
     ) -> Tensor:
         """What is left of bounds when their rounding is paid for; it is noted. The walks came by nodes up to the `last`."""
-        proved = below(found, self.allowance(rows))
+        proved = below(found, self.allowance(rows, last))
         if self.notes is not None and trial is not None:
             several = {n: self.graph.nodes[n].size for n, pairs in self.planes.items() if n <= last and len(pairs) > 1}
             self.notes.walk(about, rows, trial, proved, several, START)
@@ -186,9 +195,9 @@ class LinearBounds:
             raise SoundnessFault("planes were to be mixed that do not pay for its rounding: this is a bug, please report it")
         multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
-        aim = None if enough is None else enough + self.allowance(rows)
+        aim = None if enough is None else enough + self.allowance(rows, multipliers.last)
         lower, suit = approach(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
-        return self._proved(lower, rows, trial, ROWS, max(rows)), pull(self.graph, self.region, suit, multipliers)
+        return self._proved(lower, rows, trial, ROWS, multipliers.last), pull(self.graph, self.region, suit, multipliers)
 
     def multipliers(
         self,
@@ -223,9 +232,19 @@ class LinearBounds:
         count = max((len(planes) for planes in reached.values()), default=1)
         return [{number: planes[min(k, len(planes) - 1)] for number, planes in reached.items()} for k in range(count)]
 
-    def allowance(self, rows: Mapping[int, Tensor]) -> Tensor | float:
-        """(B, R): what the rounding of a walk from these rows may amount to, beside what the planes themselves pay for."""
-        allowance: Tensor | float = TINY
+    def met(self, last: int) -> Tensor:
+        """(B,): the sum of all magnitudes and scales of nodes up to a last one: all that an underflow can be multiplied by."""
+        for number in range(len(self._met), last + 1):
+            sizes = (self.intervals[number].magnitude + self.scales[number]).sum(1)
+            self._met.append(sizes if number == 0 else sizes + self._met[-1])
+        return self._met[last]
+
+    def allowance(self, rows: Mapping[int, Tensor], last: int) -> Tensor:
+        """(B, R): what the rounding of a walk from these rows may amount to, beside what the planes themselves pay for.
+
+        It comes by nodes up to the `last`.
+        """
+        allowance = TINY * (1 + self.met(last)[:, None])
         for number, row in rows.items():
             size = self.intervals[number].magnitude + self.scales[number]
             allowance = allowance + self.graph.rounding * times(row.abs(), size)
@@ -268,7 +287,7 @@ def node_scale(bounds: LinearBounds, number: int) -> Tensor:
     node = bounds.graph.nodes[number]
     if isinstance(node, Input):
         return bounds.region.rounding_scale[:, node.block]
-    total = torch.zeros((len(bounds.region), node.size), dtype=torch.float64, device=bounds.region.centre.device)
+    total = torch.full((len(bounds.region), node.size), TINY, dtype=torch.float64, device=bounds.region.centre.device)
     if isinstance(node, Affine):
         total = total + node.bias_size
         for term in node.terms:
@@ -303,9 +322,10 @@ def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tup
         return pair.lower.at(*sizes) + pair.upper.at(*sizes)
 
     share, every = bounds.graph.rounding, [pair.map(torch.abs) for pair in planes]
+    underflow = TINY * (1 + reduce(torch.add, sizes))
     if not bounds.mixtures:
-        return tuple(pair.widen(share * size_of(one) + TINY) for pair, one in zip(planes, every, strict=True))
-    amount = (share + mixing_error(MOST_STEPS)) * size_of(reduce(Planes.maximum, every)) + TINY
+        return tuple(pair.widen(share * size_of(one) + underflow) for pair, one in zip(planes, every, strict=True))
+    amount = (share + mixing_error(MOST_STEPS)) * size_of(reduce(Planes.maximum, every)) + underflow
     return tuple(pair.widen(amount) for pair in planes)
 
 

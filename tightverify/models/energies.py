@@ -8,7 +8,8 @@ is not: mostly the input itself. So overlapping frames stay functions of the sam
 as the one convex quadratic that it is.
 
 The product of the affine steps is rounded. Each step's coefficients are formed from the last one's twice, as they are and in
-absolute values: the second sum, `size`, bounds the rounding of the first, whatever cancels in it.
+absolute values: the second sum, `size`, bounds the rounding of the first, whatever cancels in it. It says nothing of products
+that underflow: where there may be any, nothing is composed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from tightverify.ops import Square, SumOfSquares
 from tightverify.relax.energy import Forms
 from tightverify.values import Index
 
+LEAST = 2.0**-900
+"""Factors whose products may be smaller than this are not multiplied: far from underflow."""
 MIXED = 3
 """Sums of fewer squares are left to the operations that bound one or two."""
 MOST_SQUARES = 2048
@@ -129,6 +132,8 @@ class Energies:
                 weights.append(inner.weights)
             else:
                 rows = term.matrix[chosen]
+                if not multiplies(rows, inner.weights):
+                    return None
                 weights.append(rows @ inner.weights if term.dense else rows[:, None] * inner.weights)
             if sum(part.shape[1] for part in weights) > MOST_SQUARES:
                 return None
@@ -160,6 +165,9 @@ class Energies:
             roundings += OTHER_ROUNDINGS + len(part.positions)
             shift = shift + part.matrix @ node.bias[part.positions]
             shift_size = shift_size + part.size @ node.bias_size[part.positions]
+            factors = [node.bias_size, *(term.matrix for term in node.terms if term.matrix is not None)]
+            if not all(multiplies(part.size, factor) for factor in factors):
+                return None
             for term in node.terms:
                 below = self.under(part, term)
                 pending.setdefault(term.operand.source, []).append(below)
@@ -198,6 +206,12 @@ class Energies:
                 return old
         self._known.append(forms)
         return forms
+
+
+def multiplies(one: Tensor, other: Tensor) -> bool:
+    """Whether no product of a number of one and a number of the other comes near underflow."""
+    least = [float(part[part != 0].abs().min()) if bool(part.any()) else 1.0 for part in (one, other)]
+    return least[0] * least[1] >= LEAST
 
 
 def same(one: Tensor | None, other: Tensor | None) -> bool:

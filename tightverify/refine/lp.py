@@ -45,7 +45,7 @@ from tightverify.errors import UsageError
 from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand
 from tightverify.relax.planes import Plane
 from tightverify.relax.programs import check_solver
-from tightverify.values import UNIT_ROUNDOFF
+from tightverify.values import TINY, UNIT_ROUNDOFF
 
 SMALL = 1e-9
 """Solvers take a coefficient smaller than this for 0 and then find no point where planes lie close together."""
@@ -280,7 +280,7 @@ class Rows:
             np.bincount(rows[small], part, self._height) for part in (products.max(0), products.min(0), np.abs(products).max(0))
         )
         loosening = np.maximum(LOOSENING, 4 * UNIT_ROUNDOFF * (np.bincount(rows[small], minlength=self._height) + 2))
-        slack = slack + loosening * (size + np.abs(np.where(np.isfinite(low), low, high)) * (size > 0))
+        slack = slack + TINY * (size > 0) + loosening * (size + np.abs(np.where(np.isfinite(low), low, high)) * (size > 0))
         kept = (values[~small], (rows[~small], places[~small]))
         matrix = sparse.csr_array(sparse.coo_array(kept, shape=(self._height, len(lower))))
         return matrix, low - most, high - least, slack

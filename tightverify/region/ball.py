@@ -195,6 +195,12 @@ def exponent_of(values: Tensor) -> Tensor:
     return torch.frexp(values).exponent.clamp(-1000, 1000)
 
 
+def length(steps: Tensor) -> Tensor:
+    """(B,): the lengths of steps (B, n) in the norm 2, whose squares might vanish, or grow too large."""
+    unit = exponent_of(steps.abs().amax(1))
+    return scaled(torch.linalg.vector_norm(scaled(steps, -unit[:, None]), dim=1), unit)
+
+
 def _lasso_gain(weight: Tensor, capacity: Tensor, radius: Tensor) -> Tensor:
     """max of weight @ d over 0 <= d <= capacity, sum d <= radius, by its dual at the best threshold."""
     ordered, order = torch.sort(weight.expand_as(capacity), dim=-1, descending=True)

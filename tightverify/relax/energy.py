@@ -23,6 +23,10 @@ Rounding. Let S_k = |a_k| @ M + |b_k| for M >= |x| on the box, T_n = sum_k w_nk 
 with g = gamma(N), N counting the terms of every sum and the roundings that made the coefficients. So values of E_n are off by
 3 g T_n at most, slopes by as much in `|slope error| @ M`, products of slopes with c, p or h by g T_n each: `ALLOWANCE` g T_n
 exceeds the sum of all of these. Coefficients count with `size >= |a|`, a sum of the absolute values of all that made them.
+
+Underflow. A form is off by TINY, its square by TINY (1 + S_k), which a weight multiplies; a slope by
+TINY (1 + sum_k (1 + w_nk) |a_k|), which M multiplies: together no more than `underflow`. Of the curvatures, which the squares
+of h multiply, what underflows is paid for where they are made, and the squares' own underflow by TINY s.
 """
 
 from __future__ import annotations
@@ -79,7 +83,8 @@ class Forms:
         for weights in self.weights:
             used = weights > 0
             part, size = self.matrix[used], self.size[used]
-            rounding = self.noise * (weights[used, None] * size * size.sum(1, keepdim=True)).sum(0) + TINY
+            rounding = self.noise * (weights[used, None] * size * size.sum(1, keepdim=True)).sum(0)
+            rounding = rounding + TINY * (1 + size.sum() * (1 + weights.sum()))
             hessian = (part.T * weights[used]) @ part
             sums = hessian.abs().sum(1) + rounding
             least = diagonal_majorant(hessian, rounding)
@@ -88,8 +93,9 @@ class Forms:
 
     def reach(self, box: Interval) -> Tensor:
         """(B, n): what T_n says that rounding may amount to."""
-        reach: Tensor = (box.magnitude @ self.size.T + self.shift_size).square() @ self.weights.T
-        return self.noise * reach + TINY
+        sizes = box.magnitude @ self.size.T + self.shift_size
+        underflow = TINY * (1 + (1 + sizes) @ (1 + self.weights.T) + box.magnitude.sum(1, keepdim=True))
+        return self.noise * (sizes.square() @ self.weights.T) + underflow
 
     def tangents(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n) values and (B, n, m) slopes at points (B, n, m) of their own for each energy, or (B, 1, m) for all."""
@@ -130,7 +136,8 @@ def rise(forms: Forms, box: Interval, radius: Tensor | None = None, swings: Tens
         found = torch.minimum(found, radius.square()[:, None] * forms.curvatures.amax(2).amin(0))
     if swings is not None:
         found = torch.minimum(found, swings.square() @ forms.weights.T)
-    return found * (1 + forms.noise) + TINY
+    forms_move = 1 + half @ forms.size.T
+    return found * (1 + forms.noise) + TINY * (1 + forms.curvatures.sum((0, 2)) + forms_move @ forms.weights.T)
 
 
 def energy_range(forms: Forms, box: Interval, at: Tensor | None = None, swings: Tensor | None = None) -> Interval:

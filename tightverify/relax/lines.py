@@ -7,8 +7,9 @@ e the inflection clamped into [l, u]:
 * on [e, u] f is concave, so it lies below its tangent T at any p of [e, u], and t T(x) - k x is largest at e or u.
 
 Both hold for every p: a bad p gives a loose offset, never a wrong one. No root is trusted. What is left is rounding: a
-value of f is within FUNCTION_ERROR (1 + |f|) of the exact one, a slope of T within FUNCTION_ERROR of itself, and the
-sum of the few terms adds a handful of unit roundoffs of their absolute values; `allowance` exceeds the sum of these.
+value of f is within FUNCTION_ERROR (1 + |f|) of the exact one, a slope of T within FUNCTION_ERROR of itself (and TINY, where
+it underflows), and the sum of the few terms adds a handful of unit roundoffs of their absolute values; `allowance` exceeds the
+sum of these.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | flo
     offset = torch.maximum(torch.maximum(at_lower, at_split), concave)
     reach = box.magnitude
     size = 1 + curve.value(lower).abs() + curve.value(split).abs() + at_touch.abs()
-    size = size + torch.where(split < upper, steepness.abs() * 2 * reach, 0.0)
+    size = size + torch.where(split < upper, (steepness.abs() + TINY) * 2 * reach, 0.0)
     allowance = FUNCTION_ERROR * (scale * size + slope.abs() * reach) + TINY
     return offset + allowance
 

@@ -8,7 +8,7 @@ proof goes through.
 Proof. If Cholesky's method, in floats, runs to its end on a symmetric matrix M of order m, it has found R with R' R = M + E and
 |E_ij| <= g sqrt(M_ii M_jj), g = gamma(m + 1) (Demmel 1989; Rump 2006), so that M + g trace(M) I is positive semidefinite, M
 being what is stored. `rounding` (m,) is what Q's own error adds: row sums of bounds of its absolute values, above it by
-Gershgorin.
+Gershgorin. Underflow adds less than TINY (1 + max M_ii) to E.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def diagonal_majorant(matrix: Tensor, rounding: Tensor) -> Tensor | None:
         if proved(difference):
             subtraction = 4 * UNIT_ROUNDOFF * (raised + matrix.abs().sum(1))
             asymmetry = (matrix - matrix.T).abs().sum(1)
-            return raised + gamma(count + 4) * difference.diagonal().sum() + subtraction + asymmetry + rounding + TINY
+            trace = difference.diagonal().sum()
+            return raised + gamma(count + 4) * trace + subtraction + asymmetry + rounding + TINY * (1 + trace)
         shift *= 2
     return None
 
