@@ -12,7 +12,6 @@ alone. Keeps a line for each input as it goes: what is in its file already is no
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from torch import Tensor
 
 import tightverify as tv
 from tightverify.api import stream
+from tightverify.json_lines import add_line
 from tightverify.settings import Settings
 from tightverify.stages import METHODS
 from tightverify.stages.search import attack_stage
@@ -236,8 +236,7 @@ def run(source: str, path: Path, lines: list[dict[str, Any]], limit: float, seed
             falsified = verdict == "ROBUST" and result.verdict is tv.Verdict.COUNTEREXAMPLE
             lines.append({"case": some.case, "input": name, "verdict": verdict, "again": second, "falsified": falsified})
             done.add((some.case, name))
-            with path.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+            add_line(path, lines[-1])
         click.echo(f"{some.case}: {len(some.names)}", err=True)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 import tightverify as tv
 from tightverify.api import stream
 from tightverify.branch.search import split_in
+from tightverify.json_lines import read_lines
 from tightverify.settings import Settings
 
 matplotlib.use("Agg")
@@ -105,12 +106,14 @@ def run(
         image = int(chosen[result.index])
         row = {"image": image, "verdict": result.verdict.name, "margin": result.margin}
         kept[image] = row | {"stage": result.stage, "seconds": result.seconds, "splits": len(split_in(result.tree))}
-        path.write_text("".join(json.dumps(one) + "\n" for one in kept.values()))
+        beside = path.with_suffix(".part")
+        beside.write_text("".join(json.dumps(one) + "\n" for one in kept.values()))
+        beside.replace(path)
         click.echo(f"{model} {eps:.3f} {kept[image]}", err=True)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_lines(path, dict, "a result", "image, verdict", cut_short=True)
 
 
 def counts(rows: list[dict[str, Any]]) -> list[str]:

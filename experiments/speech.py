@@ -15,7 +15,6 @@ what another run left open, above some margin, is run; the rest is taken over fr
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -38,6 +37,7 @@ from torch import Tensor
 
 import tightverify as tv
 from tightverify.audio import FULL_SCALE_16, Reading, read_sound
+from tightverify.json_lines import add_line, read_lines
 
 OUT = Path(__file__).parent / "out" / "speech"
 DECIBELS = (-90.0, -80.0, -70.0, -60.0)
@@ -78,13 +78,12 @@ class Kept:
         self.network = zlib.crc32((folder / f"{network}.onnx").read_bytes())
 
     def lines(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        lines = read_lines(self.path, dict, "a result", "network", cut_short=True) if self.path.exists() else []
         return [line for line in lines if line["network"] == self.network]
 
     def add(self, **line: Any) -> dict[str, Any]:
         line = {"network": self.network, **line}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        add_line(self.path, line)
         return line
 
 

@@ -12,7 +12,6 @@ run again. The third holds the network's own values on perturbed clips against e
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from functools import lru_cache
@@ -27,6 +26,7 @@ from torch import Tensor
 
 import tightverify as tv
 from tightverify.attack import Search, descend
+from tightverify.json_lines import add_line, read_lines
 from tightverify.models.model import Model
 from tightverify.spec import classify_as
 
@@ -118,7 +118,7 @@ def decide(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], m
         table.add_column(name)
     path = OUT / f"speech_prover-{method}-{limit:g}s.jsonl"
     path.parent.mkdir(exist_ok=True)
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = read_lines(path, dict, "a result", "clip, db", cut_short=True) if path.exists() else []
     kept = {(line["clip"], line["db"]): line for line in lines}
     for level in decibels:
         for clip in clips:
@@ -129,8 +129,7 @@ def decide(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], m
             (result,) = tv.certify(model, clip.samples[None], [clip.digit], region, method=method, time_limit=limit)
             found = {"verdict": result.verdict.name, "margin": result.margin, "stage": result.stage, "seconds": result.seconds}
             line = {"clip": clip.name, "db": level, **found, "cpu": time.process_time() - began}
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            add_line(path, line)
             kept[clip.name, level] = line
         some = [kept[clip.name, level] for clip in clips]
         counts = [str(sum(line["verdict"] == name.name for line in some)) for name in names]

@@ -18,8 +18,9 @@ from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.branch.saved import earlier_evidence, fingerprint, tree_file
+from tightverify.disk import alone_in, make_folder
 from tightverify.errors import InputError, UsageError
-from tightverify.evidence import Record, evidence_file, make_folder, question
+from tightverify.evidence import Record, evidence_file, question
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.refine.lp import check_program_solver
@@ -121,10 +122,11 @@ def certify(
     )
     x = as_inputs(x)
     loaded = load(model, tuple(x.shape[1:]), batch_axis)
-    for result in stream(loaded, x, labels, region, settings, rows, top, batch, watch):
-        results.append(result)
-        if progress is not None and (len(results) % batch == 0 or len(results) == len(x)):
-            progress(len(results), len(x))
+    with alone_in(**settings.folders):
+        for result in stream(loaded, x, labels, region, settings, rows, top, batch, watch):
+            results.append(result)
+            if progress is not None and (len(results) % batch == 0 or len(results) == len(x)):
+                progress(len(results), len(x))
     return results
 
 
@@ -192,6 +194,7 @@ def _batches(
             label = None if labels is None else int(labels[number])
             ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
             yield Result(index=number, label=label, **vars(ending))
+        next(decided, None)  # what is wrong with its evidence is said when nothing that was decided can be lost by it
 
 
 def keeper(settings: Settings) -> Keep:
@@ -199,7 +202,7 @@ def keeper(settings: Settings) -> Keep:
     folder = settings.evidence
     if folder is None:
         return decide
-    make_folder(folder)
+    make_folder(folder, "evidence")
 
     def keep(problem: Problem) -> Iterator[Ending]:
         number = int(problem.files[0])
@@ -207,12 +210,17 @@ def keeper(settings: Settings) -> Keep:
         asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
         trees = settings.trees
         earlier = None if trees is None else earlier_evidence(tree_file(trees, number), mark)
-        with Record(evidence_file(folder, number), earlier) as record:
-            if not record.goes_on:
-                record.add(asked)
-            (ending,) = decide(replace(problem, record=record))
-            record.add(ending.evidence())
-        return iter((ending,))
+        endings: list[Ending] = []
+        try:
+            with Record(evidence_file(folder, number), earlier) as record:
+                if not record.goes_on:
+                    record.add(asked)
+                endings.extend(decide(replace(problem, record=record)))
+                record.add(endings[0].evidence())
+        except UsageError:
+            yield from endings
+            raise
+        yield from endings
 
     return keep
 

@@ -7,6 +7,7 @@ take of it. Samples are what the file holds, divided by full scale (so that they
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,13 +103,43 @@ def sound_files(paths: Sequence[str | Path]) -> list[Path]:
     """The files themselves, with those of folders in place of the folders."""
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = [path]
+        files = [path]
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise InputError(f"the folder {path} holds no {', '.join(SUFFIXES)} files; give one with clips, or files")
-        found.extend(inside)
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if not files:
+                below = f" (its subfolders hold {inside(path)}, and are not read)" if inside(path) else ""
+                raise InputError(
+                    f"the folder {path} holds no {', '.join(SUFFIXES)} files{below}; give one with clips, or files"
+                )
+        found.extend(files)
     return found
+
+
+def passed_over(paths: Sequence[str | Path]) -> tuple[str, ...]:
+    """A note for each folder that has sounds in folders of its own, which are not read."""
+    notes = []
+    for path in map(Path, paths):
+        count = inside(path) if path.is_dir() else 0
+        if count:
+            were = "1 sound in its subfolders was" if count == 1 else f"{count} sounds in its subfolders were"
+            notes.append(f"{path}: {were} passed over; name the folders that hold them to have them read")
+    return tuple(notes)
+
+
+def inside(folder: Path) -> int:
+    """How many sounds there are in a folder's subfolders."""
+    below = (name for place, _, names in os.walk(folder) if Path(place) != folder for name in names)
+    return sum(Path(name).suffix.lower() in SUFFIXES for name in below)
+
+
+def unchecked(reading: Reading, sound: Sound) -> tuple[str, ...]:
+    """A note where no rate was stated: a model does not say which it was trained on, so that any would have been taken."""
+    if reading.rate is not None:
+        return ()
+    return (
+        f"no sampling rate was stated: whether the model wants {sound.rate} samples per second, which {sound.path} has, was "
+        "not checked; say what it wants with --rate",
+    )
 
 
 def decoded(path: Path) -> tuple[NDArray[np.float64], int]:
@@ -120,8 +151,9 @@ def decoded(path: Path) -> tuple[NDArray[np.float64], int]:
     if not path.is_file():
         raise InputError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; wanted an audio file")
     try:
-        values, rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
+        with path.open("rb") as file:  # opened here: soundfile takes no names that are not UTF-8
+            values, rate = soundfile.read(file, dtype="float64", always_2d=True)
+    except (OSError, soundfile.SoundFileError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as audio ({error}); wanted WAV, FLAC or OGG") from error
     if not len(values):
         raise InputError(f"{path} holds no samples; leave it out")
@@ -170,7 +202,7 @@ def cut(values: NDArray[np.float64], rate: int, stretch: tuple[float, float], pa
 def read_labels(path: Path, files: Sequence[Path]) -> list[int]:
     """The class numbers of clips by their files' names, or by their paths as given."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}); {WANTED_LABELS}") from error

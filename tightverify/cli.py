@@ -6,11 +6,15 @@ to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,9 @@ import click
 
 from tightverify.cli_stretches import stretches
 from tightverify.cli_tightness import tightness
-from tightverify.console import output, progress, say
+from tightverify.console import any_name_printable, output, progress, say, settled
 from tightverify.decimals import at_least, at_most
+from tightverify.disk import standard
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.options import (
     ARRAYS,
@@ -35,11 +40,14 @@ from tightverify.options import (
     files_read,
     options,
     read_given,
+    refuse_folder,
     region_of,
     use_threads,
 )
 
 DONE, BAD_USAGE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 3, 130, 141
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What systems say when nothing more can be written, and do not say where."""
 
 
 def lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -53,7 +61,7 @@ def lengths(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 INTO_FILE = (
-    click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes."),
+    click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes; - for stdout."),
     click.option("--force", is_flag=True, help="Replace files that exist."),
     QUIET,
 )
@@ -142,7 +150,7 @@ def certify(
     Inputs are arrays in a file INPUTS.npz, or clips: audio files, or folders of them, each verified at its own length.
     """
     from tightverify.audio import Reading
-    from tightverify.runs import Run, correct, refuse_evidence, refuse_existing, refuse_trace
+    from tightverify.runs import Run, correct, refuse_evidence, refuse_file, refuse_trace
     from tightverify.settings import Settings
     from tightverify.stages import passed_by, stages_of
 
@@ -168,7 +176,7 @@ def certify(
     use_threads(threads)
     stated = region_of(**region)
     files = files_read(inputs, model, labels)
-    refuse_existing(out, force, *files)
+    refuse_file(out, force, *files)
     refuse_trace(trace, out, force, *files)
     given = read_given(model, inputs, Reading(rate, resample, channel, cut, int16), labels, batch_axis, top)
     most = len(given) if limit is None else limit
@@ -206,24 +214,26 @@ def bounds(
     """Print intervals that surely hold each output on the ball around each input."""
     from rich.table import Table
 
-    from tightverify.runs import Bounding, read, refuse_existing, sink
+    from tightverify.runs import Bounding, read, refuse_file, sink
 
     use_threads(threads)
     stated = region_of(**region)
-    refuse_existing(out, force, model, inputs)
+    refuse_file(out, force, model, inputs)
     bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), stated, method, batch, device)
     grid = Table("input", "output", "lower", "upper")
-    lines = bounding.lines()
-    with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
-        for line in lines:
-            write(line)
-            if as_json:
-                click.echo(json.dumps(line))
-            for k, (lower, upper) in enumerate(zip(line["lower"], line["upper"], strict=True)):
-                grid.add_row(str(line["index"]), str(k), number(lower), number(upper, up=True))
-            advance()
-    if not as_json:
-        output().print(grid)
+    lines, on_stdout = bounding.lines(), out is not None and standard(out) is sys.stdout
+    try:
+        with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
+            for line in lines:
+                for k, (lower, upper) in enumerate(zip(line["lower"], line["upper"], strict=True)):
+                    grid.add_row(str(line["index"]), str(k), number(lower), number(upper, up=True))
+                if as_json and not on_stdout:
+                    click.echo(json.dumps(line))
+                write(line)
+                advance()
+    finally:
+        if grid.row_count and not as_json:
+            output(on_stdout).print(grid)
 
 
 @commands.command()
@@ -263,6 +273,7 @@ def demo(out: Path, quiet: bool) -> None:
     """
     from tightverify.demo.show import show
 
+    refuse_folder(out, True, ())
     show(out, quiet)
 
 
@@ -275,12 +286,41 @@ def number(value: float | None, up: bool = False) -> str:
     return "-" if value is None else (at_most if up else at_least)(value, 6)
 
 
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """What asks a process to end (a scheduler, a closed terminal) ends it as Ctrl-C does: with a summary of what is done."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; every failure is a sentence on stderr and an exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    any_name_printable(sys.stdout, sys.stderr)
+    with ended_in_order():
+        code = ended(given)
+    lost = settled(sys.stdout)
+    if isinstance(lost, BrokenPipeError):
+        code = BROKEN_PIPE
+    elif lost is not None:
+        say(f"error: stdout cannot be used ({lost.strerror}); make room, or give another")
+        code = BAD_USAGE
+    settled(sys.stderr)
+    return code
+
+
+def ended(given: Sequence[str]) -> int:
+    """The exit code of a command that was run."""
     try:
-        code = commands.main(args=given, prog_name="tightverify", standalone_mode=False)
-        sys.stdout.flush()
+        code = commands.main(args=list(given), prog_name="tightverify", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
@@ -299,6 +339,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {error}")
         return BAD_USAGE
     except Exception as error:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+            # Whatever writes to files says which; only what is printed does not.
+            say(f"error: {error.filename or 'stdout'} cannot be used ({error.strerror}); make room, or give another")
+            return BAD_USAGE
         if "--debug" in given:
             traceback.print_exc()
         kind = "soundness fault" if isinstance(error, SoundnessFault) else "internal fault"

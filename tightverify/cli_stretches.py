@@ -57,7 +57,7 @@ def stretches(
     from rich.table import Table
 
     from tightverify.api import load
-    from tightverify.audio import Reading, read_sound
+    from tightverify.audio import Reading, read_sound, unchecked
     from tightverify.clips import AnyLength, said_of
     from tightverify.fragility import FILES, rounds_of
     from tightverify.fragility import stretches as find
@@ -66,7 +66,8 @@ def stretches(
     use_threads(threads)
     settings = Settings(method, time_limit, restarts=restarts)
     refuse_folder(out, force, FILES)
-    sound = read_sound(clip, Reading(rate, resample, channel, cut, int16))
+    reading = Reading(rate, resample, channel, cut, int16)
+    sound = read_sound(clip, reading)
     with said_of(str(clip)):
         wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
         network = load(model, tuple(wave.shape), batch_axis)
@@ -92,6 +93,6 @@ def stretches(
     output().print(grid)
     written = found.save(out, sound.rate)
     if not quiet:
-        for note in sound.notes:
+        for note in (*unchecked(reading, sound), *sound.notes):
             say(f"note: {note}")
         say(f"written: {', '.join(str(path) for path in written)}")

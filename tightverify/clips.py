@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api import AnyModel, as_inputs, as_labels, load, rightly_answered, stream
+from tightverify.disk import alone_in
 from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
@@ -202,10 +203,12 @@ def certify_clips(
     """
     given = Clips.of(model, clips, labels, names, batch_axis)
     results: list[Result] = []
-    for result in given.stream(region, settings or Settings(), top, batch, watch):
-        results.append(result)
-        if progress is not None:
-            progress(len(results), len(given))
+    settings = settings or Settings()
+    with alone_in(**settings.folders):
+        for result in given.stream(region, settings, top, batch, watch):
+            results.append(result)
+            if progress is not None:
+                progress(len(results), len(given))
     return sorted(results, key=lambda result: result.index)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,15 +20,38 @@ PIPE_WIDTH = 140
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def output() -> Console:
-    """stdout; wide enough for whole lines where it is a file or a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+def output(beside: bool = False) -> Console:
+    """stdout, or stderr where stdout is for something else; wide enough for whole lines where it is a file or a pipe."""
+    console = Console(highlight=False, stderr=beside)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH, stderr=beside)
 
 
 def say(sentence: str) -> None:
-    """A sentence for people, as it is: no markup, no wrapping."""
-    print(sentence, file=sys.stderr, flush=True)
+    """A sentence for people, as it is: no markup, no wrapping. A full disk behind stderr is no reason to end a run."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
+
+
+def settled(stream: TextIO) -> OSError | None:
+    """What keeps a stream's last words from being written, if anything; they would fail again at the end, and are dropped."""
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def any_name_printable(*streams: TextIO) -> None:
+    """Names of files are whatever their system takes; what an encoding has no word for is printed as its number."""
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

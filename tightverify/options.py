@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tightverify.errors import UsageError
+from tightverify.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from tightverify.audio import Reading
@@ -111,12 +112,16 @@ def use_threads(count: int | None) -> None:
 
 def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:
     """Say at once that results cannot go to a folder, or that others are in the way."""
+    from tightverify.disk import STDOUT, refuse_unwritable_folder
     from tightverify.runs import refuse_existing
 
+    if str(folder) == STDOUT:
+        raise UsageError(f"{folder} was given to --out, which stands for stdout; several files are written: give a folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder to --out")
     for name in files:
         refuse_existing(folder / name, force)
+    refuse_unwritable_folder(folder)
 
 
 def read_given(
@@ -132,7 +137,12 @@ def read_given(
     if len(inputs) > 1:
         other = next(path for path in inputs if path not in sounds)
         raise UsageError(
-            f"{other} was given beside others; wanted one {ARRAYS} file of arrays, or audio files and folders of them"
+            f"{other} was given beside others; wanted one {ARRAYS} file of arrays, or audio files ({', '.join(SUFFIXES)}) and "
+            "folders of them"
+        )
+    if inputs[0].is_file() and inputs[0].suffix.lower() not in (ARRAYS, ".npy") and not zipfile.is_zipfile(inputs[0]):
+        raise InputError(
+            f"{inputs[0]} is not an {ARRAYS} file of arrays, and of audio files only {', '.join(SUFFIXES)} are read; convert it"
         )
     if reading != Reading() or labels is not None:
         raise UsageError(f"options for audio files were given with {inputs[0]}, which is none; leave them out, or give clips")

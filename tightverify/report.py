@@ -8,23 +8,22 @@ the network.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.table import Table
 from rich.text import Text
 
 from tightverify.decimals import at_least, exactly
-from tightverify.errors import InputError, UsageError
+from tightverify.errors import UsageError
 from tightverify.graph import Apply
+from tightverify.json_lines import JsonLines, read_lines
 from tightverify.models.model import Model
 from tightverify.stages.problem import Step
 from tightverify.verify import Result, Verdict
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Line = TypeVar("Line", "Record", "TracePoint")
 STYLES = {
     Verdict.ROBUST: "bold green",
     Verdict.COUNTEREXAMPLE: "bold red",
@@ -114,38 +114,6 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-class JsonLines:
-    """A file of JSON lines, each on the disk as soon as it is written. An existing file is replaced only if asked to."""
-
-    def __init__(self, path: Path, replace: bool = False) -> None:
-        self.path, self.count = path, 0
-        try:
-            self._file = path.open("w" if replace else "x", encoding="utf-8")
-        except FileExistsError as error:
-            raise UsageError(f"{path} exists already; give another name, or --force to replace it") from error
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written ({error.strerror}); give a file in a folder that can be") from error
-
-    def write(self, values: dict[str, Any]) -> None:
-        try:
-            self._file.write(json.dumps(values, allow_nan=False) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise UsageError(
-                f"{self.path} cannot be written any further ({error.strerror}); "
-                f"the first {self.count} lines are in it: make room and run the rest"
-            ) from error
-        self.count += 1
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # Every line was flushed, so that closing can only repeat a failure that `write` has reported.
-        with suppress(OSError):
-            self._file.close()
-
-
 def write_records(path: Path, records: Iterable[Record], replace: bool = False) -> None:
     """All records at once."""
     with JsonLines(path, replace) as lines:
@@ -153,19 +121,9 @@ def write_records(path: Path, records: Iterable[Record], replace: bool = False) 
             lines.write(asdict(record))
 
 
-def read_records(path: str | os.PathLike[str]) -> list[Record]:
-    """The records of a file that `certify --out` wrote."""
-    names = {field.name for field in fields(Record)}
-    records = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            values = json.loads(line)
-            records.append(Record(**{**values, "margins": tuple(values["margins"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"line {number} of {path} is not a record of a run; wanted a JSON object with {', '.join(sorted(names))}"
-            ) from error
-    return records
+def read_records(path: str | os.PathLike[str], cut_short: bool = False) -> list[Record]:
+    """The records of a file that `certify --out` wrote; `cut_short` lets a last line without its end pass."""
+    return read_lines(path, partial(_of_values, Record), "a record of a run", _names(Record), cut_short)
 
 
 @dataclass(frozen=True)
@@ -189,17 +147,17 @@ class TracePoint:
             yield cls(numbers[number], step.stage, step.round, step.seconds, still_open, finite(worst), found)
 
 
-def read_trace(path: str | os.PathLike[str]) -> list[TracePoint]:
-    """The lines of a file that `certify --trace` wrote."""
-    points = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            values = json.loads(line)
-            points.append(TracePoint(**{**values, "margins": tuple(values["margins"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            wanted = ", ".join(sorted(field.name for field in fields(TracePoint)))
-            raise InputError(f"line {number} of {path} is not a step of a run; wanted a JSON object with {wanted}") from error
-    return points
+def read_trace(path: str | os.PathLike[str], cut_short: bool = False) -> list[TracePoint]:
+    """The lines of a file that `certify --trace` wrote; `cut_short` lets a last line without its end pass."""
+    return read_lines(path, partial(_of_values, TracePoint), "a step of a run", _names(TracePoint), cut_short)
+
+
+def _of_values(kind: type[Line], values: dict[str, Any]) -> Line:
+    return kind(**{**values, "margins": tuple(values["margins"])})
+
+
+def _names(kind: type[Record] | type[TracePoint]) -> str:
+    return ", ".join(sorted(field.name for field in fields(kind)))
 
 
 def description(model: Model, path: Path) -> dict[str, Any]:

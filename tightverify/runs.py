@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from tightverify.api import as_inputs, as_labels, bounds, fitting, load, rightly_answered, stream
-from tightverify.audio import Reading, read_labels, read_sounds
+from tightverify.audio import Reading, passed_over, read_labels, read_sounds, unchecked
 from tightverify.clips import AnyLength, Clips, said_of
 from tightverify.console import output, progress, say
+from tightverify.disk import alone_in, is_stream, refuse_unwritable, standard
 from tightverify.errors import UsageError
 from tightverify.evidence import evidence_file
 from tightverify.files import read_inputs
+from tightverify.json_lines import JsonLines
 from tightverify.models.model import Model
 from tightverify.region import LpBall, Perturbation
-from tightverify.report import JsonLines, Record, TracePoint, duration, finite, summary, table, trace_picture
+from tightverify.report import Record, TracePoint, duration, finite, summary, table, trace_picture
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.stages.problem import Step, Watch, unwatched
@@ -86,7 +90,7 @@ def read_clips(model: Path, paths: Sequence[Path], reading: Reading, labels: Pat
     for sound in sounds:
         with said_of(str(sound.path)):
             clips.append(sound.values.view(network.shaped(len(sound.values))))
-    notes = tuple(note for sound in sounds for note in sound.notes)
+    notes = (*passed_over(paths), *unchecked(reading, sounds[0]), *(note for sound in sounds for note in sound.notes))
     return Clips.of(network, clips, y, [str(file) for file in files], notes=notes)
 
 
@@ -172,51 +176,89 @@ class Run:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
         done: list[Record] = []
         watches: list[Watch] = []
+        failed: list[Exception] = []
         records = self.records(lambda step: all_told(watches, step))
-        with sink(self.trace, self.force) as write_step, sink(self.out, self.force) as write:
-            watches.append(self._tracing(write_step))
+        alone = alone_in(**self.settings.folders)
+        with alone, sink(self.trace, self.force) as write_step, sink(self.out, self.force) as write:
+            watches.append(self._tracing(write_step, failed))
             for note in () if self.quiet else self.notes:
                 say(f"note: {note}")
             try:
-                self._gather(records, done, write, watches)
+                self._gather(records, done, write, watches, failed)
             except KeyboardInterrupt:
-                where = "above" if self.out is None else f"above and in {self.out}"
+                where = "above" if self.out is None or is_stream(self.out) else f"above and in {self.out}"
                 say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
                 self._draw()
                 raise
         self._draw()
         return done
 
-    def _tracing(self, write: Write) -> Watch:
+    def _tracing(self, write: Write, failed: list[Exception]) -> Watch:
         numbers = self.inputs.numbers.tolist()
 
         def trace(step: Step) -> None:
-            for point in TracePoint.of(step, numbers):
-                write(asdict(point))
+            if failed:
+                return
+            try:
+                for point in TracePoint.of(step, numbers):
+                    write(asdict(point))
+            except (UsageError, OSError) as error:
+                failed.append(error)
 
         return unwatched if self.trace is None else trace
 
     def _draw(self) -> None:
-        if self.trace is not None:
+        if self.trace is not None and not is_stream(self.trace):
             drawn = picture_of(self.trace)
             trace_picture(self.trace, drawn)
             if not self.quiet:
                 say(f"every step: {self.trace}, drawn in {drawn}")
 
-    def _gather(self, records: Iterator[Record], done: list[Record], write: Write, watches: list[Watch]) -> None:
+    def _gather(
+        self, records: Iterator[Record], done: list[Record], write: Write, watches: list[Watch], failed: list[Exception]
+    ) -> None:
+        """All records. Once something cannot be written (`failed`), only those of the batch that is decided already."""
         began, outlook = time.monotonic(), Outlook(self.settings.time_limit)
+
+        def stop(_step: Step) -> None:
+            raise failed[0]
+
         try:
             with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.quiet) as bar:
                 watches.append(lambda step: bar.note(outlook.after(step)))
                 for record in records:
-                    write(asdict(record))
                     done.append(record)
+                    try:
+                        write(asdict(record))
+                    except (UsageError, OSError) as error:
+                        failed.append(error)
+                        write = nowhere
+                    if failed and stop not in watches:
+                        watches.append(stop)
                     outlook.margins.clear()  # records come when their batch is done
                     bar.advance()
+            if failed:
+                raise failed[0]
         finally:
-            console = output()
-            console.print(table(sorted(done, key=lambda record: record.index)))
-            console.print(summary(done, time.monotonic() - began), soft_wrap=True)
+            self._print(done, time.monotonic() - began)
+
+    def _print(self, done: Sequence[Record], seconds: float) -> None:
+        """The table and its summary: on stderr where stdout is for lines, or cannot be written."""
+        grid, words = table(sorted(done, key=lambda record: record.index)), summary(done, seconds)
+
+        def show(console: Console) -> None:
+            console.print(grid)
+            console.print(words, soft_wrap=True)
+
+        lines = any(path is not None and standard(path) is sys.stdout for path in (self.out, self.trace))
+        try:
+            show(output(lines))
+        except BrokenPipeError:
+            raise
+        except OSError:
+            with suppress(OSError):
+                show(output(beside=True))
+            raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +296,7 @@ class Bounding:
 
 @contextmanager
 def sink(path: Path | None, force: bool) -> Iterator[Write]:
-    """Where records go: a new file of JSON lines, or nowhere."""
+    """Where records go: a new file of JSON lines, stdout or another stream, or nowhere."""
     if path is None:
         yield nowhere
         return
@@ -275,6 +317,10 @@ def refuse_trace(trace: Path | None, out: Path | None, force: bool, *read: Path)
     """Say at once that a file is in the way of the trace or its picture."""
     if trace is None:
         return
+    if is_stream(trace):
+        if out is not None and (standard(out) or out.absolute()) == (standard(trace) or trace.absolute()):
+            raise UsageError(f"--trace {trace} and --out {out} are the same; give another name to one of them")
+        return
     named = [path.absolute() for path in (trace, picture_of(trace), out) if path is not None]
     if len(set(named)) < len(named):
         raise UsageError(
@@ -282,7 +328,7 @@ def refuse_trace(trace: Path | None, out: Path | None, force: bool, *read: Path)
             "different files; give another name, such as trace.jsonl"
         )
     for path in (trace, picture_of(trace)):
-        refuse_existing(path, force, *read, option="--trace")
+        refuse_file(path, force, *read, option="--trace")
 
 
 def refuse_evidence(folder: Path | None, inputs: Inputs | Clips, force: bool) -> None:
@@ -292,10 +338,19 @@ def refuse_evidence(folder: Path | None, inputs: Inputs | Clips, force: bool) ->
             refuse_existing(evidence_file(folder, number), force, option="--evidence")
 
 
+def refuse_file(path: Path | None, force: bool, *read: Path, option: str = "--out") -> None:
+    """Say at once that results cannot be written to a file, or that another is in the way."""
+    refuse_existing(path, force, *read, option=option)
+    if path is not None and not is_stream(path) and not path.exists():
+        refuse_unwritable(path)
+
+
 def refuse_existing(path: Path | None, force: bool, *read: Path, option: str = "--out") -> None:
     """Say at once, not after hours, that a file is in the way of the results; what is read is never replaced."""
-    if path is None or not path.exists():
+    if path is None or is_stream(path) or not path.exists():
         return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder and cannot be written as a file; give the name of a file to {option}")
     if not force:
         raise UsageError(f"{path} exists already; give another name to {option}, or --force to replace it")
     if any(other.exists() and path.samefile(other) for other in read):

@@ -66,3 +66,8 @@ class Settings:
             raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
         if self.processes < 1:
             raise UsageError(f"processes is {self.processes}; it must be 1 or more")
+
+    @property
+    def folders(self) -> dict[str, Path | None]:
+        """Those whose files would be of no use if two runs had a part in them."""
+        return {"evidence": self.evidence, "trees": self.trees}

@@ -11,8 +11,12 @@ Where evidence is wanted too, what was found by the time that a tree is written 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -95,12 +99,21 @@ def save(path: Path, tree: Tree, mark: str, evidence: Earlier | None) -> None:
         "upper": stacked([torch.cat([one.upper[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
     }
     branches = np.array(json.dumps([asdict(branch) for branch in tree.branches]))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: array.cpu().numpy() for name, array in arrays.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, fingerprint=np.array(mark), branches=branches, **plain)  # type: ignore[arg-type]
     beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        plain = {name: array.cpu().numpy() for name, array in arrays.items()}
-        np.savez_compressed(file, fingerprint=np.array(mark), branches=branches, **plain)  # type: ignore[arg-type]
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content.getbuffer())
+        os.replace(beside, path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise UsageError(
+            f"the search tree {path} cannot be written ({error.strerror}); make room there and run it again: it goes on from "
+            "the last tree that could be written"
+        ) from error
 
 
 def stacked(values: list[Tensor], shape: tuple[int, ...]) -> Tensor:
@@ -116,7 +129,7 @@ class Saved:
                 self._arrays = {name: arrays[name] for name in arrays.files}
             known, _ = str(self._arrays["fingerprint"]), self._arrays["closed"]
             self.branches = [read_branch(one) for one in json.loads(str(self._arrays["branches"]))]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise UsageError(
                 f"{path} is no search tree that this program wrote ({error}); remove it, or name another folder"
             ) from error

@@ -27,7 +27,7 @@ from tightverify.evidence.entries import (
     Walk,
 )
 from tightverify.evidence.reading import read_evidence
-from tightverify.evidence.record import Earlier, Record, evidence_file, make_folder, question
+from tightverify.evidence.record import Earlier, Record, evidence_file, question
 
 __all__ = [
     "PROPERTY",
@@ -50,7 +50,6 @@ __all__ = [
     "Sweep",
     "Walk",
     "evidence_file",
-    "make_folder",
     "question",
     "read_evidence",
 ]

@@ -11,11 +11,10 @@ import os
 import shutil
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
@@ -72,21 +71,17 @@ class Record:
         self._blocks: dict[str, list[NDArray[Any]]] = defaultdict(list)
         self._lengths: dict[str, int] = defaultdict(int)
         self._written: dict[str, int] = defaultdict(int)
-        try:
+        with said_of_disk(self._beside.parent):
             self._beside.parent.mkdir(parents=True, exist_ok=True)
             self._file = zipfile.ZipFile(self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK)
-        except OSError as error:
-            raise UsageError(
-                f"evidence cannot be written to {self._beside.parent} ({error.strerror}); "
-                "give another folder, in which files can be made"
-            ) from error
 
     def _close(self) -> None:
         """Complete the part."""
         for name in list(self._blocks):
             self._write(name)
         self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
-        self._file.close()
+        with said_of_disk(self._path.parent):
+            self._file.close()
 
     def keep(self) -> Earlier | None:
         """Make what was found by now a part from which another run can go on, where such are kept."""
@@ -94,7 +89,8 @@ class Record:
             return None
         self._close()
         self._earlier = replace(self._earlier, parts=self._earlier.parts + 1, sweeps=self._sweeps)
-        os.replace(self._beside, self._earlier.files[-1])
+        with said_of_disk(self._beside.parent):
+            os.replace(self._beside, self._earlier.files[-1])
         self._open()
         return self._earlier
 
@@ -103,18 +99,25 @@ class Record:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         """Complete the file; what was cut short is removed."""
-        if kind is not None:
-            self._file.close()
-        else:
-            self._close()
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            with suppress(OSError):  # a full disk takes no end of what is removed anyway
+                self._file.close()
+            with suppress(OSError):
+                self._beside.unlink(missing_ok=True)
+            if self._earlier is not None:
+                with suppress(OSError):  # it stays where there are parts
+                    self._earlier.folder.rmdir()
+
+    def _complete(self) -> None:
+        self._close()
+        with said_of_disk(self._path.parent):
             if self._earlier is None:
                 os.replace(self._beside, self._path)
             else:
                 join([*self._earlier.files, self._beside], self._path)
-        self._beside.unlink(missing_ok=True)
-        if self._earlier is not None:
-            with suppress(OSError):  # it stays where there are parts
-                self._earlier.folder.rmdir()
 
     def new_sweep(self, parent: int = -1, node: int = -1, neuron: int = -1, value: float = 0.0, above: bool = False) -> int:
         """The number of a new sweep, in the present stage: of the whole region, or of a half of a parent's part."""
@@ -152,7 +155,20 @@ class Record:
         self._written[name] += 1
 
     def _member(self, name: str, array: NDArray[Any]) -> None:
-        put(self._file, name, array)
+        with said_of_disk(self._path.parent):
+            put(self._file, name, array)
+
+
+@contextmanager
+def said_of_disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"evidence cannot be written to {folder} ({error.strerror}); make room there, or give another folder, and run what "
+            "is not in it"
+        ) from error
 
 
 def put(file: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
@@ -163,8 +179,18 @@ def put(file: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
 
 def join(parts: Sequence[Path], path: Path) -> None:
     """One file of all the parts' entries and blocks."""
-    beside, lines = path.with_name(path.name + ".part"), []
-    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK) as file:
+    beside = path.with_name(path.name + ".part")
+    try:
+        _join(parts, beside)
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _join(parts: Sequence[Path], path: Path) -> None:
+    lines = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK) as file:
         for part in parts:
             with zipfile.ZipFile(part) as source:
                 for name in source.namelist():
@@ -175,24 +201,11 @@ def join(parts: Sequence[Path], path: Path) -> None:
                         with file.open(name, "w", force_zip64=True) as into:
                             shutil.copyfileobj(member, into)
         put(file, "entries", np.frombuffer(b"\n".join(lines), dtype=np.uint8))
-    os.replace(beside, path)
 
 
 def evidence_file(folder: Path, number: int) -> Path:
     """Where an input's evidence is."""
     return folder / f"{number}.npz"
-
-
-def make_folder(folder: Path) -> None:
-    """Say at once that no files can be written to a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"evidence cannot be written to {folder} ({error.strerror}); give a folder in which files can be made"
-        ) from error
 
 
 def question(number: int, model: str, mark: str, method: str, graph: Graph, region: Region, wanted: Property) -> Question:

@@ -16,4 +16,7 @@ def dumped(folder: Path | None, problem: solvers.Problem, number: int, row: int,
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made a folder ({error.strerror}); give another to dump") from error
-    solvers.write(problem, folder / f"input{number}-row{row}-{stage}.mps")
+    try:
+        solvers.write(problem, folder / f"input{number}-row{row}-{stage}.mps")
+    except solvers.ProblemError as error:
+        raise UsageError(f"{error}; make room there, or give another folder to dump") from error
