@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from tightverify.audio import Reading, read_labels, read_sound, read_sounds, sound_files
+from tightverify.audio import Reading, passed_over, read_labels, read_sound, read_sounds, sound_files
 from tightverify.errors import InputError, UsageError
 
 RATE = 8000
@@ -114,6 +115,29 @@ def test_folders_are_read_by_name(tmp_path: Path) -> None:
     for name in ("b.wav", "a.FLAC", "c.txt"):
         (tmp_path / name).write_text("")
     assert [path.name for path in sound_files([tmp_path, tmp_path / "c.txt"])] == ["a.FLAC", "b.wav", "c.txt"]
+
+
+def test_sounds_in_subfolders_are_counted(tmp_path: Path, clip: Path) -> None:
+    assert passed_over([tmp_path, clip]) == ()
+    for name in ("a/b.wav", "a/c/d.FLAC", "a/e.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (note,) = passed_over([tmp_path, clip])
+    assert note.startswith(f"{tmp_path}: 2 sounds in its subfolders were passed over")
+    clip.unlink()
+    with pytest.raises(InputError, match="its subfolders hold 2, and are not read"):
+        sound_files([tmp_path])
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xe9.wav"))
+    try:
+        path.write_bytes(written(tmp_path / "clip.wav", STEPS / 32768).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert len(read_sound(path).values) == len(STEPS)
+    (tmp_path / "labels.csv").write_bytes(b"file,label\nx\xe9.wav,4\n")
+    assert read_labels(tmp_path / "labels.csv", [path]) == [4]
 
 
 def test_labels(tmp_path: Path) -> None:

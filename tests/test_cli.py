@@ -101,7 +101,8 @@ def test_a_run_from_end_to_end_as_a_process(folder: Path, tmp_path: Path) -> Non
     assert len(read_records(out)) == 20
 
 
-def test_an_interrupted_run_keeps_what_it_has(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_an_interrupted_run_keeps_what_it_has(folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
     out = tmp_path / "results.jsonl"
     given = ["certify", GRU, str(folder / "all.npz"), "--eps", "0.05", "--batch", "1", "--out", str(out)]
     run = subprocess.Popen(
@@ -109,12 +110,12 @@ def test_an_interrupted_run_keeps_what_it_has(folder: Path, tmp_path: Path) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(sent, signal.default_int_handler if sent is signal.SIGINT else signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while (not out.exists() or len(out.read_text().splitlines()) < 3) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(run.pid, signal.SIGINT)
+    os.kill(run.pid, sent)
     printed, told = run.communicate(timeout=60)
     assert run.returncode == 130, told
     kept = lines(out)

@@ -42,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("loud", np.ones(100), RATE),
     ):
         soundfile.write(folder / f"{name}.wav", values, rate)
+    (folder / "song.mp3").write_bytes(b"ID3 a song")
     np.savez(folder / "waves.npz", x=torch.stack([clip for clip in recordings() if len(clip) == 100]).numpy())
     return folder
 
@@ -140,6 +141,8 @@ BAD = [
     ("stereo.wav", ["--db", "-80"], "2 channels"),
     ("gone.wav", ["--db", "-80"], "does not exist"),
     ("listener.onnx", ["--db", "-80"], "not an .npz file"),
+    ("song.mp3", ["--db", "-80"], "of audio files only .wav, .flac, .ogg are read"),
+    ("song.mp3", ["--db", "-80", "--rate", "8000"], "of audio files only .wav, .flac, .ogg are read"),
     ("waves.npz", ["--db", "-80", "--rate", "8000"], "options for audio files"),
 ]
 
@@ -157,6 +160,31 @@ def test_bad_input_gets_one_sentence(
     assert told.count("\n") == 1
     assert words in told
     assert not out.exists()
+
+
+def test_what_was_not_checked_or_read_is_noted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(folder, tmp_path, "--db", "-90", inputs="other.wav")
+    assert (
+        f"the model wants 16000 samples per second, which {folder / 'other.wav'} has, was not checked"
+        in capsys.readouterr().err
+    )
+    run(folder, tmp_path, "--db", "-90", "--rate", "8000")
+    assert "not checked" not in capsys.readouterr().err
+    (tmp_path / "more" / "below").mkdir(parents=True)
+    for place in ("more", "more/below"):
+        (tmp_path / place / "a.wav").write_bytes((folder / "clips" / "0.wav").read_bytes())
+    run(folder, tmp_path, "--db", "-90", inputs=str(tmp_path / "more"))
+    assert "1 sound in its subfolders was passed over" in capsys.readouterr().err
+    given = ["stretches", str(folder / "listener.onnx"), str(folder / "clips" / "0.wav"), "--tolerance", "80"]
+    assert main([*given, "--out", str(tmp_path / "st")]) == 0
+    assert "was not checked" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can make anything: /proc")
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out, words in (("/proc/results", "cannot be written to"), ("-", "stands for stdout")):
+        assert main(["stretches", str(folder / "gone.onnx"), str(folder / "clips" / "0.wav"), "--out", out]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_clips_of_another_length_than_the_model_takes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

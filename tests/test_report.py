@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from tightverify import json_lines
 from tightverify.branch.leaf import Split
 from tightverify.branch.search import Branch
 from tightverify.errors import InputError, UsageError
-from tightverify.report import JsonLines, Record, picture, read_records, shares, summary, table, write_records
+from tightverify.json_lines import JsonLines, add_line
+from tightverify.report import Record, picture, read_records, shares, summary, table, write_records
 from tightverify.verify import Result, Verdict
 
 
@@ -84,6 +88,74 @@ def test_what_is_no_record(tmp_path: Path) -> None:
             file.write(text + "\n")
         with pytest.raises(InputError, match="line 2"):
             read_records(path)
+
+
+def test_a_last_line_that_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write_records(path, MIXED)
+    whole = path.read_bytes()
+    for missing in (1, 2, 50):
+        path.write_bytes(whole[:-missing])
+        if missing == 1:  # nothing of the line itself
+            assert len(read_records(path)) == len(MIXED)
+            continue
+        with pytest.raises(InputError, match=f"line {len(MIXED)} of .* was cut short .* cut_short=True"):
+            read_records(path)
+        with pytest.warns(UserWarning, match=f"line {len(MIXED)} of .* left out"):
+            assert read_records(path, cut_short=True) == read_records_of(whole, tmp_path)[:-1]
+    path.write_bytes(whole.replace(b"{", b"(", 1)[:-5])
+    with pytest.raises(InputError, match=r"line 1 of .* is not a record"):
+        read_records(path, cut_short=True)
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match=r"line 1 of .* is not a record"):
+        read_records(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_records(tmp_path / "nothing.jsonl")
+
+
+def read_records_of(content: bytes, folder: Path) -> list[Record]:
+    (folder / "other.jsonl").write_bytes(content)
+    return read_records(folder / "other.jsonl")
+
+
+def test_a_line_is_added_after_whole_ones(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    for before, kept in (("", []), ('{"a": 1}\n', [1]), ('{"a": 1}', [1]), ('{"a": 1}\n{"a": 2', [1]), ('{"a"', [])):
+        path.write_text(before)
+        add_line(path, {"a": 3})
+        assert [json.loads(line)["a"] for line in path.read_text().splitlines()] == [*kept, 3]
+
+
+def test_one_run_alone_writes_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with JsonLines(path) as lines:
+        lines.write(asdict(MIXED[0]))
+        with pytest.raises(UsageError, match="another run is writing to"):
+            JsonLines(path, replace=True)
+        lines.write(asdict(MIXED[1]))
+        assert len(read_records(path)) == 2
+    write_records(path, MIXED[:1], replace=True)
+    assert len(read_records(path)) == 1
+
+
+def test_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: FileIO, data: bytes) -> None:
+        file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "results.jsonl"
+    with JsonLines(path) as lines:
+        lines.write(asdict(MIXED[0]))
+        with monkeypatch.context() as patch:
+            patch.setattr(json_lines, "write_all", full)
+            with pytest.raises(UsageError, match="the first 1 lines are in it"):
+                lines.write(asdict(MIXED[1]))
+        lines.write(asdict(MIXED[2]))
+    assert [record.index for record in read_records(path)] == [0, 2]
+    monkeypatch.setattr(json_lines, "write_all", full)
+    with pytest.raises(UsageError, match="make room"):
+        JsonLines(tmp_path / "new.jsonl")
+    assert not (tmp_path / "new.jsonl").exists()
 
 
 def test_the_table_says_all(capsys: pytest.CaptureFixture[str]) -> None:

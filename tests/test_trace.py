@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -262,6 +263,8 @@ def test_pictures_of_other_traces(tmp_path: Path) -> None:
         drawn.unlink()
     with pytest.raises(UsageError, match="cannot be written"):
         trace_picture(trace, tmp_path / "nowhere" / "drawn.png")
+    trace = trace.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/$x^{\xe9.jsonl")))  # neither UTF-8 nor a formula
+    trace_picture(trace, drawn)
     for text in ("not json", "[1]", '{"index": 1}', '{"index": 1, "margins": []}'):
         trace.write_text(json.dumps({"index": 0, **point}) + "\n" + text + "\n")
         with pytest.raises(InputError, match="line 2"):

@@ -265,7 +265,7 @@ def trace_picture(trace: str | os.PathLike[str], path: Path) -> None:
     axes.plot([], [], "kx", label="counterexample")
     axes.axhline(0, color="black", linewidth=0.8, linestyle="--")
     named = f"the first {MOST_LINES} of {len(lines)} inputs" if len(lines) > MOST_LINES else f"{len(lines)} inputs"
-    axes.set(xlabel="seconds of the input", ylabel="worst margin proved", title=f"{Path(trace).name}: {named}")
+    axes.set(xlabel="seconds of the input", ylabel="worst margin proved", title=f"{drawable(Path(trace).name)}: {named}")
     if axes.texts:  # an input was drawn: no time is 0
         axes.set_xscale("log")
     axes.set_yscale("asinh", linear_width=0.5)
@@ -285,6 +285,11 @@ def _trace_line(axes: Axes, index: int, points: Sequence[TracePoint], colours: d
         if not points[-1].open and places[-1][1] <= 0:
             axes.plot(*places[-1], "kx")
         axes.annotate(str(index), places[-1], (4, 0), textcoords="offset points", fontsize="x-small", va="center")
+
+
+def drawable(name: str) -> str:
+    """A file's name as matplotlib can draw it: bytes that are not UTF-8 as numbers, dollars not as the start of a formula."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
 def canvas() -> tuple[Figure, Axes]:

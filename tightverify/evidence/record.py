@@ -80,7 +80,7 @@ class Record:
         for name in list(self._blocks):
             self._write(name)
         self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
-        with said_of_disk(self._path.parent):
+        with said_of_disk(self._beside.parent):
             self._file.close()
 
     def keep(self) -> Earlier | None:
@@ -155,7 +155,7 @@ class Record:
         self._written[name] += 1
 
     def _member(self, name: str, array: NDArray[Any]) -> None:
-        with said_of_disk(self._path.parent):
+        with said_of_disk(self._beside.parent):
             put(self._file, name, array)
 
 
