@@ -40,24 +40,33 @@ Keep = Callable[[Problem], Iterator[Ending]]
 """Decides a batch, and maybe keeps evidence of that."""
 
 
-def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None) -> Model:
+def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None, inputs: Any = None) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
     `shape` is the shape of one input, without the batch axis; an ONNX file may state it itself. `batch_axis` is the axis
-    of the model's input along which a batch goes: 0 if not given, or what an ONNX file says.
+    of the model's input along which a batch goes: 0 if not given, or what an ONNX file says. `inputs` (N, *shape) are some
+    that the model is for: they say the shape, and where the import is compared with the model should that have no value at
+    random inputs (a logarithm).
     """
     if isinstance(model, Model):
         return model
+    if inputs is not None:
+        inputs = as_inputs(inputs)
+        if shape is not None and tuple(shape) != tuple(inputs.shape[1:]):
+            raise InputError(
+                f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {', '.join(map(str, shape))}) by `shape`"
+            )
+        shape = tuple(inputs.shape[1:])
     if isinstance(model, torch.nn.Module):
         if shape is None:
             raise UsageError("a torch module does not say what inputs it takes; give shape=(time, features) of one input")
         from tightverify.models.torch_module import from_torch  # only what is used: onnxruntime and export start slowly
 
-        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis)
+        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs)
     if isinstance(model, (str, Path)):
         from tightverify.models.onnx_file import from_onnx
 
-        return from_onnx(model, None if shape is None else tuple(shape), batch_axis)
+        return from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs)
     raise UsageError(f"a model of type {type(model).__name__} was given; wanted a torch module, or the path of an ONNX file")
 
 
@@ -121,7 +130,7 @@ def certify(
         evidence=None if evidence is None else Path(evidence),
     )
     x = as_inputs(x)
-    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
     with alone_in(**settings.folders):
         for result in stream(loaded, x, labels, region, settings, rows, top, batch, watch):
             results.append(result)
@@ -262,7 +271,7 @@ def bounds(
 ) -> Interval | list[Interval]:
     """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph."""
     x = as_inputs(x)
-    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     if method not in SWEEPS:
         raise UsageError(f"the method {method!r} does not exist for bounds; choose one of {', '.join(SWEEPS)}")

@@ -70,7 +70,7 @@ def stretches(
     sound = read_sound(clip, reading)
     with said_of(str(clip)):
         wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
-        network = load(model, tuple(wave.shape), batch_axis)
+        network = load(model, batch_axis=batch_axis, inputs=wave[None])
     with progress(f"bisecting on {clip.name}, rounds", rounds_of(between, tolerance), quiet) as advance:
         found = find(
             network,

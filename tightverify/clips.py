@@ -38,9 +38,9 @@ class AnyLength:
         self.model, self.batch_axis = model, batch_axis
         self._imported: dict[tuple[int, ...], Model] = {}
 
-    def at(self, shape: tuple[int, ...]) -> Model:
-        """The network for inputs of one shape (without the batch)."""
-        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis)
+    def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
+        """The network for inputs of one shape (without the batch), `inputs` (N, *shape) among them."""
+        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis, inputs)
         self._imported[shape] = found
         if len(self._imported) > KEPT:
             del self._imported[next(iter(self._imported))]
@@ -131,12 +131,12 @@ class Clips:
         for k, clip in enumerate(self.clips):
             places.setdefault(tuple(clip.shape), []).append(k)
         for shape, some in sorted(places.items(), key=lambda entry: (torch.Size(entry[0]).numel(), entry[0])):
-            model = self._imported(shape, self.names[some[0]])
+            model = self._imported(shape, self.names[some[0]], self.clips[some[0]][None])
             yield model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some)
 
-    def _imported(self, shape: tuple[int, ...], name: str) -> Model:
+    def _imported(self, shape: tuple[int, ...], name: str, inputs: Tensor) -> Model:
         try:
-            return self.network.at(shape)
+            return self.network.at(shape, inputs)
         except ModelError as error:
             raise type(error)(
                 f"{name}, an input of shape {shape}: {error}; if it is shorter than one frame of the network, leave it out"

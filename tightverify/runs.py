@@ -74,7 +74,7 @@ def read(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1)
     arrays = read_inputs(inputs)
     x = as_inputs(arrays[0])
     y = None if arrays[1] is None else as_labels(arrays[1], len(x))
-    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     if y is not None:
         classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)

@@ -125,7 +125,7 @@ def stretches(
     rounds = rounds_of(between, tolerance)
     settings = settings or Settings(restarts=0)
     x = as_inputs(clip if isinstance(clip, Tensor) and clip.dim() == 0 else torch.as_tensor(clip)[None])
-    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     kept = kept_label(loaded, x, label)
     edges = edges_of(x.shape[samples_axis(tuple(x.shape))], length)

@@ -231,7 +231,10 @@ def addition(mean: bool) -> Handler:
         check_precision(call)
         x = call.symbols("self")
         axes = _axes(call, x)
-        factor = 1 / math.prod(x.shape[axis] for axis in axes) if mean else 1.0
+        count = math.prod(x.shape[axis] for axis in axes)
+        if mean and count == 0:
+            raise call.refuse("of no numbers is not supported", "take the mean of at least one")
+        factor = 1 / count if mean else 1.0
         return _kept(call, call.builder.total(x, axes, factor), axes)
 
     return build
@@ -246,7 +249,11 @@ def check_precision(call: Call) -> None:
 
 def running_sum(call: Call) -> object:
     check_precision(call)
-    x = np.moveaxis(call.symbols("self"), call.integer("dim"), 0)
+    x = call.symbols("self")
+    if x.ndim == 0:
+        call.integer("dim")
+        return x
+    x = np.moveaxis(x, call.integer("dim"), 0)
     sums = [call.builder.total(x[: k + 1], (0,)) for k in range(len(x))]
     return np.moveaxis(np.stack(sums), 0, call.integer("dim"))
 

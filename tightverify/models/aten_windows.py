@@ -10,6 +10,7 @@ import torch
 
 from tightverify.models.aten_call import POSITIONS, Call
 from tightverify.models.builder import ZERO, Symbols
+from tightverify.models.sizes import fits
 
 Handler = Callable[[Call], object]
 
@@ -27,7 +28,9 @@ def windows(
         *(slice(None, None, s) for s in stride),
         *(slice(None, None, d) for d in dilation),
     )
-    return seen[steps]
+    seen = seen[steps]
+    fits(*seen.shape)  # A view until it is reshaped.
+    return seen
 
 
 def _spread(values: tuple[int, ...], dimensions: int, default: int) -> tuple[int, ...]:
@@ -49,7 +52,7 @@ def convolution(call: Call) -> object:
     seen = windows(x, kernel, stride, padding, dilation)  # (1, channels, positions, kernel)
     count = len(kernel)
     inputs, outputs = x.shape[1], weight.shape[0]
-    full = torch.zeros(outputs, *kernel, inputs, dtype=torch.float64)
+    full = torch.zeros(fits(outputs, *kernel, inputs), dtype=torch.float64)
     for group in range(groups):
         rows = slice(group * outputs // groups, (group + 1) * outputs // groups)
         columns = slice(group * inputs // groups, (group + 1) * inputs // groups)

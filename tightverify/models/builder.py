@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
 from tightverify.models.rewrite import finish
+from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Maximum, Operation, Square
 from tightverify.values import Index
 
@@ -27,6 +28,9 @@ ZERO = -1
 NARROW = 16
 MANY = 64
 """Filters of so few weights in all, at so many positions, slide as sums."""
+WIDE = 2**22
+FEW = 256
+"""A matrix of zeros and ones of so many numbers gives way to so many terms."""
 
 
 class Builder:
@@ -65,21 +69,22 @@ class Builder:
 
     def value(self, x: Symbols) -> Tensor | None:
         """The numbers that a tensor holds if it is constant, else None."""
-        found = torch.zeros(x.shape, dtype=torch.float64)
-        for source in self._sources(x):
+        flat = x.ravel()  # Of a tensor of 0 axes, numpy would make plain numbers.
+        found = torch.zeros(len(flat), dtype=torch.float64)
+        for source in self._sources(flat):
             node = self._nodes[source]
             if not isinstance(node, Affine) or node.terms:
                 return None
-            there = (x >= self._starts[source]) & (x < self._starts[source + 1])
-            found[torch.from_numpy(there)] = node.bias[torch.from_numpy(x[there] - self._starts[source])]
-        return found
+            there = (flat >= self._starts[source]) & (flat < self._starts[source + 1])
+            found[torch.from_numpy(there)] = node.bias[torch.from_numpy(flat[there] - self._starts[source])]
+        return found.reshape(x.shape)
 
     def matmul(self, x: Symbols, weight: Tensor, bias: Tensor | None = None) -> Symbols:
         """`weight @ x + bias` along the last axis, at every position of the others; weight is (O, F)."""
         weight = self.exact(weight)
         outputs = len(weight)
         shift = torch.zeros(outputs, dtype=torch.float64) if bias is None else bias.detach().to(torch.float64)
-        result = np.empty((*x.shape[:-1], outputs), dtype=np.int64)
+        result = np.empty(fits(*x.shape[:-1], outputs), dtype=np.int64)
         for position in np.ndindex(*x.shape[:-1]):
             terms = []
             for source in self._sources(x[position]):
@@ -115,7 +120,7 @@ class Builder:
         parts = [(x, torch.as_tensor(c, dtype=torch.float64).detach().numpy()) for x, c in summands]
         base = torch.as_tensor(shift, dtype=torch.float64).detach().numpy()
         weight = np.abs(base) if size is None else size.detach().to(torch.float64).numpy()
-        shape = np.broadcast_shapes(*(x.shape for x, _ in parts), *(c.shape for _, c in parts), base.shape)
+        shape = fits(*np.broadcast_shapes(*(x.shape for x, _ in parts), *(c.shape for _, c in parts), base.shape))
         coefficients = [np.broadcast_to(c, shape).ravel() for _, c in parts]
         xs = [np.where(c == 0, ZERO, np.broadcast_to(x, shape).ravel()) for (x, _), c in zip(parts, coefficients, strict=True)]
         flat_base, flat_weight = np.broadcast_to(base, shape).ravel(), np.broadcast_to(weight, shape).ravel()
@@ -143,26 +148,30 @@ class Builder:
         slices = x.transpose([*axes, *kept]).reshape(-1, int(np.prod(shape)))
         result = np.full(slices.shape[1], ZERO, dtype=np.int64)
         for group, sources in self._groups(list(slices)):
-            terms = [self._weighted(slices[:, group], source, factor) for source in sorted({*sources} - {ZERO})]
+            terms = [t for source in sorted({*sources} - {ZERO}) for t in self._weighted(slices[:, group], source, factor)]
             zero = torch.zeros(len(group), dtype=torch.float64)
             if terms:
                 result[group] = self._add(Affine(tuple(terms), zero, zero))
         return result.reshape(shape)
 
-    def _weighted(self, summands: Symbols, source: int, factor: float) -> Term:
-        """`factor * the sum over rows` (summands, n) of the neurons of one node among them."""
+    def _weighted(self, summands: Symbols, source: int, factor: float) -> list[Term]:
+        """`factor * the sum over rows` (summands, n) of the neurons of one node, which fill the rows in which they are.
+
+        One matrix adds the rows up, or a term for each of a few where the matrix, nearly all zeros, would be large.
+        """
         row, column = np.nonzero(self._source_of(summands) == source)
-        if len(set(row)) == 1:
-            operand = self._operand(summands[row[0]], source)[1]
-            return Term(operand, None if factor == 1 else torch.full((len(column),), factor, dtype=torch.float64))
+        rows = np.unique(row)
         neurons, position = np.unique(summands[row, column], return_inverse=True)
-        matrix = np.zeros((summands.shape[1], len(neurons)))
+        if len(rows) == 1 or (len(rows) <= FEW and summands.shape[1] * len(neurons) > WIDE):
+            scale = None if factor == 1 else torch.full((summands.shape[1],), factor, dtype=torch.float64)
+            return [Term(self._operand(summands[k], source)[1], scale) for k in rows]
+        matrix = np.zeros(fits(summands.shape[1], len(neurons)))
         np.add.at(matrix, (column, position), 1.0)
-        return Term(self._operand(neurons, source)[1], torch.from_numpy(matrix * factor))
+        return [Term(self._operand(neurons, source)[1], torch.from_numpy(matrix * factor))]
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
         """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once."""
-        shape = np.broadcast_shapes(*(x.shape for x in xs))
+        shape = fits(*np.broadcast_shapes(*(x.shape for x in xs)))
         flat = [np.broadcast_to(x, shape).ravel() for x in xs]
         values = [self.value(x) for x in flat]
         if all(value is not None for value in values):
@@ -180,6 +189,7 @@ class Builder:
             value = self.value(factor)
             if value is not None:
                 return self.combine([(other, value)])
+        fits(*np.broadcast_shapes(x.shape, y.shape))
         x, y = np.broadcast_arrays(x, y)
         if (x == y).all():
             return self.apply(Square(), x)
@@ -201,13 +211,24 @@ class Builder:
         flat = self._solid(output.ravel())
         sources = self._sources(flat)
         if len(sources) != 1 or self._nodes[sources[0]].size != len(flat) or (np.diff(flat) != 1).any():
-            terms, matrix = [], torch.eye(len(flat), dtype=torch.float64)
-            for source in sources:
-                rows, operand = self._operand(flat, source)
-                terms.append(Term(operand, matrix[:, torch.from_numpy(rows)]))
+            terms = [self._placed(flat, source, len(sources)) for source in sources]
             zero = torch.zeros(len(flat), dtype=torch.float64)
             sources = [self._sources(self._add(Affine(tuple(terms), zero, zero)))[0]]
         return finish(self._nodes, sources[0], self._input_shape)
+
+    def _placed(self, x: Symbols, source: int, sources: int) -> Term:
+        """A node's neurons where they stand in x (one axis), and 0 elsewhere: themselves, by a matrix, or if long by a mask."""
+        rows, operand = self._operand(x, source)
+        if sources == 1:
+            return Term(operand)
+        if len(x) * len(x) <= WIDE:
+            matrix = torch.zeros(len(x), len(rows), dtype=torch.float64)
+            matrix[torch.from_numpy(rows), torch.arange(len(rows))] = 1.0
+            return Term(operand, matrix)
+        fits(sources, len(x), what="the model's output, joined from parts,")
+        mask = np.zeros(len(x))
+        mask[rows] = 1.0
+        return Term(self._operand(np.where(mask == 1, x, x[rows[0]]), source)[1], torch.from_numpy(mask))
 
     def _add(self, node: Node) -> Symbols:
         self._nodes.append(node)
@@ -246,7 +267,7 @@ class Builder:
 
     def _groups(self, xs: list[Symbols]) -> list[tuple[Symbols, tuple[int, ...]]]:
         """The positions of flat arrays that read the same node in each, group by group."""
-        if len(xs[0]) == 0:
+        if not xs or len(xs[0]) == 0:
             return []
         keys = np.stack([self._source_of(x) for x in xs])
         found, inverse = np.unique(keys, axis=1, return_inverse=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tightverify.errors import ModelError
-from tightverify.graph import Graph
+from tightverify.graph import Apply, Graph
+from tightverify.values import Interval
 
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-5}
 """How far import and original may differ, relative to 1 + |output|, by the original's own precision."""
+
+NEAR = 0.01
+"""How far inputs near a given one are from it, each number relative to itself: its sign stays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +41,19 @@ class Model:
         return AGREEMENT[torch.float32 if self.narrow else self.dtype]
 
 
-def checked(model: Model, seed: int = 0, count: int = 6) -> Model:
-    """The model, if both sides agree on random inputs, one at a time and in a batch; else a `ModelError`."""
+def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: int = 6) -> Model:
+    """The model, if both sides agree on random inputs, one at a time and in a batch; else a `ModelError`.
+
+    Random inputs at which the graph has no value, as a logarithm has none of numbers below 0, show nothing: `inputs`
+    (N, *input_shape), those that the user wants to know of, and others near them, take their places.
+    """
     generator = torch.Generator().manual_seed(seed)
     shape = model.graph.input_shape
     x = torch.randn((count, *shape), generator=generator, dtype=torch.float64)
     x[count // 2 :] = torch.rand((count - count // 2, *shape), generator=generator, dtype=torch.float64)
     x = x.to(model.dtype)
+    x, notes = inside(model, x, inputs, generator)
+    count, model = len(x), replace(model, notes=(*model.notes, *notes))
     with torch.no_grad():
         single = torch.cat([model.original(x[k : k + 1]) for k in range(count)]).to(torch.float64)
         ours = model.graph.forward(x.to(torch.float64).flatten(1))
@@ -67,6 +77,45 @@ def checked(model: Model, seed: int = 0, count: int = 6) -> Model:
     fault = "its outputs depend on what else is in the batch; let it treat each input by itself"
     _compare(model, together, single, fault)
     return model
+
+
+def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
+    """The inputs among x at which the model has a value, others in place of the rest, and what there is to say of that."""
+    lost, names = without_value(model.graph, x)
+    if not bool(lost.any()):
+        return x, ()
+    given = x[:0] if inputs is None else inputs[: len(x)].to(model.dtype)
+    copies = given.repeat(len(x), *(1 for _ in model.graph.input_shape))[: len(x)]
+    near = copies * (1 + NEAR * torch.randn(copies.shape, generator=generator, dtype=torch.float64)).to(model.dtype)
+    candidates = torch.cat([x[~lost], given, near])
+    found = candidates[~without_value(model.graph, candidates)[0]][: len(x)]
+    what = f"at {int(lost.sum())} of {len(x)} random inputs, the model has no value: {' and '.join(names)} may have none there"
+    if len(found) == 0:
+        asked = "" if inputs is None else ", nor has it one at the first of the inputs given"
+        raise ModelError(
+            f"{model.source} cannot be compared with its import: {what}{asked}; give inputs at which it has one, to "
+            "`tightverify.load` as `inputs`, or together with the model"
+        )
+    return found, (f"the import was checked inside the model's domain only: {what}",)
+
+
+def without_value(graph: Graph, x: Tensor) -> tuple[Tensor, list[str]]:
+    """(N,): at which inputs some output is no number for want of an operation's value, and which operations have none.
+
+    Overflow alone is another matter: there, import and original have to agree.
+    """
+    values = graph.evaluate(x.to(torch.float64).flatten(1))
+    lost = ~torch.isfinite(values[graph.output]).all(1)
+    outside = torch.zeros_like(lost)
+    names: set[str] = set()
+    for node in graph.nodes if bool(lost.any()) else ():
+        if isinstance(node, Apply):
+            points = (operand.read(values) for operand in node.operands)
+            there = node.op.undefined(*(Interval(point, point) for point in points))
+            if there is not None and bool((there.any(1) & lost).any()):
+                outside |= there.any(1)
+                names.add(type(node.op).__name__)
+    return lost & outside, sorted(names)
 
 
 def _compare(model: Model, left: Tensor, right: Tensor, fault: str) -> None:

@@ -42,11 +42,17 @@ BATCH_NAMES = ("batch", "unk_")
 """How files name a dynamic axis; tf2onnx's batch is unk__123."""
 
 
-def from_onnx(path: str | Path, shape: tuple[int, ...] | None = None, batch_axis: int | None = None) -> Model:
+def from_onnx(
+    path: str | Path,
+    shape: tuple[int, ...] | None = None,
+    batch_axis: int | None = None,
+    inputs: Tensor | None = None,
+) -> Model:
     """The network in a file, ready to be bounded and compared with what onnxruntime makes of it.
 
     `shape` is the shape of one input without its batch axis, taken from the file if None. `batch_axis` says which axis of the
     file's input is the batch; if None, the axis that is named so or is the only dynamic one, else the first.
+    `inputs` (N, *shape) are some of those that it is for (see `checked`).
     """
     path = Path(path)
     model = read(path)
@@ -61,7 +67,7 @@ def from_onnx(path: str | Path, shape: tuple[int, ...] | None = None, batch_axis
     output = known.get(result)
     if not isinstance(output, Activations):
         raise ModelError(f"{path}: its output '{result}' does not depend on its input; choose an output that does")
-    if max(output.numbers.shape, default=1) != output.numbers.size:
+    if not output.numbers.size or max(output.numbers.shape, default=1) != output.numbers.size:
         raise ModelError(
             f"{path}: its output '{result}' has shape {output.numbers.shape} for one input; wanted one row of numbers: end the "
             "model with one row of outputs per input"
@@ -73,7 +79,7 @@ def from_onnx(path: str | Path, shape: tuple[int, ...] | None = None, batch_axis
     original = Runtime(session(model, path), str(path), entry.name, axis, output.numbers.shape, fixed)
     notes = (f"axis {axis} of the file's input '{entry.name}' was taken to be the batch",)
     narrow = narrows(model.graph, known)
-    return checked(Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow))
+    return checked(Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow), inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,8 +262,11 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
                 "input, without the batch, as `shape`, say shape=(time, features)"
             )
         shape = tuple(n for n in rest if isinstance(n, int))
-    if any(n < 1 for n in shape):
-        raise ModelError(f"shape = {shape}; wanted lengths of 1 or more")
+    if not shape or any(n < 1 for n in shape):
+        raise ModelError(
+            f"{path}: shape = {shape} of one input, without the batch; wanted one axis or more, of lengths of 1 or more: let a "
+            "model of single numbers take inputs of shape (batch, 1)"
+        )
     fits = rest is None or (
         len(rest) == len(shape) and all(n == m or isinstance(n, str) for n, m in zip(rest, shape, strict=True))
     )

@@ -108,8 +108,8 @@ class Call:
         """A list of integers: the attribute or, as later opsets have it, the constant input k; None if there is neither."""
         value = self.attribute(name)
         if value is None and k is not None and self.given(k):
-            value = self.constant(k).ravel()
-        return None if value is None else tuple(int(part) for part in value)
+            value = self.constant(k)
+        return None if value is None else tuple(int(part) for part in np.ravel(value))
 
     def given(self, k: int) -> bool:
         """Whether the node has an input k."""

@@ -6,6 +6,7 @@ goes to the builder with them, so that every bound's rounding allowance covers i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -199,7 +200,9 @@ def total(mean: bool, call: Call) -> Symbols:
     x, axes, kept = reduction(call)
     if not axes:
         return x
-    count = int(np.prod([x.shape[axis] for axis in axes]))
+    count = math.prod(x.shape[axis] for axis in axes)
+    if mean and count == 0:
+        raise call.unsupported("the mean of no numbers", "take that of at least one")
     summed = call.builder.total(x, axes, 1.0 / count if mean else 1.0)
     return np.expand_dims(summed, axes) if kept else summed
 

@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.onnx_node import Activations, Call, Constant, is_float, type_name
+from tightverify.models.sizes import fits
 
 
 def identity(call: Call) -> Symbols:
@@ -36,10 +37,15 @@ def dropout(call: Call) -> Symbols:
 
 
 def reshape(call: Call) -> Symbols:
-    x, wanted = call.numbers(0), [int(length) for length in call.constant(1)]
+    x, wanted = call.numbers(0), list(lengths(call))
     if not call.integer("allowzero", 0):
         wanted = [x.shape[axis] if length == 0 else length for axis, length in enumerate(wanted)]
     return x.reshape(wanted)
+
+
+def lengths(call: Call) -> tuple[int, ...]:
+    """Input 1, a constant list of whole numbers."""
+    return tuple(int(length) for length in call.constant(1).ravel())
 
 
 def flatten(call: Call) -> Symbols:
@@ -66,7 +72,9 @@ def take_slice(call: Call) -> Symbols:
 
 def gather(call: Call) -> Symbols:
     axis = call.integer("axis", 0)
-    return np.take(call.numbers(0), call.constant(1), axis=axis)
+    x, places = call.numbers(0), call.constant(1)
+    fits(*(length for k, length in enumerate(x.shape) if k != axis % x.ndim), *places.shape)
+    return np.take(x, places, axis=axis)
 
 
 def squeeze(call: Call) -> Symbols:
@@ -95,27 +103,30 @@ def split(call: Call) -> list[Symbols]:
 
 
 def expand(call: Call) -> Symbols:
-    x, wanted = call.numbers(0), tuple(int(length) for length in call.constant(1))
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, wanted))
+    x = call.numbers(0)
+    return np.broadcast_to(x, fits(*np.broadcast_shapes(x.shape, lengths(call))))
 
 
 def tile(call: Call) -> Symbols:
-    return np.tile(call.numbers(0), tuple(int(times) for times in call.constant(1)))
+    x, times = call.numbers(0), lengths(call)
+    fits(*x.shape, *times)
+    return np.tile(x, times)
 
 
 def pad(call: Call) -> Symbols:
     """Constant, or by neurons of the tensor itself; a negative length cuts off."""
     x, mode = call.numbers(0), call.text("mode", "constant")
-    lengths = call.integers("pads", 1) or ()
+    widths = call.integers("pads", 1) or ()
     value = call.number("value", 0.0)
     if call.given(2):
         value = float(call.weights(2))
     axes = call.integers("axes", 3) or tuple(range(x.ndim))
     around = np.zeros((x.ndim, 2), dtype=np.int64)
-    around[list(axes)] = np.array(lengths).reshape(2, len(axes)).T
+    around[list(axes)] = np.array(widths).reshape(2, len(axes)).T
+    fits(*np.maximum(around.sum(1) + x.shape, 0).tolist())
     if mode != "constant":
         if mode not in ("reflect", "edge", "wrap") or (around < 0).any():
-            raise call.unsupported(f"the mode {mode} with lengths {lengths}", "pad by a constant")
+            raise call.unsupported(f"the mode {mode} with lengths {widths}", "pad by a constant")
         return np.pad(x, around, mode=mode)  # type: ignore[call-overload, no-any-return]
     kept = tuple(slice(max(0, -int(a)), n - max(0, -int(b))) for (a, b), n in zip(around, x.shape, strict=True))
     filling = ZERO
@@ -126,15 +137,17 @@ def pad(call: Call) -> Symbols:
 
 def where(call: Call) -> Symbols:
     """By a constant condition."""
-    return np.where(call.constant(0), call.numbers(1), call.numbers(2))
+    condition, x, y = call.constant(0), call.numbers(1), call.numbers(2)
+    fits(*np.broadcast_shapes(condition.shape, x.shape, y.shape))
+    return np.where(condition, x, y)
 
 
 def shape(call: Call) -> Constant:
     """The shape of activations is a constant."""
     value = call.value(0)
-    lengths = value.numbers.shape if isinstance(value, Activations) else value.shape
-    start, end = call.integer("start", 0), call.integer("end", len(lengths))
-    return np.array(lengths[start:end], dtype=np.int64)
+    found = value.numbers.shape if isinstance(value, Activations) else value.shape
+    start, end = call.integer("start", 0), call.integer("end", len(found))
+    return np.array(found[start:end], dtype=np.int64)
 
 
 def size(call: Call) -> Constant:

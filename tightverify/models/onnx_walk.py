@@ -20,6 +20,7 @@ from tightverify.models.onnx_ops import COMPUTING
 from tightverify.models.onnx_recurrent import RECURRENT
 from tightverify.models.onnx_shapes import FACTS, SHAPES
 from tightverify.models.onnx_windows import WINDOWS
+from tightverify.models.sizes import MISFITS, TooLarge, in_short
 
 OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {**SHAPES, **COMPUTING, **WINDOWS, **RECURRENT}
 
@@ -77,12 +78,15 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
             made: list[Value] = [FACTS[node.op_type](call)]
         else:
             numbers = OPERATORS[node.op_type](call)
-            made = [Activations(part) for part in (numbers if isinstance(numbers, list) else [numbers])]
+            made = [Activations(np.asarray(part)) for part in (numbers if isinstance(numbers, list) else [numbers])]
+    except TooLarge as error:
+        raise UnsupportedError(f"{call.place} is too large: {error}") from error
     except TightVerifyError:
         raise
-    except (ValueError, IndexError, RuntimeError) as error:
+    except MISFITS as error:
         raise ModelError(
-            f"{call.place} does not fit its inputs of shapes {call.shapes()} ({error}); check `shape` and `batch_axis`"
+            f"{call.place} does not fit its inputs of shapes {call.shapes()} ({in_short(error)}); check `shape` and "
+            "`batch_axis`"
         ) from error
     call.finish()
     return made
@@ -127,7 +131,7 @@ def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Con
         made = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:
         raise UnsupportedError(
-            f"{describe(node)} cannot be worked out on its constant inputs ({type(error).__name__}: {error}); "
+            f"{describe(node)} cannot be worked out on its constant inputs ({type(error).__name__}: {in_short(error)}); "
             "export the model with its constants folded"
         ) from error
     found = iter(made)

@@ -10,6 +10,7 @@ import torch
 from tightverify.errors import ModelError
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.onnx_node import Call
+from tightverify.models.sizes import fits
 
 OUTSIDE = ZERO - 1
 """In place of a neuron's number in a pool's windows: not part of the tensor."""
@@ -22,13 +23,16 @@ def windows(call: Call, x: Symbols, kernel: tuple[int, ...], filling: int) -> Sy
     dilations = call.integers("dilations") or (1,) * spatial
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     margins = padding(call, x.shape[2:], spans, strides)
+    fits(*x.shape[:2], *(n + sum(margin) for n, margin in zip(x.shape[2:], margins, strict=True)))
     padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=filling)
     rests = [(n - span) % step for n, span, step in zip(padded.shape[2:], spans, strides, strict=True)]
     if call.integer("ceil_mode", 0) and any(rests):
         raise call.unsupported("ceil_mode = 1 where the windows do not fit evenly", "pad the input beforehand")
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + spatial)))
     steps = [slice(None, None, step) for step in (*strides, *dilations)]
-    return view[(slice(None), slice(None), *steps)]
+    seen = view[(slice(None), slice(None), *steps)]
+    fits(*seen.shape)  # A view until it is reshaped.
+    return seen
 
 
 def padding(
@@ -61,7 +65,7 @@ def convolve(call: Call) -> Symbols:
             f"{call.place}: weights of shape {tuple(weight.shape)} in {group} group(s) do not fit {channels} channels; "
             "export the model again"
         )
-    matrix = torch.zeros((outputs, channels, *kernel), dtype=torch.float64)
+    matrix = torch.zeros(fits(outputs, channels, *kernel), dtype=torch.float64)
     for k in range(group):
         rows = slice(k * outputs // group, (k + 1) * outputs // group)
         matrix[rows, k * channels // group : (k + 1) * channels // group] = weight[rows]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Node, Operand, Term
 from tightverify.models.energies import Energies
+from tightverify.models.sizes import LARGEST
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, Blend, Operation, Sigmoid, Tanh
 from tightverify.values import Index, gamma
 
@@ -183,7 +184,7 @@ class Rewriting:
             for term in node.terms:
                 inner = self.nodes[term.operand.source]
                 alone = isinstance(inner, Affine) and (readers[term.operand.source] == 1 or not inner.terms)
-                if term.matrix is None and isinstance(inner, Affine) and alone:
+                if term.matrix is None and isinstance(inner, Affine) and alone and small(inner, node.size):
                     index = term.operand.index
                     bias, size = add_biases(bias, size, inner.bias[index], inner.bias_size[index])
                     terms.extend(self.rows_of(part, index, inner.size) for part in inner.terms)
@@ -208,6 +209,12 @@ def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: T
     share = total - first
     error = (first - (total - share)) + (second - share)
     return total, first_size + second_size + error.abs() / gamma(OTHER_ROUNDINGS)
+
+
+def small(inner: Affine, size: int) -> bool:
+    """Whether so many of its rows, some perhaps many times over, make no matrix that is too large."""
+    widths = [term.matrix.shape[1] for term in inner.terms if term.matrix is not None and term.matrix.dim() == 2]
+    return size <= inner.size or size * max(widths, default=0) <= LARGEST
 
 
 def is_minus_one(matrix: Tensor | None) -> bool:

@@ -22,11 +22,12 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from tightverify.errors import ModelError, UnsupportedError
-from tightverify.models.aten import OPERATORS
+from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
+from tightverify.models.aten import OPERATORS, Handler
 from tightverify.models.aten_call import Call, Missing, operator_name, place_of
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.model import Model, checked
+from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 
 KEPT = {
     "adaptive_avg_pool1d",
@@ -75,8 +76,11 @@ class BatchFirst:
         return cast(Tensor, self.module(x.movedim(0, self.batch_axis)))
 
 
-def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0) -> Model:
-    """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch."""
+def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None) -> Model:
+    """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
+
+    `inputs` (N, *shape) are some of those that it is for (see `checked`).
+    """
     source = f"the module {type(module).__name__}"
     if not shape or min(shape) < 1 or not 0 <= batch_axis <= len(shape):
         raise ModelError(
@@ -91,7 +95,7 @@ def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0) -
     graph = walk.builder.graph(walk.output())
     original = BatchFirst(_frozen(module, source), batch_axis)
     _check_repeats(original, x.movedim(batch_axis, 0), source)
-    return checked(Model(graph, original, dtype, source, _notes(module)))
+    return checked(Model(graph, original, dtype, source, _notes(module)), inputs)
 
 
 def precision(module: nn.Module, source: str) -> torch.dtype:
@@ -143,7 +147,7 @@ def _try(module: nn.Module, x: Tensor, source: str) -> None:
         ) from error
     if not isinstance(output, Tensor):
         raise ModelError(f"{source} gives a {type(output).__name__}; wanted one tensor: return only the class scores")
-    if output.dim() != 2 or len(output) != 1 or not output.is_floating_point():
+    if output.dim() != 2 or len(output) != 1 or not output.numel() or not output.is_floating_point():
         raise ModelError(
             f"{source} gives a tensor of {output.dtype} of shape {tuple(output.shape)} for one input; wanted (1, classes): "
             "end the module with one row of class scores per input"
@@ -259,7 +263,7 @@ class Walk:
         if handler is None:
             raise _unsupported(node)
         call = Call(self.builder, node, *bind(node.target, args, kwargs))
-        result = handler(call)
+        result = _handled(call, handler)
         call.finish()
         return _checked_shape(call, result)
 
@@ -304,6 +308,30 @@ def _any(values: object, test: Callable[[object], bool]) -> bool:
     if isinstance(values, dict):
         return any(_any(value, test) for value in values.values())
     return test(values)
+
+
+def _handled(call: Call, handler: Handler) -> object:
+    """What a handler makes of a call: refused before it takes more memory than there is."""
+    try:
+        for shape in _shapes(call):
+            fits(*shape)
+        return handler(call)
+    except TooLarge as error:
+        raise UnsupportedError(f"{call.name} is too large ({call.place}): {error}") from error
+    except TightVerifyError:
+        raise
+    except MISFITS as error:
+        raise ModelError(
+            f"{call.name} cannot be read ({type(error).__name__}: {in_short(error)}; {call.place}); "
+            "write it another way, and please report the model"
+        ) from error
+
+
+def _shapes(call: Call) -> list[tuple[int, ...]]:
+    """Those of a call's results, as far as torch's export knows them."""
+    made = call.node.meta["val"]
+    shapes = (tuple(one.shape) for one in (made if isinstance(made, list | tuple) else (made,)) if isinstance(one, Tensor))
+    return [shape for shape in shapes if all(isinstance(length, int) for length in shape)]
 
 
 def _checked_shape(call: Call, result: object) -> object:

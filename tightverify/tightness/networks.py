@@ -175,7 +175,7 @@ def of_model(
     `labels` is (N,), or None for the model's own answers. `progress(done, total)` is called for every input that is done.
     """
     x = as_inputs(x)
-    loaded = load(model, tuple(x.shape[1:]), batch_axis)
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     chosen = chosen_relaxations(relaxations)
     y = answers(loaded, x) if labels is None else as_labels(labels, len(x))
