@@ -45,9 +45,9 @@ def operators(case: Case) -> set[str]:
     return {str(operator.op_type) for operator in case.model.graph.node}
 
 
-def is_whole(case: Case) -> bool:
-    """One supported operator, not the parts that it is made of."""
-    return len(case.model.graph.node) == 1 and operators(case) <= set(SUPPORTED)
+def is_supported(case: Case) -> bool:
+    """Whether all of its operators are, those of constants alone among them."""
+    return operators(case) <= {*SUPPORTED, "Constant"}
 
 
 def arrays_of(values: list[object], names: list[str]) -> Arrays:
@@ -126,13 +126,19 @@ def refused_well(named: str, error: ModelError) -> None:
 
 @pytest.mark.parametrize("operator", SUPPORTED)
 def test_node_tests_of_supported_operators(operator: str, tmp_path: Path) -> None:
-    chosen = [case for case in cases() if is_whole(case) and operators(case) == {operator}]
+    chosen = [case for case in cases() if operators(case) == {operator}]
     assert chosen
     assert sum(agreeing(case, tmp_path / "model.onnx") for case in chosen) >= LEAST.get(operator, 0)
 
 
+def test_node_tests_of_several_operators(tmp_path: Path) -> None:
+    """An operator in terms of others, all of which are supported."""
+    chosen = [case for case in cases() if is_supported(case) and len(operators(case)) > 1]
+    assert sum(agreeing(case, tmp_path / "model.onnx") for case in chosen) >= 40
+
+
 @pytest.mark.slow
 def test_all_other_node_tests(tmp_path: Path) -> None:
-    """Operators in terms of others, and those that are refused."""
-    chosen = [case for case in cases() if not is_whole(case)]
-    assert sum(agreeing(case, tmp_path / "model.onnx") for case in chosen) > 100
+    """Nearly all of them refused; some import where what is not supported is worked out on constants."""
+    chosen = [case for case in cases() if not is_supported(case)]
+    assert sum(agreeing(case, tmp_path / "model.onnx") for case in chosen) >= 40

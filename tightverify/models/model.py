@@ -85,9 +85,10 @@ def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Gene
     if not bool(lost.any()):
         return x, ()
     given = x[:0] if inputs is None else inputs[: len(x)].to(model.dtype)
-    copies = given.repeat(len(x), *(1 for _ in model.graph.input_shape))[: len(x)]
+    base = torch.cat([x[~lost], given])
+    copies = base.repeat(len(x), *(1 for _ in model.graph.input_shape))[: len(x)]
     near = copies * (1 + NEAR * torch.randn(copies.shape, generator=generator, dtype=torch.float64)).to(model.dtype)
-    candidates = torch.cat([x[~lost], given, near])
+    candidates = torch.cat([base, near])
     found = candidates[~without_value(model.graph, candidates)[0]][: len(x)]
     what = f"at {int(lost.sum())} of {len(x)} random inputs, the model has no value: {' and '.join(names)} may have none there"
     if len(found) == 0:

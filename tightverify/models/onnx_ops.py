@@ -147,7 +147,7 @@ def matrix_product(call: Call) -> Symbols:
     matrix = weight.reshape(weight.shape[-2:])
     vector = matrix.dim() == 1
     if left:
-        result = call.builder.matmul(x, matrix[None] if vector else matrix.T)
+        result = call.builder.matmul(x, matrix[None] if vector else matrix.transpose(0, 1))
     else:
         result = call.builder.matmul(x if x.ndim == 1 else x.swapaxes(-1, -2), matrix[None] if vector else matrix)
         result = result if x.ndim == 1 or vector else result.swapaxes(-1, -2)
@@ -161,10 +161,10 @@ def gemm(call: Call) -> Symbols:
     turned = call.integer("transA", 0) != 0, call.integer("transB", 0) != 0
     if refuse_two_activations(call):
         x = call.numbers(0).T if turned[0] else call.numbers(0)
-        product = call.builder.matmul(x, alpha * (call.weights(1) if turned[1] else call.weights(1).T))
+        product = call.builder.matmul(x, alpha * (call.weights(1) if turned[1] else call.weights(1).transpose(0, 1)))
     else:
         x = call.numbers(1) if turned[1] else call.numbers(1).T
-        product = call.builder.matmul(x, alpha * (call.weights(0).T if turned[0] else call.weights(0))).T
+        product = call.builder.matmul(x, alpha * (call.weights(0).transpose(0, 1) if turned[0] else call.weights(0))).T
     if not call.given(2):
         return product
     if isinstance(call.value(2), Activations):
