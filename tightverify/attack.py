@@ -89,7 +89,8 @@ def descend(
         best = torch.where(better[..., None], x.detach(), best)
         if step == search.steps:
             break
-        (gradient,) = torch.autograd.grad(torch.where(single, chosen, decides).sum(), x)
+        goal = torch.where(single, chosen, decides).sum() + 0 * x.sum()  # outputs may be constant
+        (gradient,) = torch.autograd.grad(goal, x)
         length = 0.5 * (1 - step / max(1, search.steps)) + 0.02
         x = region.project(x.detach() - length * region.steepest(gradient.nan_to_num()))
     return list(best.unbind(1))

@@ -90,6 +90,11 @@ class Multipliers:
         return both
 
     @property
+    def count(self) -> int:
+        """R, how many rows there are for each region."""
+        return next(iter(self.rows.values())).shape[1]
+
+    @property
     def last(self) -> int:
         """The last node that a walk may come by."""
         return max(self.rows) if self.supposed is None else max(*self.rows, self.graph.output)

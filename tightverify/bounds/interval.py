@@ -97,7 +97,11 @@ def claim(graph: Graph, known: list[Interval]) -> list[Interval]:
 
 
 def rows_over(rows: Tensor, box: Interval) -> Tensor:
-    """(B, R): sound lower bounds of `rows @ y` for y in the box, rows (B, R, n) or (1, R, n)."""
+    """(B, R): sound lower bounds of `rows @ y` for y in the box, rows (B, R, n) or (1, R, n).
+
+    A row of zeros is 0 only of what is surely finite: nothing may be said of a y that may have no value (`claim`).
+    """
     ends = torch.where(rows > 0, box.lower[:, None, :], box.upper[:, None, :])
-    terms = torch.where(rows == 0, 0.0, rows * ends)
+    unread = (rows == 0) & (rows != 0).any(-1, keepdim=True)
+    terms = torch.where(unread, 0.0, rows * ends)
     return below(terms.sum(-1), gamma(rows.shape[-1] + 2) * terms.abs().sum(-1) + TINY)

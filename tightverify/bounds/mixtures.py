@@ -85,7 +85,7 @@ def approach(
         if step == steps or (enough is not None and settled(found, enough)):
             break
         share = INERTIA / (step + INERTIA)
-        _, operands_of, values = pulled(graph, region, suit, trail, multipliers.looked_at)
+        _, operands_of, values = pulled(graph, region, suit, trail, multipliers.count, multipliers.looked_at)
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
             if number in choices:
@@ -112,18 +112,23 @@ def pull(graph: Graph, region: Region, suit: dict[int, Planes], multipliers: Mul
     """A walk with given planes, and its primal point."""
     trail: dict[int, Tensor] = {}
     back_substitute(graph, region, suit, multipliers.together, trail)
-    point, operands, _ = pulled(graph, region, suit, trail)
+    point, operands, _ = pulled(graph, region, suit, trail, multipliers.count)
     return Pull(point, trail, operands, suit, dict(multipliers.values))
 
 
 def pulled(
-    graph: Graph, region: Region, planes: Mapping[int, Planes], trail: dict[int, Tensor], wanted: Collection[int] = ()
+    graph: Graph,
+    region: Region,
+    planes: Mapping[int, Planes],
+    trail: dict[int, Tensor],
+    count: int,
+    wanted: Collection[int] = (),
 ) -> tuple[Tensor, dict[int, tuple[Tensor, ...]], dict[int, Tensor]]:
-    """The input (B, R, n) at which a walk's bound is attained, and there the operands of every operation it came by.
+    """The input (B, R, n) at which a walk of `count` rows R is attained, and there the operands of every operation it came by.
 
-    The third are the values of the nodes `wanted`, of those that the walk depends on.
+    The third are the values of the nodes `wanted`, of those that the walk depends on; where all is constant it has no trail.
     """
-    everything = next(iter(trail.values())).new_zeros((len(region), *next(iter(trail.values())).shape[1:2], graph.input_size))
+    everything = region.centre.new_zeros((len(region), count, graph.input_size))
     for number, row in trail.items():
         node = graph.nodes[number]
         if isinstance(node, Input):
@@ -131,14 +136,14 @@ def pulled(
     point = region.minimiser(everything)
     values: dict[int, Tensor] = {}
     found: dict[int, tuple[Tensor, ...]] = {}
-    for number in range(max((*trail, *wanted)) + 1):
+    for number in range(max((*trail, *wanted), default=-1) + 1):
         node = graph.nodes[number]
         match node:
             case Input():
                 values[number] = point[..., node.block]
             case Affine():
                 if all(operand.source in values for operand in node.operands):
-                    total = node.bias
+                    total = node.bias.expand(*point.shape[:2], -1)
                     for term in node.terms:
                         total = total + term.push(values[term.operand.source][..., term.operand.index])
                     values[number] = total

@@ -114,8 +114,8 @@ class Tree:
     def choose(self, leaf: Leaf) -> Candidate:
         def promise(candidate: Candidate) -> float:
             brought, estimated = self.gains.get(candidate.node, (0.0, 0.0))
-            trust = TRUST * self.wanting
-            return candidate.gain * (trust + max(0.0, brought)) / (trust + estimated)
+            trust = TRUST * self.wanting  # 0 where nothing at all could be said yet of any leaf
+            return candidate.gain * (trust + max(0.0, brought)) / (trust + estimated) if trust + estimated else candidate.gain
 
         return max(leaf.candidates, key=promise)
 

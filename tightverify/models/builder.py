@@ -170,12 +170,17 @@ class Builder:
         return [Term(self._operand(neurons, source)[1], torch.from_numpy(matrix * factor))]
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
-        """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once."""
+        """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once.
+
+        Where it has no value for the constants it becomes a node all the same, so that nobody can drop it.
+        """
         shape = fits(*np.broadcast_shapes(*(x.shape for x in xs)))
         flat = [np.broadcast_to(x, shape).ravel() for x in xs]
         values = [self.value(x) for x in flat]
         if all(value is not None for value in values):
-            return self.constant(op.forward(*(v for v in values if v is not None))).reshape(shape)
+            found = op.forward(*(v for v in values if v is not None))
+            if bool(torch.isfinite(found).all()):
+                return self.constant(found).reshape(shape)
         flat = [self._solid(x) for x in flat]
         result = np.empty(len(flat[0]), dtype=np.int64)
         for group, sources in self._groups(flat):
@@ -207,7 +212,7 @@ class Builder:
         return parts[0]
 
     def graph(self, output: Symbols) -> Graph:
-        """The finished graph: gates recognised, sums merged, what nobody reads dropped."""
+        """The finished graph: gates recognised, sums merged, what nobody reads dropped if it has a value everywhere."""
         flat = self._solid(output.ravel())
         sources = self._sources(flat)
         if len(sources) != 1 or self._nodes[sources[0]].size != len(flat) or (np.diff(flat) != 1).any():

@@ -56,12 +56,15 @@ def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: in
     count, model = len(x), replace(model, notes=(*model.notes, *notes))
     with torch.no_grad():
         single = torch.cat([model.original(x[k : k + 1]) for k in range(count)]).to(torch.float64)
-        ours = model.graph.forward(x.to(torch.float64).flatten(1))
+        values = model.graph.evaluate(x.to(torch.float64).flatten(1))
+    ours = values[model.graph.output]
     if single.shape != ours.shape:
         raise ModelError(
             f"{model.source} gives outputs of shape {tuple(single.shape)} for {count} inputs; wanted ({count}, classes): "
             "end the model with one row of outputs per input"
         )
+    unsaid = valueless(model.graph, values)[:, None] & (single.isnan() | ours.isnan())
+    ours = torch.where(unsaid, single, ours)
     fault = "the import does not compute what the model computes; please report the model as a bug"
     if model.agreement == AGREEMENT[torch.float32]:
         fault += ", unless float32 rounding alone does that to it (many steps, large weights): a float64 model would tell"
@@ -117,6 +120,19 @@ def without_value(graph: Graph, x: Tensor) -> tuple[Tensor, list[str]]:
                 outside |= there.any(1)
                 names.add(type(node.op).__name__)
     return lost & outside, sorted(names)
+
+
+def valueless(graph: Graph, values: list[Tensor]) -> Tensor:
+    """(N,): at which inputs, given all nodes' values there, an operation has no value, whatever reads it.
+
+    There the graph claims nothing, and 0 * NaN may be 0 on one side alone: the graph leaves out what a weight of 0 reads, and
+    gathers outputs by a matrix.
+    """
+    found = torch.zeros(len(values[0]), dtype=torch.bool, device=values[0].device)
+    for node, value in zip(graph.nodes, values, strict=True):
+        if isinstance(node, Apply) and node.op.partial:
+            found = found | ~torch.isfinite(value).all(1)
+    return found
 
 
 def _compare(model: Model, left: Tensor, right: Tensor, fault: str) -> None:

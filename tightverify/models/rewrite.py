@@ -7,10 +7,15 @@ however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sig
 Sums of squares become energies, or one operation of two operands: see `energies`.
 
 These are identities of real numbers, so the network's function stays what it was.
+
+Nodes that nothing reads are dropped, but never an operation that has no value at some points, nor what it reads: 0 times a
+logarithm of a negative number is no number either. Whatever became of its reader (a weight of 0, a mask, a rewritten sum), it
+stays in the graph, and `bounds` claims nothing where it may have no value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -24,19 +29,20 @@ from tightverify.values import Index, gamma
 
 
 def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Graph:
-    """The graph of one output node."""
+    """The graph of one output node, and of all operations that may have no value."""
     rewriting = Rewriting(list(nodes))
     for number in range(len(nodes)):
         rewriting.blend(number)
     for number in range(len(nodes)):
         rewriting.gate(number)
-    rewriting.merge(output)
+    kept = [output, *(k for k, node in enumerate(rewriting.nodes) if isinstance(node, Apply) and node.op.partial)]
+    rewriting.merge(kept)
     energies = Energies(rewriting.nodes)
-    for number in sorted(needed(rewriting.nodes, output), reverse=True):
+    for number in sorted(needed(rewriting.nodes, kept), reverse=True):
         energies.recognise(number)
-    for number in needed(rewriting.nodes, output):
+    for number in needed(rewriting.nodes, kept):
         energies.pair(number)
-    return ordered(rewriting.nodes, output, input_shape)
+    return ordered(rewriting.nodes, output, kept, input_shape)
 
 
 Update = tuple[tuple[Operand, int], Operand, Operand | None]
@@ -169,11 +175,12 @@ class Rewriting:
                     return gate, new, plus[0]
         return None
 
-    def merge(self, output: int) -> None:
-        """Inline a sum into the only sum that reads it, and constants wherever they are added."""
+    def merge(self, kept: Iterable[int]) -> None:
+        """Inline a sum into the only sum that reads it, and constants wherever they are added; nodes `kept` stay."""
         readers = [0] * len(self.nodes)
-        readers[output] = 1
-        for number in needed(self.nodes, output):
+        for number in kept:
+            readers[number] = 1
+        for number in needed(self.nodes, kept):
             for operand in self.nodes[number].operands:
                 readers[operand.source] += 1
         for number, node in enumerate(self.nodes):
@@ -221,10 +228,10 @@ def is_minus_one(matrix: Tensor | None) -> bool:
     return matrix is not None and matrix.dim() == 1 and bool((matrix == -1).all())
 
 
-def needed(nodes: list[Node], output: int) -> set[int]:
-    """The nodes that the output reads, directly or not, and itself."""
+def needed(nodes: list[Node], kept: Iterable[int]) -> set[int]:
+    """The nodes that are kept, and those that they read, directly or not."""
     found: set[int] = set()
-    open_ends = [output]
+    open_ends = list(kept)
     while open_ends:
         number = open_ends.pop()
         if number not in found:
@@ -233,11 +240,15 @@ def needed(nodes: list[Node], output: int) -> set[int]:
     return found
 
 
-def ordered(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Graph:
-    """The nodes that the output needs, each as late as its first reader allows (depth first): less is pending at a time."""
+def ordered(nodes: list[Node], output: int, kept: Iterable[int], input_shape: tuple[int, ...]) -> Graph:
+    """The nodes that are needed, each as late as its first reader allows (depth first): less is pending at a time.
+
+    Those that are kept though the output does not read them come first, so that the output is the last.
+    """
+    read = needed(nodes, [output])
     numbers: dict[int, int] = {}
-    kept: list[Node] = []
-    stack = [(output, False)]
+    found: list[Node] = []
+    stack = [(output, False), *((number, False) for number in kept if number not in read)]
     while stack:
         number, ready = stack.pop()
         if number in numbers:
@@ -247,9 +258,9 @@ def ordered(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Gra
             stack.append((number, True))
             stack.extend((operand.source, False) for operand in reversed(node.operands))
             continue
-        numbers[number] = len(kept)
-        kept.append(_renumber(node, numbers))
-    return Graph(tuple(kept), numbers[output], input_shape)
+        numbers[number] = len(found)
+        found.append(_renumber(node, numbers))
+    return Graph(tuple(found), numbers[output], input_shape)
 
 
 def _renumber(node: Node, numbers: dict[int, int]) -> Node:

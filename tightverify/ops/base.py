@@ -37,6 +37,11 @@ class Operation(ABC):
         """(B, n): where the boxes hold a point at which the function has no value; None if it has one everywhere."""
         return None
 
+    @property
+    def partial(self) -> bool:
+        """Whether it has no value at some points: it then says itself where it is `undefined`."""
+        return type(self).undefined is not Operation.undefined
+
     @abstractmethod
     def relax(self, *boxes: Interval) -> Planes:
         """Planes that surely hold the function over the boxes, rounding included."""
