@@ -21,6 +21,8 @@ FUNCTIONS = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "log": np.log,
+    "reciprocal": np.reciprocal,
+    "square_root": np.sqrt,
     "maximum": np.maximum,
     "multiply": lambda x, y: x * y,
     "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
@@ -28,7 +30,10 @@ FUNCTIONS = {
     "tanh_times": lambda x, y: np.tanh(x) * y,
     "blend": lambda a, n, h: n + sigmoid(a) * (h - n),
 }
-"""All of them monotone in each operand for fixed others: their extremes over boxes are at corners."""
+"""All of them monotone in each operand for fixed others, where they have a value: their extremes over boxes are at corners."""
+
+DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greater_equal}
+"""How the operand of those that have no value everywhere has to compare to 0."""
 
 
 def dense(matrix: Any, size: int) -> Floats:

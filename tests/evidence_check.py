@@ -137,7 +137,9 @@ class Check(Programs):
         demand(state.empty, "intervals that do not contradict one another made a part empty")
 
     def proved(self, state: State, margins: Floats) -> None:
-        """The rows' margins on what a sweep is about."""
+        """The rows' margins on what a sweep is about, if all that the network computes there are numbers."""
+        if not self.defined(state):
+            return
         state.rows = np.maximum(state.rows, margins)
         if state.whole:
             self.rows = np.maximum(self.rows, margins)

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from evidence_arithmetic import FUNCTIONS, Energies, Floats, dense, least, least_moved, moved, reached
+from evidence_arithmetic import DOMAINS, FUNCTIONS, Energies, Floats, dense, least, least_moved, moved, reached
 from numpy.typing import NDArray
 
 from tightverify.evidence import Polygon, Program, Question, Sweep
@@ -91,6 +91,15 @@ class Network:
     def boxes(self, state: State, node: int) -> list[tuple[Floats, Floats]]:
         """The intervals of a node's operands."""
         return [tuple(end[places] for end in state.intervals[source]) for source, places in self.reads(node)]  # type: ignore[misc]
+
+    def defined(self, state: State) -> bool:
+        """Whether all operations surely have a value, also those that the output does not read."""
+        for node, kind in enumerate(self.question.nodes):
+            for source, places in self.reads(node) if kind.get("name") in DOMAINS else ():
+                known = [part[source][0] for part in (self.known, state.intervals) if source in part]
+                if not known or not DOMAINS[kind["name"]](np.max(known, 0)[places], 0).all():
+                    return False
+        return True
 
     def function(self, node: int) -> Any:
         kind = self.question.nodes[node]

@@ -91,6 +91,7 @@ class Programs(Network):
     def row(self, entry: Program, bound: float) -> None:
         """A row's bound on the whole region: of inputs above its limit a program says nothing but that."""
         demand(entry.node == PROPERTY, "a neuron's program proves a row")
+        demand(self.defined(self.states[entry.sweep]), "a program is about inputs at which an operation may have no value")
         self.rows[entry.row] = max(self.rows[entry.row], min(bound, entry.limit) + self.question.offsets[entry.row])
 
     def neuron(self, entry: Program, sign: float) -> None:

@@ -7,12 +7,14 @@ nothing. Where it may have no value nothing is decided; where it surely has one,
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from evidence_check import Check, Numbers, Refused
 from onnx import NodeProto
 from onnx_models import DOUBLE as DOUBLE_FILE
 from onnx_models import SINGLE, Arrays, build, layer, node, save
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tightverify.api import SWEEPS
 from tightverify.bounds.interval import rows_over
+from tightverify.evidence import Bounded, Ending, Question, Sweep, read_evidence
 from tightverify.models.builder import Builder
 from tightverify.ops import OPS, Log, Reciprocal
 from tightverify.stages import METHODS
@@ -185,6 +188,36 @@ def test_operations_say_themselves_that_they_are_partial() -> None:
     for op in OPS:
         there = op.undefined(*[wide] * op.arity)
         assert op.partial == (there is not None and bool(there.all())), op.name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evidence_counts_what_only_a_weight_of_0_reads(method: str, weighed: tv.Model, tmp_path: Path) -> None:
+    tv.certify(weighed, BESIDE, torch.tensor([0]), REGION, method=method, evidence=tmp_path)
+    entries = read_evidence(tmp_path / "0.npz")
+    assert isinstance(entries[-1], Ending)
+    assert entries[-1].verdict == "ROBUST"
+    Check(entries, Numbers.of(weighed.graph))
+
+
+def test_evidence_that_leaves_out_an_operation_proves_nothing(weighed: tv.Model, tmp_path: Path) -> None:
+    """All is true of the nodes that it tells of: a constant 1, tanh of the input, and the outputs."""
+    tv.certify(weighed, INSIDE, torch.tensor([0]), REGION, method="interval", evidence=tmp_path)
+    question, *_, end = read_evidence(tmp_path / "0.npz")
+    assert isinstance(question, Question)
+    assert isinstance(end, Ending)
+    assert [kind.get("name") for kind in question.nodes] == [None, "reciprocal", None, "tanh", None, None]
+    one = np.ones(1)
+    ends = {
+        0: (question.lower, question.upper),
+        2: (one, one),
+        3: (-one, one),
+        4: (-0.2 * one, 0.2 * one),
+        5: (np.array([1.0, -0.2]), np.array([1.0, 0.2])),
+    }
+    told = [Bounded(0, number, lower, upper) for number, (lower, upper) in ends.items()]
+    sweep, proved = Sweep(0, "interval", -1, -1, -1, 0.0, False), replace(end, verdict="ROBUST", margins=np.full(1, 0.5))
+    with pytest.raises(Refused, match="the margins do not follow"):
+        Check([question, sweep, *told, proved], Numbers.of(weighed.graph))
 
 
 # ONNX: x is (N, 3, 2), y the sum of 1 and what is hidden, beside a tenth of the tanh of x_00
