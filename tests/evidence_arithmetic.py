@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ def sigmoid(x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "log": np.log,
@@ -29,11 +31,41 @@ FUNCTIONS = {
     "sigmoid_times": lambda x, y: sigmoid(x) * y,
     "tanh_times": lambda x, y: np.tanh(x) * y,
     "blend": lambda a, n, h: n + sigmoid(a) * (h - n),
+    "square": np.square,
+    "square_root": np.sqrt,
+    "reciprocal": lambda x: 1 / x,
+    "sum_of_squares": lambda x, y: x * x + y * y,
 }
-"""All of them monotone in each operand for fixed others, where they have a value: their extremes over boxes are at corners."""
 
 DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greater_equal}
 """How the operand of those that have no value everywhere has to compare to 0."""
+LEAST = {"log": np.nextafter(0, 1), "square_root": 0.0, "reciprocal": np.nextafter(0, 1)}
+"""From where on a function has a value, if not everywhere."""
+
+
+def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
+    """An operation's function, by the name and the parameters that its node has."""
+    if kind["op"] == "leaky_relu":
+        return lambda x: np.where(x < 0, kind["slope"] * x, x)
+    if kind["op"] == "clamp":
+        low, high = (-np.inf if kind["low"] is None else kind["low"]), (np.inf if kind["high"] is None else kind["high"])
+        return lambda x: np.clip(x, low, high)
+    return FUNCTIONS[kind["op"]]
+
+
+def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """An operation's least and greatest values over boxes: nothing is said where it may have none.
+
+    Squares are the least as near to 0 as can be; all else is monotone in each operand for fixed others, and has its extremes at
+    corners.
+    """
+    least = LEAST.get(kind["op"], -np.inf)
+    defined = np.all([low >= least for low, _ in boxes], 0)
+    with np.errstate(all="ignore"):
+        corners = [function_of(kind)(*ends) for ends in product(*boxes)]
+        if kind["op"] in ("square", "sum_of_squares"):
+            corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
+    return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 
 
 def dense(matrix: Any, size: int) -> Floats:
@@ -160,6 +192,12 @@ def inside(vertices: Floats, points: Floats) -> NDArray[np.bool_]:
     away = points[:, :, None] - vertices
     cross = edges[..., 0] * away[..., 1] - edges[..., 1] * away[..., 0]
     return np.asarray((cross >= -1e-11 * (1e-3 + np.abs(edges).sum(-1))).all(-1))
+
+
+def breaks_of(entry: Program) -> dict[int, Floats]:
+    """Of each variable that is cut, where."""
+    variables = dict.fromkeys(entry.breaks[:, 0].astype(int).tolist())
+    return {variable: entry.breaks[entry.breaks[:, 0] == variable, 1] for variable in variables}
 
 
 def matrix_of(entry: Program) -> Floats:

@@ -47,6 +47,7 @@ class Check(Programs):
         super().__init__(entries[0], numbers)
         self.branches = [entry for entry in entries if isinstance(entry, Branch)]
         for entry in entries[1:]:
+            demand(not isinstance(entry, Question), "it asks twice")
             self.enter(entry)
 
     def enter(self, entry: Any) -> None:
@@ -77,6 +78,7 @@ class Check(Programs):
     # Sweeps and intervals.
 
     def sweep(self, entry: Sweep) -> None:
+        demand(entry.sweep not in self.states, f"sweep {entry.sweep} was declared before")
         if entry.parent < 0:
             shares = np.tile([-1.0, 1.0], (len(self.question.generators), 1))
             self.states[entry.sweep] = State(True, rows=self.rows.copy(), shares=shares)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import numpy as np
-from evidence_arithmetic import DOMAINS, FUNCTIONS, Energies, Floats, dense, least, least_moved, moved, reached
+from evidence_arithmetic import DOMAINS, Energies, Floats, dense, function_of, least, least_moved, moved, range_of, reached
 from numpy.typing import NDArray
 
 from tightverify.evidence import Polygon, Program, Question, Sweep
@@ -64,6 +62,18 @@ class State:
     empty: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Narrowed:
+    """The ends of a program's variables, nodes' neurons one node after the other, where its row is at most a limit."""
+
+    sweep: int
+    row: int
+    limit: float
+    members: list[int]
+    lower: Floats
+    upper: Floats
+
+
 class Network:
     """What entries said by now: the question, every sweep's state, what is proved of the rows, and of nodes everywhere."""
 
@@ -75,7 +85,7 @@ class Network:
         self.split: dict[int, Sweep] = {}
         self.known: dict[int, tuple[Floats, Floats]] = {}
         self.program: Program | None = None
-        self.narrowed: tuple[int, float, Floats, Floats] | None = None
+        self.narrowed: Narrowed | None = None
         self.walks = self.programs = 0
 
     def reads(self, node: int) -> list[tuple[int, NDArray[np.int64]]]:
@@ -95,18 +105,14 @@ class Network:
     def defined(self, state: State) -> bool:
         """Whether all operations surely have a value, also those that the output does not read."""
         for node, kind in enumerate(self.question.nodes):
-            for source, places in self.reads(node) if kind.get("name") in DOMAINS else ():
+            for source, places in self.reads(node) if kind.get("op") in DOMAINS else ():
                 known = [part[source][0] for part in (self.known, state.intervals) if source in part]
-                if not known or not DOMAINS[kind["name"]](np.max(known, 0)[places], 0).all():
+                if not known or not DOMAINS[kind["op"]](np.max(known, 0)[places], 0).all():
                     return False
         return True
 
     def function(self, node: int) -> Any:
-        kind = self.question.nodes[node]
-        if kind["name"] == "leaky_relu":
-            slope = float(re.fullmatch(r"LeakyRelu\(slope=(.*)\)", kind["operation"])[1])  # type: ignore[index]
-            return lambda x: np.where(x < 0, slope * x, x)
-        return FUNCTIONS[kind["name"]]
+        return function_of(self.question.nodes[node])
 
     def values_at(self, points: Floats) -> list[Floats]:
         """Every node's values (S, n) at inputs (S, N)."""
@@ -139,8 +145,7 @@ class Network:
             return lower, upper
         if kind["kind"] == "energy":
             return self.energies_over(state, node, boxes)
-        corners = [self.function(node)(*ends) for ends in product(*boxes)]
-        return np.min(corners, 0), np.max(corners, 0)
+        return range_of(kind, boxes)
 
     def energies_over(self, state: State, node: int, boxes: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
         """Energies' intervals over the operands' box, and by what their forms can be on the region, if these are inputs."""

@@ -1,59 +1,27 @@
-"""A check of evidence's programs: rows that the network satisfies, multipliers that prove, trees that cover every choice."""
+"""A check of evidence's programs: rows that follow, multipliers that prove, trees that cover every choice."""
 
 from __future__ import annotations
 
 from itertools import combinations
 
 import numpy as np
-from evidence_arithmetic import Floats, matrix_of, weak_duality
-from evidence_network import NEAR, Network, demand
+from evidence_arithmetic import matrix_of, weak_duality
+from evidence_network import NEAR, Narrowed, demand
+from evidence_rows import Rows, Sheet
 
 from tightverify.evidence import PROPERTY, Leaves, Narrowing, Program
 
-Narrowed = tuple[int, float, Floats, Floats]
 
-
-def breaks_of(entry: Program) -> dict[int, Floats]:
-    """Of each variable that is cut, where."""
-    variables = dict.fromkeys(entry.breaks[:, 0].astype(int).tolist())
-    return {variable: entry.breaks[entry.breaks[:, 0] == variable, 1] for variable in variables}
-
-
-def pieces(values: Floats, bends: Floats) -> Floats:
-    """(S, K): the variables of 0 or 1 that say in which piece values (S,) are, none of them for the first."""
-    return np.asarray(np.eye(len(bends) + 1)[np.searchsorted(bends, values), 1:])
-
-
-def all_over(held: Narrowed, variables: list[int]) -> Floats:
-    """Points (S, k) all over what is held of variables."""
-    low, high = (ends[variables] for ends in held[2:])
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 33)] * len(variables)), -1).reshape(-1, len(variables))
-    return np.asarray(low + grid * (high - low))
-
-
-def holds_over(entry: Program, row: int, weights: Floats, variables: list[int], values: Floats) -> bool:
-    """Whether a row over these variables and their pieces, and no others, holds at their values (S, k)."""
-    weights = weights.copy()
-    sums = values @ weights[variables]
-    weights[variables] = 0
-    first = int(entry.columns[-1])
-    for variable, bends in breaks_of(entry).items():
-        mine = slice(first, first + len(bends))
-        if variable in variables:
-            sums = sums + pieces(values[:, variables.index(variable)], bends) @ weights[mine]
-            weights[mine] = 0
-        first += len(bends)
-    inside = (sums >= entry.row_lower[row] - NEAR) & (sums <= entry.row_upper[row] + NEAR)
-    return bool(inside.all() and not weights.any())
-
-
-class Programs(Network):
+class Programs(Rows):
     """What programs prove of rows and neurons."""
 
     def whole_program(self, entry: Program) -> None:
         self.program = entry
         demand(self.states[entry.sweep].whole, "a program is about a part")
         members = entry.members.tolist()
+        sizes = [self.question.nodes[node]["size"] for node in members]
+        whole = len(set(members)) == len(members) and entry.columns.tolist() == [0, *np.cumsum(sizes).tolist()]
+        demand(whole, "a program's variables are not its nodes' neurons")
         place = members.index(self.question.output if entry.node == PROPERTY else entry.node)
         wanted = np.zeros_like(entry.cost)
         mine = wanted[entry.columns[place] : entry.columns[place + 1]]
@@ -66,17 +34,19 @@ class Programs(Network):
         held = None
         if np.isfinite(entry.limit):
             demand(entry.node == PROPERTY, "a neuron's program looks at some inputs only")
-            demand(self.narrowed is not None and self.narrowed[:2] == (entry.row, entry.limit), "nothing was narrowed")
             held = self.narrowed
-        for node, start, stop in zip(members, entry.columns[:-1], entry.columns[1:], strict=True):
-            lower, upper = self.states[entry.sweep].intervals[node]
-            if held is not None:
-                lower, upper = np.maximum(lower, held[2][start:stop]), np.minimum(upper, held[3][start:stop])
-            demand(entry.lower[start:stop] <= lower, "a program has a variable that is held too close")
-            demand(entry.upper[start:stop] >= upper, "a program has a variable that is held too close")
+            demand(held is not None and (held.row, held.limit) == (entry.row, entry.limit), "nothing was narrowed")
+            assert held is not None
+            demand((held.sweep, held.members) == (entry.sweep, members), "variables of another program were narrowed")
         count = int(entry.columns[-1])
+        intervals = [self.states[entry.sweep].intervals[node] for node in members]
+        kept = [np.concatenate(ends) for ends in zip(*intervals, strict=True)]
+        if held is not None:
+            kept = [np.maximum(kept[0], held.lower[:count]), np.minimum(kept[1], held.upper[:count])]
+        demand(entry.lower[:count] <= kept[0], "a program has a variable that is held too close")
+        demand(entry.upper[:count] >= kept[1], "a program has a variable that is held too close")
         demand((entry.lower[count:] == 0).all() and (entry.upper[count:] == 1).all(), "a choice is not between 0 and 1")
-        self.network_satisfies(entry, held)
+        self.rows_follow(Sheet(entry, kept[0], kept[1]))
         if not len(entry.breaks) and entry.columns[-1] == len(entry.cost):
             found = weak_duality(
                 entry.cost, matrix_of(entry), entry.row_lower, entry.row_upper, entry.dual, entry.lower, entry.upper
@@ -104,44 +74,6 @@ class Programs(Network):
             upper[entry.row] = min(upper[entry.row], -entry.bound)
         self.known[entry.node] = lower, upper
 
-    def network_satisfies(self, entry: Program, held: Narrowed | None) -> None:
-        """The network's own values at samples of the region, and which pieces they are in, satisfy every row.
-
-        Where only inputs with a low value are held, a row may be about those alone. As there may be none, it is held against
-        its operation all over what is held of the operands.
-        """
-        draw = np.random.default_rng(0).random((600, len(self.question.centre)))
-        draw[::2] = draw[::2].round()  # corners too
-        values = self.values_at(self.question.lower + draw * (self.question.upper - self.question.lower))
-        every = np.concatenate([values[node] for node in entry.members.tolist()], axis=1)
-        whole = [pieces(every[:, variable], bends) for variable, bends in breaks_of(entry).items()]
-        rows = matrix_of(entry)
-        sums = np.concatenate([every, *whole], axis=1) @ rows.T
-        kept = ((sums >= entry.row_lower - NEAR) & (sums <= entry.row_upper + NEAR)).all(0)
-        demand(kept.all() or held is not None, "a program has a row that the network breaks")
-        for row in np.flatnonzero(~kept).tolist():
-            right = held is not None and self.operation_satisfies(entry, held, row, rows[row])
-            demand(right, "a program has a row that the network breaks")
-
-    def operation_satisfies(self, entry: Program, held: Narrowed, row: int, weights: Floats) -> bool:
-        """Whether a row holds all over what is held of its operation's operands.
-
-        It is over one operation's result, its operands and their pieces, or over one variable and its pieces.
-        """
-        over = np.flatnonzero(weights[: int(entry.columns[-1])]).tolist()
-        result = max([*over, entry.held[row]])
-        place = int(np.searchsorted(entry.columns, result, side="right")) - 1
-        node, neuron = int(entry.members[place]), result - int(entry.columns[place])
-        if len(over) == 1 and holds_over(entry, row, weights, over, all_over(held, over)):
-            return True
-        if self.question.nodes[node]["kind"] != "operation":
-            return False
-        start = dict(zip(entry.members.tolist(), entry.columns.tolist(), strict=False))
-        operands = [start[source] + int(places[neuron]) for source, places in self.reads(node)]
-        points = all_over(held, operands)
-        values = np.column_stack([points, self.function(node)(*points.T)])
-        return len({*operands}) == len(operands) and holds_over(entry, row, weights, [*operands, result], values)
-
     def narrowing(self, entry: Narrowing) -> None:
         """Each end follows from those before, by its multipliers, where the row is at most the limit."""
         program = self.program
@@ -168,7 +100,7 @@ class Programs(Network):
             demand((-end if above else end) <= found + NEAR * (1 + abs(found)), "multipliers do not prove a variable's end")
             (upper if above else lower)[variable] = end
             nothing = lower[variable] > upper[variable]
-        self.narrowed = program.row, entry.limit, lower, upper
+        self.narrowed = Narrowed(program.sweep, program.row, entry.limit, program.members.tolist(), lower, upper)
         if nothing:
             self.row(program, entry.limit)
 

@@ -55,6 +55,22 @@ class Hearing(nn.Module):
         return torch.as_tensor(self.head(self.layer(self.front(x))[0][:, -1]))
 
 
+class Odd(nn.Module):
+    """One of each operation that no recurrent network has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, 4), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        clamped, leaky = nn.functional.hardtanh(h, -0.4, 0.6), nn.functional.leaky_relu(h, 0.1)
+        square = h * h
+        sums = h[:, :2] ** 2 + h[:, 2:] ** 2
+        parts = [torch.maximum(clamped, leaky), torch.sqrt(square[:, :3] + 1), torch.reciprocal(square[:, 3:] + 1), sums]
+        return torch.as_tensor(self.head(torch.cat([*parts, torch.log(square[:, :2] + 1)], dim=1)))
+
+
 RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
     "lstm wide": ("lstm", "linear", 3.0, slice(0, 1), ""),
@@ -78,6 +94,10 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "speech complete": ("speech", "complete", tv.L2Ball(0.2), slice(2, 3), "branch"),
     "speech linear, gain": ("speech", "linear", tv.Gain(3.0), slice(0, 1), "pieces"),
     "speech planes, shift": ("speech", "planes", tv.Shift(0.5), slice(0, 2), "pieces"),
+    "lstm lp": ("lstm", "lp", 0.9, slice(1, 2), ""),
+    "speech lp": ("speech", "lp", 0.03, slice(2, 3), ""),
+    "odd lp": ("odd", "lp", 0.4, slice(0, 1), ""),
+    "odd milp": ("odd", "milp", 0.4, slice(0, 1), ""),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
     "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
@@ -89,6 +109,10 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
         return relu_model()
     if name == "steep":
         return relu_model(0, 4, 3, 8)
+    if name == "odd":
+        torch.manual_seed(0)
+        odd = Odd().double().eval()
+        return tv.load(odd, shape=(3,)), torch.rand((2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     if name == "mlp":
         torch.manual_seed(1)
         module = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()

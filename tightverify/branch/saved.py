@@ -29,7 +29,8 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.leaf import Split, under, within
 from tightverify.branch.search import Branch, Tree
 from tightverify.errors import UsageError
-from tightverify.evidence import PROPERTY, Earlier
+from tightverify.evidence import FORMAT as EVIDENCE_FORMAT
+from tightverify.evidence import PROPERTY, Earlier, format_of
 from tightverify.graph import Graph
 from tightverify.region import Region
 from tightverify.spec import Property
@@ -81,6 +82,12 @@ def earlier_evidence(path: Path, mark: str) -> Earlier:
             f"the evidence of {path} is not in {folder}: its search was begun without any, or it was removed; "
             "remove that tree, name another folder for trees, or leave evidence out"
         )
+    for file in earlier.files:
+        if (found := format_of(file)) != EVIDENCE_FORMAT:
+            raise UsageError(
+                f"{file} is evidence of format {found}, of another version; wanted format {EVIDENCE_FORMAT}: "
+                f"remove {path} and its evidence, name another folder for trees, or leave evidence out"
+            )
     return earlier
 
 

@@ -8,6 +8,11 @@
 """
 
 from tightverify.evidence.entries import (
+    EDGE,
+    EQUATION,
+    FORMAT,
+    PIECES,
+    PLANE,
     PROPERTY,
     SHARE,
     Bounded,
@@ -26,10 +31,15 @@ from tightverify.evidence.entries import (
     Sweep,
     Walk,
 )
-from tightverify.evidence.reading import read_evidence
+from tightverify.evidence.reading import format_of, read_evidence
 from tightverify.evidence.record import Earlier, Record, evidence_file, question
 
 __all__ = [
+    "EDGE",
+    "EQUATION",
+    "FORMAT",
+    "PIECES",
+    "PLANE",
     "PROPERTY",
     "SHARE",
     "Bounded",
@@ -50,6 +60,7 @@ __all__ = [
     "Sweep",
     "Walk",
     "evidence_file",
+    "format_of",
     "question",
     "read_evidence",
 ]

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
+FORMAT = 2
+"""Files of another number are not read, nor gone on with: raise it whenever entries say something else than before."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
 SHARE = -2
 """Stands for a node whose neurons are the unknown shares that move an input."""
+EQUATION, PLANE, EDGE, PIECES = range(4)
+"""Where a program's row comes from (`Program.origins`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,8 @@ class Question:
 
     The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there is a `slack` (N,), it is instead
     centre + t @ generators + r for all shares |t_k| <= 1 and all |r_i| <= slack_i, `generators` being (K, N), and `lower` and
-    `upper` are its hull. `nodes` are the network's, in the order in which all other entries number them, without their weights.
+    `upper` are its hull. `nodes` are the network's, in the order in which all other entries number them, without their weights;
+    of an operation they have its name `op`, and its parameters, None for an infinite one.
     """
 
     input: int
@@ -190,8 +195,11 @@ class Program:
     Where `node` is not -1, neuron `row` of that node is bounded instead, on the whole region: from below where its cost is 1,
     or its negation, where that is -1.
 
-    Variables `columns[k]` to `columns[k + 1]` - 1 are the neurons of node `members[k]`; those after them are 0 or 1. `held`
-    (m,) is the variable of the neuron that a row holds as a plane, -1 for others. `dual` (m,) proves `bound`; of a program that
+    Variables `columns[k]` to `columns[k + 1]` - 1 are the neurons of node `members[k]`; those after them are 0 or 1. `origins`
+    (m,) say why each row holds, with the variable `held` (m,): `EQUATION`, that neuron is what its affine node makes of its
+    operands; `PLANE`, that operation's or energy's neuron keeps to its function where its operands are in their intervals and
+    polygons, or in each of their pieces; `EDGE`, these have the operands of that neuron on one side; `PIECES`, that variable
+    lies in the piece that its variables of 0 or 1 say. There are no other rows. `dual` (m,) proves `bound`; of a program that
     has variables of 0 or 1, `Leaves` do, and `breaks` are the breakpoints (variable, value) that those begin with. The program
     holds all inputs at which cost @ v is at most `limit`; of others it says nothing.
     """
@@ -209,6 +217,7 @@ class Program:
     row_upper: Floats
     lower: Floats
     upper: Floats
+    origins: Places
     held: Places
     dual: Floats
     bound: float

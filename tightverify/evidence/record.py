@@ -1,12 +1,14 @@
 """The file of one input's evidence as it grows: entries are written as they come, so that memory stays small.
 
 A file is a zip of NumPy arrays, as `np.load` reads it. `entries` holds JSON, a line for each entry: its kind and its values.
-Arrays and floats are in blocks of one type, one after the other, and the entry says where: [block, start, shape].
+Arrays and floats are in blocks of one type, one after the other, and the entry says where: [block, start, shape]. `format`
+is the format's number.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -23,8 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.errors import UsageError
-from tightverify.evidence.entries import Entry, Floats, Question, Sweep
+from tightverify.evidence.entries import FORMAT, Entry, Floats, Question, Sweep
 from tightverify.graph import Affine, Apply, Energy, Graph, Node, Operand
+from tightverify.ops import Operation
 from tightverify.region import Region, Zonotope
 from tightverify.spec import Property
 
@@ -79,6 +82,7 @@ class Record:
         """Complete the part."""
         for name in list(self._blocks):
             self._write(name)
+        self._member("format", np.array(FORMAT))
         self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
         with said_of_disk(self._beside.parent):
             self._file.close()
@@ -197,9 +201,11 @@ def _join(parts: Sequence[Path], path: Path) -> None:
                     with source.open(name) as member:
                         if name == "entries.npy":
                             lines.append(np.lib.format.read_array(member, allow_pickle=False).tobytes())
+                        if name in ("entries.npy", "format.npy"):
                             continue
                         with file.open(name, "w", force_zip64=True) as into:
                             shutil.copyfileobj(member, into)
+        put(file, "format", np.array(FORMAT))
         put(file, "entries", np.frombuffer(b"\n".join(lines), dtype=np.uint8))
 
 
@@ -241,10 +247,16 @@ def described(graph: Graph, node: Node) -> dict[str, Any]:
     kind = {Affine: "affine", Apply: "operation", Energy: "energy"}.get(type(node), "input")
     found: dict[str, Any] = {"kind": kind, "size": node.size, "reads": [read(graph, operand) for operand in node.operands]}
     if isinstance(node, Apply):
-        found |= {"name": node.op.name, "operation": repr(node.op)}
+        found |= named(node.op)
     elif kind == "input":
         found |= {"start": node.block.start}  # type: ignore[union-attr]
     return found
+
+
+def named(op: Operation) -> dict[str, Any]:
+    """An operation's name and its parameters, None for those that are infinite, which JSON has no number for."""
+    parameters = {name: value if math.isfinite(value) else None for name, value in op.parameters.items()}
+    return {"op": op.name, **parameters}
 
 
 def read(graph: Graph, operand: Operand) -> dict[str, Any]:

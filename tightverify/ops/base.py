@@ -26,6 +26,11 @@ class Operation(ABC):
     curve: Curve | None = None
     """f where the operation is f(x) for a curve that is not smooth, or convex, or concave"""
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The numbers that, with the name, say which function it is: what evidence tells of it."""
+        return {}
+
     @abstractmethod
     def forward(self, *operands: Tensor) -> Tensor: ...
 

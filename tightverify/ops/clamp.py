@@ -22,6 +22,10 @@ class Clamp(Operation):
     arity = 1
 
     @property
+    def parameters(self) -> dict[str, float]:
+        return {"low": self.low, "high": self.high}
+
+    @property
     def curve(self) -> Curve:  # type: ignore[override]
         return Clip(self.low, self.high)
 

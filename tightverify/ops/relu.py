@@ -22,6 +22,10 @@ class LeakyRelu(Operation):
     arity = 1
 
     @property
+    def parameters(self) -> dict[str, float]:
+        return {"slope": self.slope}
+
+    @property
     def curve(self) -> Curve:  # type: ignore[override]
         return Kink(self.slope, 1.0)
 

@@ -209,5 +209,7 @@ class Cutter:
         worst = torch.where(self.relaxed.sane(number), worst, 0.0)
         which = torch.nonzero(worst > self.cutting.least_cut).flatten()
         if len(which):
-            more.half_planes(node, which.numpy(), numbers(normals[which, edge[which]]), numbers(least[which, edge[which]]))
+            more.half_planes(
+                number, node, which.numpy(), numbers(normals[which, edge[which]]), numbers(least[which, edge[which]])
+            )
         return float(worst.clamp(min=0).max())

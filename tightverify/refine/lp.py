@@ -42,6 +42,7 @@ from solvers.safe import safe_bound
 from tightverify.bounds.interval import undefined
 from tightverify.bounds.linear import LinearBounds
 from tightverify.errors import UsageError
+from tightverify.evidence import EDGE, EQUATION, PLANE
 from tightverify.graph import Affine, Apply, Energy, Graph, Input, Operand
 from tightverify.relax.planes import Plane
 from tightverify.relax.programs import check_solver
@@ -67,10 +68,17 @@ class NetworkProgram:
     """bounds of all variables that the network keeps on the region, whether or not the program is `boxed`"""
     slack: Floats
     """how far each row's bounds may be off by the rounding of the network's own numbers; rows added later are exact"""
-    neuron: Places
-    """for each row that is a plane, the variable of the neuron that it holds; -1 for other rows"""
+    origins: Places
+    """why each row holds (`evidence.entries`): an equation, a plane, a polygon's edge"""
+    held: Places
+    """the variable that each row is about"""
     equations: dict[int, slice]
     """the rows that say what an affine node's neurons are"""
+
+    @property
+    def neuron(self) -> Places:
+        """For each row that is a plane, the variable of the neuron that it holds; -1 for other rows."""
+        return np.where(self.origins == PLANE, self.held, -1)
 
     def cost(self, rows: Mapping[int, Tensor]) -> Floats:
         """The cost of a row over nodes of the program: with it the same program bounds another row."""
@@ -101,8 +109,8 @@ class NetworkProgram:
         matrix, low, high, slack = more.together(self.lower, self.upper)
         low, high = np.nextafter(low - slack, -np.inf), np.nextafter(high + slack, np.inf)
         problem = self.problem.with_rows(matrix, low, high)
-        neuron = np.concatenate([self.neuron, more.neuron])
-        return replace(self, problem=problem, neuron=neuron), (matrix, low, high)
+        origins, held = np.concatenate([self.origins, more.origins]), np.concatenate([self.held, more.held])
+        return replace(self, problem=problem, origins=origins, held=held), (matrix, low, high)
 
 
 def network_lp(bounds: LinearBounds, number_of_input: int, rows: Mapping[int, Tensor], boxed: bool = True) -> NetworkProgram:
@@ -133,7 +141,7 @@ def network_lp(bounds: LinearBounds, number_of_input: int, rows: Mapping[int, Te
                     written.energy(number, node, mine.lower, below=True)
                     written.energy(number, node, mine.upper, below=False)
     matrix, row_lower, row_upper, slack = written.together(lower, upper)
-    rests = (slack, written.neuron, written.equations)
+    rests = (slack, written.origins, written.held, written.equations)
     asked = fixed | boxed
     problem = solvers.Problem(
         np.zeros(count), matrix, row_lower, row_upper, np.where(asked, lower, -np.inf), np.where(asked, upper, np.inf)
@@ -204,7 +212,8 @@ class Rows:
         nowhere, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
         self._entries = [(nowhere, nowhere, nothing)]
         self._bounds = [(nothing, nothing, nothing)]
-        self._neurons = [nowhere]
+        self._origins = [nowhere]
+        self._held = [nowhere]
         self._height = 0
         self.equations: dict[int, slice] = {}
 
@@ -212,9 +221,14 @@ class Rows:
         return self._height
 
     @property
-    def neuron(self) -> Places:
-        """For each row that is a plane, the variable of the neuron that it holds; -1 for other rows."""
-        return np.concatenate(self._neurons)
+    def origins(self) -> Places:
+        """Why each row holds."""
+        return np.concatenate(self._origins)
+
+    @property
+    def held(self) -> Places:
+        """The variable that each row is about."""
+        return np.concatenate(self._held)
 
     def affine(self, number: int, node: Affine, slack: Floats) -> None:
         """`neuron - sum of terms = bias`"""
@@ -231,7 +245,7 @@ class Rows:
                 self._enter(every, places, -numbers(term.matrix))
         bias = numbers(node.bias)
         self.equations[number] = slice(self._height, self._height + node.size)
-        self._close(bias, bias, slack)
+        self._close(bias, bias, slack, EQUATION, self._places(Operand(number)))
 
     def plane(self, number: int, node: Apply, plane: Plane, below: bool, which: Places | None = None) -> None:
         """`neuron - slopes @ operands >= offset` for a plane below, `<= offset` for one above; infinite ones say nothing.
@@ -248,14 +262,14 @@ class Rows:
             self._enter(every, self._places(operand)[mine], -slope[sane])
         nothing = np.full(len(sane), np.inf)
         low, high = (offset[sane], nothing) if below else (-nothing, offset[sane])
-        self._close(low, high, np.zeros(len(sane)), neurons)
+        self._close(low, high, np.zeros(len(sane)), PLANE, neurons)
 
-    def half_planes(self, node: Apply, which: Places, normals: Floats, least: Floats) -> None:
+    def half_planes(self, number: int, node: Apply, which: Places, normals: Floats, least: Floats) -> None:
         """`normals @ operands >= least` for the operands of some neurons, normals (len(which), k)."""
         every = np.arange(len(which))
         for operand, normal in zip(node.operands, normals.T, strict=True):
             self._enter(every, self._places(operand)[which], normal)
-        self._close(least, np.full(len(which), np.inf), np.zeros(len(which)))
+        self._close(least, np.full(len(which), np.inf), np.zeros(len(which)), EDGE, self._places(Operand(number))[which])
 
     def energy(self, number: int, node: Energy, plane: Plane, below: bool) -> None:
         """The same for an energy, each of whose planes has a slope for every operand's neuron."""
@@ -263,11 +277,12 @@ class Rows:
         sane = np.flatnonzero(np.isfinite(slopes).all(1) & np.isfinite(offset))
         every = np.arange(len(sane))
         places = np.concatenate([self._places(operand) for operand in node.operands])
-        self._enter(every, self._places(Operand(number))[sane], np.ones(len(sane)))
+        neurons = self._places(Operand(number))[sane]
+        self._enter(every, neurons, np.ones(len(sane)))
         self._enter(every.repeat(len(places)), np.tile(places, len(sane)), -slopes[sane].ravel())
         nothing = np.full(len(sane), np.inf)
         low, high = (offset[sane], nothing) if below else (-nothing, offset[sane])
-        self._close(low, high, np.zeros(len(sane)))
+        self._close(low, high, np.zeros(len(sane)), PLANE, neurons)
 
     def together(self, lower: Floats, upper: Floats) -> tuple[sparse.csr_array, Floats, Floats, Floats]:
         """The matrix, the rows' bounds and their slack; terms too small for a solver are bounded over [lower, upper]."""
@@ -280,7 +295,8 @@ class Rows:
             np.bincount(rows[small], part, self._height) for part in (products.max(0), products.min(0), np.abs(products).max(0))
         )
         loosening = np.maximum(LOOSENING, 4 * UNIT_ROUNDOFF * (np.bincount(rows[small], minlength=self._height) + 2))
-        slack = slack + TINY * (size > 0) + loosening * (size + np.abs(np.where(np.isfinite(low), low, high)) * (size > 0))
+        side = np.where(np.isfinite(low), low, high)  # infinite where a row says nothing: 0 times that would be no number
+        slack = slack + TINY * (size > 0) + loosening * (size + np.where(size > 0, np.abs(side), 0.0))
         kept = (values[~small], (rows[~small], places[~small]))
         matrix = sparse.csr_array(sparse.coo_array(kept, shape=(self._height, len(lower))))
         return matrix, low - most, high - least, slack
@@ -292,7 +308,8 @@ class Rows:
         """Coefficients of the rows that are being written, counted from the first of them."""
         self._entries.append((rows + self._height, places, values))
 
-    def _close(self, low: Floats, high: Floats, slack: Floats, neurons: Places | None = None) -> None:
+    def _close(self, low: Floats, high: Floats, slack: Floats, origin: int, held: Places) -> None:
         self._bounds.append((low, high, slack))
-        self._neurons.append(np.full(len(low), -1) if neurons is None else neurons)
+        self._origins.append(np.full(len(low), origin))
+        self._held.append(held)
         self._height += len(low)

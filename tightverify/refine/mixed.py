@@ -35,6 +35,7 @@ from scipy import sparse
 from torch import Tensor
 
 import solvers
+from tightverify.evidence import PIECES, PLANE
 from tightverify.graph import Apply
 from tightverify.ops import Maximum
 from tightverify.refine.lp import Floats, NetworkProgram, Places, places_of
@@ -48,12 +49,13 @@ Breaks = Mapping[int, tuple[float, ...]]
 
 @dataclass(frozen=True, eq=False)
 class MixedProgram:
-    """The program with binaries after the network's own variables; `neuron` as in `NetworkProgram`, for all rows."""
+    """The program with binaries after the network's own variables; `origins`, `held`: as in `NetworkProgram`."""
 
     problem: solvers.Problem
     network: NetworkProgram
     breaks: Breaks
-    neuron: Places
+    origins: Places
+    held: Places
 
     @property
     def binaries(self) -> int:
@@ -123,7 +125,7 @@ class Sheet:
         self._tied = set(exact.values())
         self._binaries: dict[int, int] = {}
         self._width = self._count
-        self._rows: list[tuple[list[int], list[float], float, float, int]] = []
+        self._rows: list[tuple[list[int], list[float], float, float, int, int]] = []
         for column, bends in breaks.items():
             self._binaries[column] = self._width
             self._width += len(bends)
@@ -138,11 +140,11 @@ class Sheet:
             return
         ends, mine = self.ends(column), self._of(column)
         if len(mine) > 1:
-            self._write(mine, [1.0] * len(mine), 0.0, 1.0)
+            self._write(mine, [1.0] * len(mine), 0.0, 1.0, column, PIECES)
         least = [float(np.nextafter(ends[0] - end, np.inf)) for end in ends[1:-1]]
         most = [float(np.nextafter(ends[1] - end, -np.inf)) for end in ends[2:]]
-        self._write([column, *mine], [1.0, *least], ends[0], np.inf)
-        self._write([column, *mine], [1.0, *most], -np.inf, ends[1])
+        self._write([column, *mine], [1.0, *least], ends[0], np.inf, column, PIECES)
+        self._write([column, *mine], [1.0, *most], -np.inf, ends[1], column, PIECES)
 
     def _of(self, column: int) -> list[int]:
         first = self._binaries[column]
@@ -221,8 +223,8 @@ class Sheet:
         bound = here - total - 8 * UNIT_ROUNDOFF * (abs(here) + total) - 1e-290
         self._write(entries, values, bound, np.inf, y)
 
-    def _write(self, columns: list[int], values: list[float], low: float, high: float, neuron: int = -1) -> None:
-        self._rows.append((columns, values, low, high, neuron))
+    def _write(self, columns: list[int], values: list[float], low: float, high: float, held: int, origin: int = PLANE) -> None:
+        self._rows.append((columns, values, low, high, origin, held))
 
     def together(self, problem: solvers.Problem) -> MixedProgram:
         """The problem's rows, and these below them."""
@@ -233,21 +235,21 @@ class Sheet:
         which = np.repeat(np.arange(len(self._rows)), lengths)
         below = sparse.csr_array(sparse.coo_array((values, (which, places)), shape=(len(self._rows), self._width)))
         above = sparse.hstack([problem.rows, sparse.csr_array((height, more))], format="csr")
-        neuron = np.full(height, -1)
-        neuron[: len(self._program.neuron)] = self._program.neuron[:height]
-        kept = ~np.isin(neuron, list(self._exact))
+        origins, held = self._program.origins[:height], self._program.held[:height]
+        kept = ~np.isin(self._program.neuron[:height], list(self._exact))
         nothing, one = np.zeros(more), np.ones(more)
         joined = solvers.Problem(
             np.concatenate([problem.cost, nothing]),
             sparse.vstack([above[kept], below], format="csr"),
-            np.concatenate([problem.row_lower[kept], [low for _, _, low, _, _ in self._rows]]),
-            np.concatenate([problem.row_upper[kept], [high for *_, high, _ in self._rows]]),
+            np.concatenate([problem.row_lower[kept], [low for _, _, low, *_ in self._rows]]),
+            np.concatenate([problem.row_upper[kept], [high for *_, high, _, _ in self._rows]]),
             np.concatenate([problem.lower, nothing]),
             np.concatenate([problem.upper, one]),
             np.concatenate([np.zeros(self._count, dtype=np.bool_), one.astype(np.bool_)]),
         )
-        mine = np.array([neuron_of for *_, neuron_of in self._rows], dtype=np.int64)
-        return MixedProgram(joined, self._program, self._breaks, np.concatenate([neuron[kept], mine]))
+        mine = np.array([row[-2:] for row in self._rows], dtype=np.int64).reshape(-1, 2)
+        every = np.concatenate([np.stack([origins, held], axis=1)[kept], mine])
+        return MixedProgram(joined, self._program, self._breaks, *every.T)
 
 
 def lists(slopes: Tensor, here: Tensor, everywhere: Tensor) -> tuple[list[list[float]], list[float], list[float]]:

@@ -26,7 +26,8 @@ def linear_program(found: Converged, row: int, sweep: int, node: int = PROPERTY)
     whole = program.widened(problem).changed(
         lower=np.maximum(problem.lower, program.lower), upper=np.minimum(problem.upper, program.upper)
     )
-    asked = written(program, whole, program.neuron[: problem.shape[0]], row, sweep, dual, found.proved, np.zeros((0, 2)))
+    origins, held = (part[: problem.shape[0]] for part in (program.origins, program.held))
+    asked = written(program, whole, origins, held, row, sweep, dual, found.proved, np.zeros((0, 2)))
     return replace(asked, node=node)
 
 
@@ -34,12 +35,13 @@ def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float = math
     """The program with whole variables, which `leaves_of` its tree prove something of where the row is at most the limit."""
     breaks = [(float(variable), value) for variable, values in mixed.breaks.items() for value in values]
     pairs = np.array(breaks, dtype=np.float64).reshape(-1, 2)
-    return written(mixed.network, mixed.problem, mixed.neuron, row, sweep, np.zeros(0), -math.inf, pairs, limit)
+    return written(mixed.network, mixed.problem, mixed.origins, mixed.held, row, sweep, np.zeros(0), -math.inf, pairs, limit)
 
 
 def written(
     program: NetworkProgram,
     problem: solvers.Problem,
+    origins: Places | NDArray[np.int64],
     held: Places | NDArray[np.int64],
     row: int,
     sweep: int,
@@ -63,6 +65,7 @@ def written(
         row_upper=problem.row_upper,
         lower=problem.lower,
         upper=problem.upper,
+        origins=origins.astype(np.int32),
         held=held.astype(np.int32),
         dual=dual,
         bound=bound,

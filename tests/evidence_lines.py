@@ -1,0 +1,177 @@
+"""Proofs that a function of one number is at least 0 on an interval, in balls that hold its values and derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import flint
+import numpy as np
+from flint import arb, fmpq
+
+flint.ctx.prec = 200
+STEPS = 20_000
+"""Parts of one domain after which a plane counts as not proved."""
+Point = tuple[fmpq, ...]
+Range = tuple[arb, arb]
+
+
+def rational(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+rationals = np.frompyfunc(rational, 1, 1)
+
+
+class Line(Protocol):
+    """A function of one number: what line_holds asks of it."""
+
+    def value(self, t: fmpq) -> arb: ...
+
+    def slope(self, t: fmpq) -> arb: ...
+
+    def curvature(self, low: fmpq, high: fmpq) -> Range: ...
+
+
+def line_holds(line: Line, low: fmpq, high: fmpq) -> bool:
+    """Whether a function is at least 0 on [low, high]."""
+    todo, steps = [(low, high)], 0
+    while todo:
+        steps += 1
+        left, right = todo.pop()
+        width = right - left
+        at_left, at_right = line.value(left), line.value(right)
+        if not (at_left >= 0 and at_right >= 0) or steps > STEPS:
+            return False
+        least, most = line.curvature(left, right)
+        if most <= 0 or width == 0:
+            continue
+        middle = (left + right) / 2
+        if least >= 0:
+            down, up = line.slope(left), line.slope(right)
+            # Where the tangents at the ends meet, their height times what their slopes differ by is this:
+            if down >= 0 or up <= 0 or (down < 0 < up and at_left * up - at_right * down + down * up * width >= 0):
+                continue
+            meeting = left + (at_right - at_left - up * width) / (down - up)
+            if meeting.is_finite() and left < meeting.mid().fmpq() < right:
+                middle = meeting.mid().fmpq()
+        elif at_left.min(at_right) - most * width**2 / 8 >= 0:
+            continue
+        todo += [(left, middle), (middle, right)]
+    return True
+
+
+def segment_holds(a: fmpq, b: fmpq, c: fmpq, low: fmpq, high: fmpq) -> bool:
+    """Whether `a t^2 + b t + c >= 0` on [low, high]."""
+    if any((a * t + b) * t + c < 0 for t in (low, high)):
+        return False
+    return a <= 0 or not low < -b / (2 * a) < high or c - b * b / (4 * a) >= 0
+
+
+def times(one: Range, other: Range) -> Range:
+    products = [x * y for x in one for y in other]
+    least, most = products[0], products[0]
+    for product in products[1:]:
+        least, most = least.min(product), most.max(product)
+    return least, most
+
+
+def scaled(k: Any, values: Range) -> Range:
+    return times((arb(k), arb(k)), values)
+
+
+def plus(one: Range, other: Range) -> Range:
+    return one[0] + other[0], one[1] + other[1]
+
+
+class Bell:
+    """tanh or sigmoid: increasing, its derivative even and falling from 0 on."""
+
+    def __init__(self, name: str) -> None:
+        self._sigmoid = name == "sigmoid"
+
+    def value(self, t: fmpq) -> arb:
+        return 1 / (1 + (-arb(t)).exp()) if self._sigmoid else arb(t).tanh()
+
+    def slope(self, t: fmpq) -> arb:
+        return self.value(t) * self.value(-t) if self._sigmoid else arb(t).sech() ** 2
+
+    def values(self, low: fmpq, high: fmpq) -> Range:
+        return self.value(low), self.value(high)
+
+    def slopes(self, low: fmpq, high: fmpq) -> Range:
+        ends = self.slope(low), self.slope(high)
+        return ends[0].min(ends[1]), self.slope(fmpq(0)) if low < 0 < high else ends[0].max(ends[1])
+
+    def curvature(self, low: fmpq, high: fmpq) -> Range:
+        """The derivative times -tanh(x / 2), or -2 tanh(x)."""
+        bent = tuple(-(arb(t) / 2).tanh() if self._sigmoid else -2 * arb(t).tanh() for t in (high, low))
+        return times(self.slopes(low, high), bent)  # type: ignore[arg-type]
+
+
+BELLS = {name: Bell(name) for name in ("tanh", "sigmoid")}
+
+
+@dataclass(frozen=True)
+class Curved:
+    """`k f(t) + a t + c` for a smooth function of one operand."""
+
+    name: str
+    k: fmpq
+    a: fmpq
+    c: fmpq
+
+    def value(self, t: fmpq) -> arb:
+        if self.name in BELLS:
+            f = BELLS[self.name].value(t)
+        else:
+            f = {"log": lambda x: x.log(), "square_root": lambda x: x.sqrt(), "reciprocal": lambda x: 1 / x}[self.name](arb(t))
+        return self.k * f + self.a * t + self.c
+
+    def slope(self, t: fmpq) -> arb:
+        if self.name in BELLS:
+            f = BELLS[self.name].slope(t)
+        else:
+            x = arb(t)
+            f = {"log": 1 / x, "square_root": 1 / (2 * x.sqrt()), "reciprocal": -1 / x**2}[self.name]
+        return self.k * f + self.a
+
+    def curvature(self, low: fmpq, high: fmpq) -> Range:
+        """That of a logarithm, a root and a reciprocal falls in size from 0 on, where it may be infinite."""
+        if self.name in BELLS:
+            return scaled(self.k, BELLS[self.name].curvature(low, high))
+        powers = {"log": (-1, fmpq(-2)), "square_root": (fmpq(-1, 4), fmpq(-3, 2)), "reciprocal": (2, fmpq(-3))}
+        share, power = powers[self.name]
+        near = arb("inf") if low == 0 else arb(low) ** arb(power)
+        return scaled(self.k * share, (arb(high) ** arb(power), near)) if self.k != 0 else (arb(0), arb(0))
+
+
+@dataclass(frozen=True)
+class Along:
+    """`k F(x) y + a x + b y + c` along an edge, for t from 0 to 1."""
+
+    bell: Bell
+    k: fmpq
+    a: fmpq
+    b: fmpq
+    c: fmpq
+    start: Point
+    stop: Point
+
+    def at(self, t: fmpq) -> Point:
+        return tuple(p + t * (q - p) for p, q in zip(self.start, self.stop, strict=True))
+
+    def value(self, t: fmpq) -> arb:
+        x, y = self.at(t)
+        return self.k * self.bell.value(x) * y + self.a * x + self.b * y + self.c
+
+    def slope(self, t: fmpq) -> arb:
+        (x, y), dx, dy = self.at(t), self.stop[0] - self.start[0], self.stop[1] - self.start[1]
+        return self.k * (self.bell.slope(x) * dx * y + self.bell.value(x) * dy) + self.a * dx + self.b * dy
+
+    def curvature(self, low: fmpq, high: fmpq) -> Range:
+        (x, y), (u, v) = self.at(low), self.at(high)
+        dx, dy = self.stop[0] - self.start[0], self.stop[1] - self.start[1]
+        over = min(x, u), max(x, u)
+        bent = scaled(dx * dx, times(self.bell.curvature(*over), (arb(min(y, v)), arb(max(y, v)))))
+        return scaled(self.k, plus(bent, scaled(2 * dx * dy, self.bell.slopes(*over))))
