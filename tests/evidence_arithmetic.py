@@ -32,15 +32,11 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "tanh_times": lambda x, y: np.tanh(x) * y,
     "blend": lambda a, n, h: n + sigmoid(a) * (h - n),
     "square": np.square,
-    "square_root": np.sqrt,
-    "reciprocal": lambda x: 1 / x,
     "sum_of_squares": lambda x, y: x * x + y * y,
 }
 
 DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greater_equal}
 """How the operand of those that have no value everywhere has to compare to 0."""
-LEAST = {"log": np.nextafter(0, 1), "square_root": 0.0, "reciprocal": np.nextafter(0, 1)}
-"""From where on a function has a value, if not everywhere."""
 
 
 def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
@@ -59,8 +55,7 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
     Squares are the least as near to 0 as can be; all else is monotone in each operand for fixed others, and has its extremes at
     corners.
     """
-    least = LEAST.get(kind["op"], -np.inf)
-    defined = np.all([low >= least for low, _ in boxes], 0)
+    defined = DOMAINS[kind["op"]](boxes[0][0], 0) if kind["op"] in DOMAINS else True
     with np.errstate(all="ignore"):
         corners = [function_of(kind)(*ends) for ends in product(*boxes)]
         if kind["op"] in ("square", "sum_of_squares"):

@@ -205,7 +205,7 @@ def test_evidence_that_leaves_out_an_operation_proves_nothing(weighed: tv.Model,
     question, *_, end = read_evidence(tmp_path / "0.npz")
     assert isinstance(question, Question)
     assert isinstance(end, Ending)
-    assert [kind.get("name") for kind in question.nodes] == [None, "reciprocal", None, "tanh", None, None]
+    assert [kind.get("op") for kind in question.nodes] == [None, "reciprocal", None, "tanh", None, None]
     one = np.ones(1)
     ends = {
         0: (question.lower, question.upper),

@@ -39,7 +39,7 @@ from tightverify.evidence import PIECES, PLANE
 from tightverify.graph import Apply
 from tightverify.ops import Maximum
 from tightverify.refine.lp import Floats, NetworkProgram, Places, places_of
-from tightverify.refine.pieces import cell_planes
+from tightverify.refine.pieces import cell_planes, has_cells
 from tightverify.refine.relaxed import Relaxed
 from tightverify.values import UNIT_ROUNDOFF
 
@@ -168,7 +168,9 @@ class Sheet:
             self._write([y, v, choice], [1.0, -1.0, to_u], -np.inf, to_u, y)
 
     def cells(self, number: int, node: Apply, sane: list[bool], primal: Floats | None) -> None:
-        """The planes of all cells of an operation whose operands are cut."""
+        """The planes of all cells of an operation whose operands are cut; one that has none over cells stays as it is."""
+        if not has_cells(node.op):
+            return
         operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
         which: list[tuple[int, list[int], list[tuple[int, int]]]] = []
         cells: list[list[float]] = []
