@@ -27,6 +27,8 @@ def coordinate_gains(bounds: LinearBounds, losses: Mapping[int, Tensor]) -> dict
         if isinstance(node, Input):
             found[number] = loss
             continue
+        if not node.operands:
+            continue  # a constant: no coordinate makes up any of it
         for operand, share in zip(node.operands, handed_down(bounds, number, loss), strict=True):
             source = operand.source
             places = torch.arange(graph.nodes[source].size, device=loss.device)[operand.index]
