@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from tightverify import runs
 from tightverify.cli import main
 from tightverify.decimals import at_least, at_most
-from tightverify.demo import NETWORKS, held_out
+from tightverify.demo import NETWORKS, digits, held_out
 from tightverify.errors import SoundnessFault
 from tightverify.report import read_records
 from tightverify.stages import METHODS
@@ -317,6 +317,16 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     for shape in ("8,9", "8", "8,x"):
         assert main(["info", GRU, "--shape", shape]) == 2
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_digits_come_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    images, shown = digits()
+    assert images.shape == (1797, 8, 8)
+    assert images.dtype == np.float32
+    assert float((images * 16).sum()) == 561718
+    assert np.bincount(shown).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
 def test_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
