@@ -1,6 +1,7 @@
 # make demo   certify digits with a small LSTM and a small GRU; results in demo-out/
 # make test   linters, type checker, layers, tests
-# Both make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
+# make docs   the documentation as a site in site/; warnings are errors
+# All make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= auto
 TESTS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check test-slow gpu clean
+.PHONY: demo test check test-slow gpu docs clean
 
 demo: .venv/.installed
 	$(BIN)/tightverify demo --out demo-out
@@ -28,13 +29,16 @@ test-slow: .venv/.installed
 gpu: .venv/.installed
 	$(TESTS) -m gpu
 
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is not Python 3.11 or later; name one that is: make PYTHON=python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv demo-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv demo-out site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,44 @@
+"""What the site is made with beside its pages: the command line reference, from the commands' own options."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+import click
+
+from tightverify.cli import commands
+
+MARK = "<!-- commands -->"
+
+
+def on_page_markdown(markdown: str, **_others: object) -> str:
+    """Called by mkdocs for each page."""
+    return markdown.replace(MARK, "\n".join(reference())) if MARK in markdown else markdown
+
+
+def reference() -> Iterator[str]:
+    """A section for the program, and one for each command."""
+    with click.Context(commands, info_name="tightverify") as context:
+        yield from section(commands, context)
+        for name in commands.list_commands(context):
+            command = commands.commands[name]
+            with click.Context(command, info_name=name, parent=context) as inner:
+                yield from section(command, inner)
+
+
+def section(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Usage, what the command does, and a table of its options."""
+    yield f"## {context.command_path}\n"
+    yield f"```text\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```\n"
+    yield f"{command.help or ''}\n"
+    rows = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
+    if rows:
+        yield "| option | |\n|---|---|"
+        yield from (f"| <code>{cell(names)}</code> | {cell(text)} |" for names, text in rows)
+        yield ""
+
+
+def cell(text: str) -> str:
+    """Text that a table can have in a cell: on one line, nothing of it taken for markup or for the cell's end."""
+    return html.escape(" ".join(text.split())).replace("|", "&#124;").replace("*", "&#42;")
