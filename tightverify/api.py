@@ -18,6 +18,7 @@ from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
 from tightverify.branch.saved import earlier_evidence, fingerprint, tree_file
+from tightverify.calling import each_plainly, own, plainly
 from tightverify.disk import alone_in, make_folder
 from tightverify.errors import InputError, UsageError
 from tightverify.evidence import Record, evidence_file, question
@@ -40,6 +41,7 @@ Keep = Callable[[Problem], Iterator[Ending]]
 """Decides a batch, and maybe keeps evidence of that."""
 
 
+@plainly
 def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None, inputs: Any = None) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
@@ -70,6 +72,7 @@ def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int 
     raise UsageError(f"a model of type {type(model).__name__} was given; wanted a torch module, or the path of an ONNX file")
 
 
+@plainly
 def certify(
     model: AnyModel,
     x: Any,
@@ -139,6 +142,7 @@ def certify(
     return results
 
 
+@plainly
 def stream(
     model: Model,
     x: Any,
@@ -167,14 +171,16 @@ def stream(
     files, keep = torch.arange(len(x)) if names is None else names, keeper(settings)
     if rows is not None:
         stated = linear_property(rows[0], rows[1], len(x), classes)
-        return _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep, files)
+        return each_plainly(
+            _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep, files)
+        )
     chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
 
     def wanted_of(part: slice) -> Property:
         return classify_as(chosen[part], classes, top)
 
-    return _batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch, keep, files)
+    return each_plainly(_batches(model, graph, x, regions, settings, chosen, wanted_of, batch, watch, keep, files))
 
 
 def _batches(
@@ -258,6 +264,7 @@ def bounds(
     batch_axis: int | None = ...,
     device: str = ...,
 ) -> list[Interval]: ...
+@plainly
 def bounds(
     model: AnyModel,
     x: Any,
@@ -322,7 +329,7 @@ def as_inputs(x: Any) -> Tensor:
     """The inputs as a floating tensor, finite and not empty."""
     try:
         tensor = torch.as_tensor(x) if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the inputs cannot be made a tensor ({error}); give numbers of shape (N, time, features)") from error
     if tensor.dim() < 2:
         raise InputError(f"the inputs have shape {tuple(tensor.shape)}; wanted (N, time, features) or (N, features)")
@@ -335,7 +342,7 @@ def as_inputs(x: Any) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
         raise InputError(f"input {bad} holds a NaN or an infinite value; every value must be a finite number")
-    return tensor.detach().cpu()
+    return own(tensor).cpu()
 
 
 def fitting(model: Model, x: Tensor) -> Tensor:
@@ -351,13 +358,13 @@ def as_labels(labels: Any, count: int) -> Tensor:
     """The labels as integers, one per input."""
     try:
         tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the labels cannot be made a tensor ({error}); give class numbers, one per input") from error
     if tuple(tensor.shape) != (count,):
         raise InputError(f"the labels have shape {tuple(tensor.shape)}; wanted one per input, ({count},)")
     if tensor.is_floating_point() and bool((tensor != tensor.round()).any()):
         raise InputError("the labels are not whole numbers; wanted class numbers from 0 on")
-    return tensor.to(torch.long)
+    return own(tensor).to(torch.long)
 
 
 def run_original(model: Model, x: Tensor) -> Tensor:

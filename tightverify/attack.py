@@ -81,15 +81,16 @@ def descend(
     for step in range(search.steps + 1):
         check()
         x = x.detach().requires_grad_(True)
-        margins = wanted.margins(graph.forward(x))
-        decides = wanted.worst(margins)
-        chosen = torch.gather(margins, -1, rows.expand(len(x), -1)[..., None])[..., 0]
+        with torch.enable_grad():
+            margins = wanted.margins(graph.forward(x))
+            decides = wanted.worst(margins)
+            chosen = torch.gather(margins, -1, rows.expand(len(x), -1)[..., None])[..., 0]
+            goal = torch.where(single, chosen, decides).sum() + 0 * x.sum()  # outputs may be constant
         better = decides.detach() < lowest
         lowest = torch.where(better, decides.detach(), lowest)
         best = torch.where(better[..., None], x.detach(), best)
         if step == search.steps:
             break
-        goal = torch.where(single, chosen, decides).sum() + 0 * x.sum()  # outputs may be constant
         (gradient,) = torch.autograd.grad(goal, x)
         length = 0.5 * (1 - step / max(1, search.steps)) + 0.02
         x = region.project(x.detach() - length * region.steepest(gradient.nan_to_num()))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api import AnyModel, as_inputs, as_labels, load, rightly_answered, stream
+from tightverify.calling import plainly
 from tightverify.disk import alone_in
 from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.model import Model
@@ -181,6 +182,7 @@ class Clips:
         return [(float(each.radius), each.norm) for each in regions]
 
 
+@plainly
 def certify_clips(
     model: AnyModel | AnyLength,
     clips: Sequence[Any],

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightverify.calling import own, plainly
 from tightverify.errors import UsageError
 from tightverify.ops import OPS, Operation
 from tightverify.relax.curves import One, Symmetric
@@ -37,6 +38,7 @@ class PlaneFit:
     gap: Tensor
 
 
+@plainly
 def planes(
     function: str | Operation,
     boxes: Any,
@@ -90,7 +92,7 @@ def as_numbers(what: str, values: Any, wanted: str) -> Tensor:
         raise UsageError(f"the {what} cannot be made a tensor ({error}); wanted {wanted}") from error
     if not bool(torch.isfinite(tensor).all()):
         raise UsageError(f"the {what} hold a NaN or an infinite number; wanted {wanted}, all finite")
-    return tensor.detach()
+    return own(tensor)
 
 
 def as_boxes(boxes: Any, arity: int) -> Tensor:

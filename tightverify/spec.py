@@ -13,6 +13,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from tightverify.calling import own
 from tightverify.errors import InputError
 
 
@@ -81,7 +82,7 @@ def classify_as(labels: Tensor, classes: int, top: int = 1) -> Property:
 
 def linear_property(rows: Tensor, offsets: Tensor | None, inputs: int, classes: int) -> Property:
     """`C y + d > 0` for rows C (R, K), the same for all inputs, or (B, R, K), and d (R,) or (B, R), 0 if not given."""
-    rows = torch.as_tensor(rows, dtype=torch.float64)
+    rows = own(torch.as_tensor(rows, dtype=torch.float64))
     if rows.dim() == 2:
         rows = rows.expand(inputs, -1, -1)
     if rows.dim() != 3 or len(rows) != inputs or rows.shape[2] != classes or rows.shape[1] == 0:
@@ -89,9 +90,8 @@ def linear_property(rows: Tensor, offsets: Tensor | None, inputs: int, classes: 
             f"the property's rows have shape {tuple(rows.shape)}; "
             f"wanted (R, {classes}) or ({inputs}, R, {classes}) with R at least 1"
         )
-    offsets = (
-        torch.zeros(rows.shape[1], dtype=torch.float64) if offsets is None else torch.as_tensor(offsets, dtype=torch.float64)
-    )
+    offsets = torch.zeros(rows.shape[1]) if offsets is None else offsets
+    offsets = own(torch.as_tensor(offsets, dtype=torch.float64))
     if offsets.shape not in (rows.shape[1:2], rows.shape[:2]):
         raise InputError(
             f"the property's offsets have shape {tuple(offsets.shape)}; "

@@ -34,7 +34,7 @@ def swept(bounds: LinearBounds, memory: int, check: Callable[[], None]) -> Linea
         chosen, going = going[:most], going[most:]
         some = together([parts[k] for k in chosen])
         missing, pull = wanting(some)
-        worth = torch.tensor([before[k] for k in chosen], device=missing.device) - missing > WORTH_ANOTHER * missing
+        worth = missing.new_tensor([before[k] for k in chosen]) - missing > WORTH_ANOTHER * missing
         (on,) = torch.nonzero(worth & (missing > 0) & ~some.nothing, as_tuple=True)
         if not len(on):
             continue

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api import AnyModel, answers, as_inputs, fitting, load, stream
+from tightverify.calling import plainly
 from tightverify.errors import InputError, UsageError
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
@@ -101,6 +102,7 @@ class Stretches:
         return [write_rows(Path(folder), FILES[0], self.rows()), picture(self, Path(folder), FILES[1], rate)]
 
 
+@plainly
 def stretches(
     model: AnyModel,
     clip: Any,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Region
@@ -72,6 +73,7 @@ class LpBall(Perturbation):
         return exactly(self.eps)
 
     @property
+    @plainly
     def limits(self) -> dict[str, list[float] | list[int]]:
         axes = {"frames": self.frames, "features": self.features}
         chosen = {name: torch.as_tensor(given) for name, given in axes.items() if given is not None}
@@ -83,7 +85,7 @@ class LpBall(Perturbation):
         return self.norm == torch.inf
 
     def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
+        centre = own(x).to(torch.float64)
         free = positions(centre, self.frames, self.features) & stretch(centre, self.samples)
         radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
         return ball(centre, radius, float(self.norm), self.clip, free)
@@ -138,10 +140,10 @@ class Box(Perturbation):
         return True
 
     def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
+        centre = own(x).to(torch.float64)
         try:
-            lower = torch.as_tensor(self.lower, dtype=torch.float64, device=x.device).expand_as(centre)
-            upper = torch.as_tensor(self.upper, dtype=torch.float64, device=x.device).expand_as(centre)
+            lower = own(torch.as_tensor(self.lower, dtype=torch.float64, device=x.device)).expand_as(centre)
+            upper = own(torch.as_tensor(self.upper, dtype=torch.float64, device=x.device)).expand_as(centre)
         except RuntimeError as error:
             raise RegionError(
                 f"the box's bounds have shapes {tuple(self.lower.shape)} and {tuple(self.upper.shape)}, "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Region
@@ -67,7 +68,7 @@ class DecibelBall(Perturbation):
         return True
 
     def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
+        centre = own(x).to(torch.float64)
         peak = centre.flatten(1).abs().amax(1)
         refuse_silence(peak, "a decibel ball has no size there")
         radius = peak * 10.0 ** (self.db / 20) * ROUNDED_UP
@@ -105,7 +106,7 @@ class SnrBall(Perturbation):
         return False
 
     def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
+        centre = own(x).to(torch.float64)
         lengths = torch.tensor([math.hypot(*clip) for clip in centre.flatten(1).tolist()], dtype=torch.float64)
         refuse_silence(lengths, "a signal-to-noise ratio means nothing there")
         radius = lengths.to(centre.device) * 10.0 ** (-self.db / 20) * ROUNDED_UP
@@ -131,7 +132,7 @@ class Gain(Perturbation):
         return False
 
     def around(self, x: Tensor) -> Zonotope:
-        clip = x.detach().to(torch.float64)
+        clip = own(x).to(torch.float64)
         least, most = 10.0 ** (-self.db / 20), 10.0 ** (self.db / 20)
         return line(clip * least, clip * most, clip.abs() * most, x.dtype)
 
@@ -147,6 +148,7 @@ class AddedNoise(Perturbation):
     noise: Any
     strength: float | tuple[float, float]
 
+    @plainly
     def __post_init__(self) -> None:
         low, high = self.between
         if not -math.inf < low <= high < math.inf:
@@ -170,8 +172,8 @@ class AddedNoise(Perturbation):
         return False
 
     def around(self, x: Tensor) -> Zonotope:
-        clip = x.detach().to(torch.float64)
-        noise = beside(torch.as_tensor(self.noise, dtype=torch.float64, device=x.device), clip)
+        clip = own(x).to(torch.float64)
+        noise = beside(own(torch.as_tensor(self.noise, dtype=torch.float64, device=x.device)), clip)
         if noise is None:
             raise RegionError(
                 f"the noise has shape {tuple(torch.as_tensor(self.noise).shape)}, a batch of inputs {tuple(x.shape)}; "
@@ -225,7 +227,7 @@ class Shift(Perturbation):
         return False
 
     def around(self, x: Tensor) -> Zonotope:
-        clip = x.detach().to(torch.float64)
+        clip = own(x).to(torch.float64)
         axis, size = samples_axis(tuple(x.shape)), x.shape[samples_axis(tuple(x.shape))]
         ahead = 1 if self.samples > 0 else -1
         neighbours = (torch.arange(size, device=x.device) + ahead).clamp(0, size - 1)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import solvers
+from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.fits import as_boxes, curves_of
 from tightverify.ops import Operation
@@ -88,6 +89,7 @@ class FunctionTightness:
         return [write_rows(Path(folder), FUNCTION_FILES[0], self.rows()), *function_pictures(self, Path(folder))]
 
 
+@plainly
 def of_function(
     function: str | Operation,
     boxes: Any,

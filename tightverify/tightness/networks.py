@@ -19,6 +19,7 @@ from tightverify.api import AnyModel, answers, as_inputs, as_labels, at_least_on
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds, parts
+from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.region import Perturbation, Region
@@ -158,6 +159,7 @@ class ModelTightness:
         return [*written, write_rows(folder, MODEL_FILES[1], self.margin_rows()), *model_pictures(self, folder)]
 
 
+@plainly
 def of_model(
     model: AnyModel,
     x: Any,
