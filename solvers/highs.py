@@ -48,6 +48,8 @@ TOLERANCE = 1e-9
 """How far rows and reduced costs may be off: a hundredth of HiGHS's own choice, for next to no time."""
 TINY = 5_000
 """A linear program with fewer coefficients is over before anyone presses a key: Python raises KeyboardInterrupt after it."""
+LARGEST = 1e15
+"""HiGHS takes no coefficient of rows that is not below this"""
 FEASIBLE = 2
 """HiGHS's word for it in `primal_solution_status` and `dual_solution_status`"""
 
@@ -62,6 +64,14 @@ class Highs(Backend):
 
     def missing(self) -> str | None:
         return None if util.find_spec("highspy") else "highspy is not installed: pip install highspy"
+
+    def refuses(self, problem: Problem) -> str | None:
+        size = float(np.abs(problem.rows.data).max(initial=0.0))
+        if not size < LARGEST:
+            return (
+                f"highs takes coefficients below {LARGEST:g}, this problem has {size:.3g}: scale it, or choose another solver"
+            )
+        return super().refuses(problem)
 
     def _open(self, problem: Problem, options: Options) -> Session:
         return _HighsSession(self, problem, options)

@@ -54,7 +54,8 @@ class Record:
     `eps` is the radius of the input's own region and `norm` its norm, "inf", "2" or "1": None where it is no ball. `region`
     says how it was stated where that is not by its radius, `limits` what kept changes to less than that (`clip`, `frames`,
     `features`, the first and last of `samples`), and `file` where a clip is from. The label had to stay among the `top`
-    greatest outputs. `tree` has the nodes of the search tree of a region that was split.
+    greatest outputs. `tree` has the nodes of the search tree of a region that was split. `note` says what kept a stage from
+    trying all it could.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Record:
     tree: Any = None
     limits: Any = None
     top: int = 1
+    note: str | None = None
 
     @classmethod
     def of(
@@ -106,6 +108,7 @@ class Record:
             tree=[asdict(branch) | {"margins": tuple(map(finite, branch.margins))} for branch in result.tree] or None,
             limits=dict(limits or {}) or None,
             top=top,
+            note=result.note or None,
         )
 
 

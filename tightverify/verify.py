@@ -43,7 +43,7 @@ class Ending:
     `margins` are proved lower bounds of the property's rows (for a label: of its output minus each other one, in the
     order of the classes), -inf where nothing was proved; `margin` is the one that decides. `stage` is the stage that
     decided, or the last that tried. `seconds` is the input's share of the time of its batch. `tree` has the nodes of the search
-    tree, if the region was split.
+    tree, if the region was split. `note` says what kept a stage from trying all it could, where an input was left open.
     """
 
     verdict: Verdict
@@ -53,6 +53,7 @@ class Ending:
     seconds: float
     counterexample: Tensor | None
     tree: tuple[Branch, ...] = ()
+    note: str = ""
 
     def evidence(self) -> evidence.Ending:
         """What is written down of it beside what led there."""
@@ -106,7 +107,9 @@ class Ledger:
         self.known.points[inputs] = found.points
         if found.intervals:
             self.known = self.known.with_intervals(inputs, found.intervals)
-        self.known = replace(self.known, trees={**self.known.trees, **found.trees})
+        self.known = replace(
+            self.known, trees={**self.known.trees, **found.trees}, refusals={**self.known.refusals, **found.refusals}
+        )
         self.seconds[inputs] += took / len(inputs)
         if found.least is not None:
             self.known = self.known.with_least(inputs, found.least)
@@ -140,7 +143,8 @@ class Ledger:
             elif bool(self.stopped[k]):
                 verdict = Verdict.TIMED_OUT
             tree = self.known.trees.get(number, ())
-            yield Ending(verdict, margins, decisive[k], self.stages[k], float(self.seconds[k]), point, tree)
+            note = self.known.refusals.get(number, "") if verdict in (Verdict.UNKNOWN, Verdict.TIMED_OUT) else ""
+            yield Ending(verdict, margins, decisive[k], self.stages[k], float(self.seconds[k]), point, tree, note)
 
 
 def decide(problem: Problem) -> Iterator[Ending]:

@@ -6,6 +6,8 @@ own, so that what it asks for each call is asked once.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from scipy import sparse
 
@@ -17,16 +19,16 @@ from tightverify.errors import UsageError
 
 BLOCK_ROWS = 1500
 """rows of the programs that a solver is given as one"""
+EASY = solvers.Problem(np.ones(1), np.ones((1, 1)), 0, 1, 0, 1)
+"""what any solver takes that is there"""
 
 
 def check_solver(name: str) -> None:
     """Say why a solver cannot be used here, if it cannot."""
     try:
-        reason = solvers.backend(name).missing()
+        solvers.load(EASY, name)  # it may be installed and yet have no licence
     except solvers.SolverError as error:
         raise UsageError(str(error)) from error
-    if reason is not None:
-        raise UsageError(reason)
 
 
 def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
@@ -50,7 +52,8 @@ def programs(rows: Floats, target: Floats, low: Floats, high: Floats, solver: st
 def side_by_side(rows: Floats, target: Floats, low: Floats, high: Floats, solver: str) -> tuple[Floats, Floats]:
     """Several programs as one, each with rows and variables of its own: what a solver asks for every program is asked once.
 
-    Where the solver has no answer, they are solved one by one; a program without an answer has planes and multipliers of 0.
+    Where the solver has no answer, or does not take the problem, they are solved one by one; a program without an answer has
+    planes and multipliers of 0.
     """
     count, height, width = rows.shape
     columns = np.arange(count)[:, None, None] * width + np.arange(width)[None, None]
@@ -59,8 +62,10 @@ def side_by_side(rows: Floats, target: Floats, low: Floats, high: Floats, solver
     matrix = sparse.csr_array((rows.ravel(), columns, starts), shape=(count * height, count * width))
     cost = np.tile(np.eye(width)[-1], count)
     problem = solvers.Problem(cost, matrix, target.ravel(), np.inf, low.ravel(), high.ravel())
-    found = solvers.solve(problem, solver)
-    if found.primal is not None and found.dual is not None:
+    found: solvers.Solution | None = None
+    with suppress(solvers.BackendError):
+        found = solvers.solve(problem, solver)
+    if found is not None and found.primal is not None and found.dual is not None:
         return found.primal.reshape(count, width), np.clip(found.dual, 0, None).reshape(count, height)
     if count == 1:
         return np.zeros((1, width)), np.zeros((1, height))

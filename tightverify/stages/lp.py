@@ -5,6 +5,8 @@ row that is not proved is bounded by a linear program over all operations' conve
 bound is above 0 or nothing is left to cut. Where `Settings.tighten` asks for it, the neurons that matter most to a row that
 stays open are bounded by programs of their own, everything is relaxed again, and the row is tried once more.
 
+A row whose program the solver does not take stays open, with what is proved by then, and a note that says why.
+
 The program's own worst input is tried as a counterexample. A ball of the norm 1 or 2 is no polyhedron of few sides: such
 regions are passed by, and what was known of their inputs stays as it is.
 """
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+import solvers
 from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.notes import Notes
@@ -89,22 +92,27 @@ class OneInput:
         for row in self.order(known.margins[place], spare > 0):
             if not settings.thorough and (failed > spare or self.settled(known)):
                 return
-            if cutter is None:
-                cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
-            found: Converged | None = None
-            for found in self.converged(cutter, row, self.enough(row), one.bounds.notes):
-                known = self.learnt(known, row, found)
-                yield known
-            if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
-                chosen = weightiest(one, found, settings.tighten)
-                intervals = tightened(one, chosen, cutter.cutting, settings.processes, problem.check)
-                here = problem[torch.tensor([place])]
-                (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
-                cutter = Cutter.over(one, self.rows(row), cutter.cutting)
+            try:
+                if cutter is None:
+                    cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
+                found: Converged | None = None
                 for found in self.converged(cutter, row, self.enough(row), one.bounds.notes):
                     known = self.learnt(known, row, found)
                     yield known
-            dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
+                if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
+                    chosen = weightiest(one, found, settings.tighten)
+                    intervals = tightened(one, chosen, cutter.cutting, settings.processes, problem.check)
+                    here = problem[torch.tensor([place])]
+                    (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
+                    cutter = Cutter.over(one, self.rows(row), cutter.cutting)
+                    for found in self.converged(cutter, row, self.enough(row), one.bounds.notes):
+                        known = self.learnt(known, row, found)
+                        yield known
+                dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
+            except solvers.SolverError as error:
+                cutter = None  # what it holds of the refused rows is unclear
+                known = self.refused(known, row, error)
+                yield known
             failed += not known.margins[place, row] > 0
 
     def order(self, margins: Tensor, easy_first: bool) -> list[int]:
@@ -122,6 +130,12 @@ class OneInput:
     def seconds_left(self) -> float:
         """What is left of each input's time."""
         return self.problem.settings.time_limit - self.problem.clock()
+
+    def refused(self, known: Known, row: int, error: solvers.SolverError) -> Known:
+        """What is known, and why the row was left open; the first such row of an input is the one that is told."""
+        number = int(self.problem.numbers[self.place])
+        told = f"the stage {self.problem.stage} left row {row} open: {error}"
+        return replace(known, refusals={number: told, **known.refusals})
 
     def settled(self, known: Known) -> bool:
         here = torch.tensor([self.place])

@@ -2,7 +2,8 @@
 
 Each open row starts from its linear program cut to convergence, as in the stage `lp`; every point that a program comes upon is
 tried as a counterexample. Networks of ReLU, clamps and maxima are decided exactly, others as far as refining goes in the time
-given: without a limit it goes on until every row is decided. Regions that are no boxes are passed by.
+given: without a limit it goes on until every row is decided. Regions that are no boxes are passed by. A row of which
+a solver does not take a program stays open, with what is proved by then, and a note that says why.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
+import solvers
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.lp import defined
@@ -34,41 +36,51 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
     """Row after row, until the input is decided."""
     if not defined(relaxed.bounds, 0):
         return
-    problem, place, settings = one.problem, one.place, one.problem.settings
-    wanted = problem.wanted[torch.tensor([place])]
-    notes = relaxed.bounds.notes
-    deciding = Deciding(settings.lp_solver, keep=notes is not None)
+    place, wanted = one.place, one.problem.wanted[torch.tensor([one.place])]
     failed, spare = 0, wanted.rows.shape[1] - wanted.needed
     for row in one.order(known.margins[place], spare > 0):
         if one.settled(known) or failed > spare:
             return
-        cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
-        enough = -float(problem.wanted.offsets[place, row])
-        for start in one.converged(cutter, row, enough, notes):
-            known = one.learnt(known, row, start)
+        try:
+            for better in row_decided(one, relaxed, known, row):
+                known = better
+                yield known
+        except solvers.SolverError as error:
+            known = one.refused(known, row, error)
             yield known
-        if not known.margins[place, row] > 0 and not one.settled(known):
-            step: Progress | None = None
-            left = one.seconds_left
-            try:
-                for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
-                    known = one.with_bound(known, row, step.bound)
-                    if notes is not None and step.narrowed is not None:
-                        notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps)))
-                        notes.record.add(narrowing_of(step.narrowed))
-                    if step.point is not None:
-                        known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
-                    yield known
-                    if bool(known.refuted[place]):
-                        break
-            finally:  # when the time has run out too
-                if notes is not None and step is not None and step.best.grown is not None:
-                    grown = step.best.grown
-                    notes.record.add(mixed_program(grown.mixed, row, int(notes.sweeps), grown.limit))
-                    notes.record.add(leaves_of(grown.tree))
-            if step is not None:
-                dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")
         failed += not known.margins[place, row] > 0
+
+
+def row_decided(one: OneInput, relaxed: Relaxed, known: Known, row: int) -> Iterator[Known]:
+    """What a row's programs find: the linear one cut to convergence, then those with whole variables."""
+    problem, place, settings, notes = one.problem, one.place, one.problem.settings, relaxed.bounds.notes
+    deciding = Deciding(settings.lp_solver, keep=notes is not None)
+    cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
+    enough = -float(problem.wanted.offsets[place, row])
+    for start in one.converged(cutter, row, enough, notes):
+        known = one.learnt(known, row, start)
+        yield known
+    if not known.margins[place, row] > 0 and not one.settled(known):
+        step: Progress | None = None
+        left = one.seconds_left
+        try:
+            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
+                known = one.with_bound(known, row, step.bound)
+                if notes is not None and step.narrowed is not None:
+                    notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps)))
+                    notes.record.add(narrowing_of(step.narrowed))
+                if step.point is not None:
+                    known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
+                yield known
+                if bool(known.refuted[place]):
+                    break
+        finally:  # when the time has run out too
+            if notes is not None and step is not None and step.best.grown is not None:
+                grown = step.best.grown
+                notes.record.add(mixed_program(grown.mixed, row, int(notes.sweeps), grown.limit))
+                notes.record.add(leaves_of(grown.tree))
+        if step is not None:
+            dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")
 
 
 milp_stage = input_by_input(lambda settings: efforts(settings)[:1], decided)

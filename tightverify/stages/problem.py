@@ -105,7 +105,8 @@ class Known:
     """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples.
 
     `intervals` are the narrowest that are known of every node, if a stage has left any. `trees` are the nodes of the search
-    trees of inputs whose regions were split, by the inputs' numbers.
+    trees of inputs whose regions were split, by the inputs' numbers. `refusals` say, by these too, why a stage left a row open
+    that a solver would not take.
     """
 
     margins: Tensor
@@ -116,6 +117,7 @@ class Known:
     trees: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
     least: Tensor | None = None
     """(B,): a lower bound of the row value that decides, if one was proved part by part: each part may have rows of its own"""
+    refusals: Mapping[int, str] = field(default_factory=dict)
 
     def worst(self, wanted: Property) -> Tensor:
         """(B,): the best lower bound of the row value that decides."""
@@ -137,13 +139,13 @@ class Known:
         intervals = tuple(interval.map(lambda ends: ends[inputs]) for interval in self.intervals)
         least = None if self.least is None else self.least[inputs]
         margins, refuted, points = self.margins[inputs], self.refuted[inputs], self.points[inputs]
-        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least)
+        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least, self.refusals)
 
     def to(self, device: str) -> Known:
         margins, refuted, points = (value.to(device) for value in (self.margins, self.refuted, self.points))
         intervals = tuple(interval.map(lambda ends: ends.to(device)) for interval in self.intervals)
         least = None if self.least is None else self.least.to(device)
-        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least)
+        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least, self.refusals)
 
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
