@@ -15,7 +15,7 @@ from tightverify.bounds.energies import length
 from tightverify.region import Region
 
 BOUNDS = ("interval", "linear", "planes", "combine")
-METHODS = ("interval", "linear", "planes", "combine")
+METHODS = (*BOUNDS, "complete", "lp", "milp")
 
 
 class Chain(torch.nn.Module):
