@@ -1,4 +1,4 @@
-"""A small LSTM and a small GRU on spoken digits, certified down to the waveform: from training to the picture in README.md.
+"""A small LSTM and a small GRU on spoken digits, certified down to the waveform: from training to the picture in the guide.
 
     python experiments/speech.py train
     python experiments/speech.py certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]

@@ -1,5 +1,9 @@
 """Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""
 
+from tightverify.shadowed import refuse_shadowed
+
+refuse_shadowed()  # before the first import that needs `solvers`
+
 from tightverify.api import bounds, certify, load, stream
 from tightverify.clips import AnyLength, certify_clips
 from tightverify.errors import TightVerifyError

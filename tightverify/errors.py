@@ -29,6 +29,10 @@ class UnsupportedError(ModelError):
     """A model with a part that is not supported; says which, where, and what to do."""
 
 
+class ShadowedError(UsageError, ImportError):
+    """Another package of the name of one of ours is found before it."""
+
+
 class SoundnessFault(TightVerifyError):
     """Two bounds contradict each other, or an import disagrees with its model: a bug of ours, never ignored."""
 
