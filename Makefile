@@ -1,7 +1,8 @@
 # make demo   certify digits with a small LSTM and a small GRU; results in demo-out/
 # make test   linters, type checker, layers, tests
 # make docs   the documentation as a site in site/; warnings are errors
-# All make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
+# make wheel-test   the wheel, built and tried in a fresh environment of its own
+# The first three make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ BIN := .venv/bin
 WORKERS ?= auto
 TESTS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check test-slow gpu docs clean
+.PHONY: demo test check test-slow gpu docs wheel-test clean
 
 demo: .venv/.installed
 	$(BIN)/tightverify demo --out demo-out
@@ -31,6 +32,9 @@ gpu: .venv/.installed
 
 docs: .venv/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+wheel-test:
+	PYTHON=$(PYTHON) .ci/wheel-test
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
