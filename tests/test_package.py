@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,10 +22,10 @@ else:
 """
 
 
-def said_beside(folder: Path, before: str = "") -> str:
+def said_beside(folder: Path, before: str = "", installed: Path = ROOT) -> str:
     """What a script in a folder says that imports the package."""
     (folder / "script.py").write_text(before + SCRIPT)
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, folder / "script.py"],
         capture_output=True,
@@ -55,6 +56,12 @@ def test_a_folder_of_files_that_are_no_package_does_not_matter(tmp_path: Path) -
     (tmp_path / "solvers").mkdir()
     (tmp_path / "solvers" / "notes.txt").write_text("")
     assert said_beside(tmp_path) == "imported"
+
+
+def test_an_installation_of_links_to_files_is_ours(tmp_path: Path) -> None:
+    for package in ("tightverify", "solvers"):
+        shutil.copytree(ROOT / package, tmp_path / "installed" / package, copy_function=os.symlink)
+    assert said_beside(tmp_path, installed=tmp_path / "installed") == "imported"
 
 
 def test_the_versions_that_are_told_are_one() -> None:

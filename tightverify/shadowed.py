@@ -12,8 +12,8 @@ from pathlib import Path
 from tightverify.errors import ShadowedError
 
 NAME = "solvers"
-OWN = Path(__file__).resolve().parents[1] / NAME
-"""Both packages are installed side by side."""
+OWN = (Path(__file__).absolute().parents[1] / NAME).resolve()
+"""Both packages are installed side by side, be it as links to files that lie elsewhere: this file's own link is not followed."""
 UNKNOWN = Path(f"<{NAME}>")
 
 
