@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightverify.errors import OutOfTimeError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Region
@@ -42,7 +43,7 @@ def attack(
 ) -> tuple[Tensor, Tensor]:
     """(B,) whether a counterexample was found, and (B, n) the points, in the model's dtype (as float64 values).
 
-    From `starts` (B, S, n), or from the centre and random points.
+    From `starts` (B, S, n), or from the centre and random points. Where the time runs out, what was met until then is tried.
     """
     found = torch.zeros(len(region), dtype=torch.bool, device=region.centre.device)
     points = region.centre.clone()
@@ -79,7 +80,10 @@ def descend(
     rows = torch.arange(count, device=x.device) % wanted.rows.shape[1]
     single = torch.arange(count, device=x.device) >= (count + 1) // 2
     for step in range(search.steps + 1):
-        check()
+        try:
+            check()
+        except OutOfTimeError:
+            break
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
             margins = wanted.margins(graph.forward(x))

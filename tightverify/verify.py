@@ -21,8 +21,8 @@ from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
 from tightverify.region import Region
 from tightverify.spec import Property
-from tightverify.stages import stages_for
-from tightverify.stages.problem import Known, Problem, Step, Watch, stopwatch
+from tightverify.stages import share_of, stages_for
+from tightverify.stages.problem import Known, Problem, Step, Watch
 from tightverify.values import Interval, above, gamma, times
 
 
@@ -78,13 +78,17 @@ def misclassified(rows: int) -> Ending:
 
 @dataclass(eq=False)
 class Ledger:
-    """The books of one batch, kept on the CPU: what is known, which stage said so, and what time each input has used."""
+    """The books of one batch, kept on the CPU: what is known, which stage said so, and what time each input has used.
+
+    Inputs are `stopped` when all of it is used, and `hurried` when a stage had too little for them.
+    """
 
     wanted: Property
     known: Known
     stages: list[str]
     seconds: Tensor
     stopped: Tensor
+    hurried: Tensor
 
     @classmethod
     def empty(cls, problem: Problem) -> Ledger:
@@ -92,7 +96,7 @@ class Ledger:
         margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
         known = Known(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
         seconds, stopped = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
-        return cls(problem.wanted, known, [""] * count, seconds, stopped)
+        return cls(problem.wanted, known, [""] * count, seconds, stopped, stopped.clone())
 
     def open_inputs(self, thorough: bool) -> Tensor:
         settled = self.stopped
@@ -114,7 +118,9 @@ class Ledger:
         if found.least is not None:
             self.known = self.known.with_least(inputs, found.least)
         done = found.proved(self.wanted[inputs]) | found.refuted
-        self.stopped[inputs] = ((self.seconds[inputs] >= limit) | found.stopped) & ~done
+        self.stopped[inputs] = (self.seconds[inputs] >= limit) & ~done
+        if found.stopped is not None:
+            self.hurried[inputs] |= found.stopped
         for number in inputs.tolist():
             self.stages[number] = stage
 
@@ -140,7 +146,7 @@ class Ledger:
                 verdict = Verdict.ROBUST
             elif bool(self.known.refuted[k]):
                 verdict, point = Verdict.COUNTEREXAMPLE, self.known.points[k].view(shape)
-            elif bool(self.stopped[k]):
+            elif bool(self.stopped[k] | self.hurried[k]):
                 verdict = Verdict.TIMED_OUT
             tree = self.known.trees.get(number, ())
             note = self.known.refusals.get(number, "") if verdict in (Verdict.UNKNOWN, Verdict.TIMED_OUT) else ""
@@ -148,20 +154,25 @@ class Ledger:
 
 
 def decide(problem: Problem) -> Iterator[Ending]:
-    """Run a method's stages over a batch; inputs leave it when they are decided or their time is up."""
+    """Run a method's stages over a batch; inputs leave it when they are decided or their time is up.
+
+    A stage may take its share of what is left of the inputs' time; what it does not finish in that is left to those after it.
+    """
     limit, device = problem.settings.time_limit, problem.settings.device
     ledger = Ledger.empty(problem)
-    for name, stage in stages_for(problem):
+    stages = stages_for(problem)
+    for place, (name, stage) in enumerate(stages, start=1):
         inputs = ledger.open_inputs(problem.settings.thorough)
         if not len(inputs):
             break
         began = time.monotonic()
         used = float(ledger.seconds[inputs].max())
-        check, clock = stopwatch(began + (limit - used) * len(inputs)), shared_clock(began, used, len(inputs))
+        share = share_of(problem, stage, [later for _, later in stages[place:]])
+        until, clock = began + share * (limit - used) * len(inputs), shared_clock(began, used, len(inputs))
         told: Told = {}
         if problem.record is not None:
             problem.record.stage = name
-        some = replace(problem[inputs], stage=name, clock=clock, check=check, watch=noting(problem.watch, told))
+        some = replace(problem[inputs], stage=name, clock=clock, until=until, watch=noting(problem.watch, told))
         found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
         rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
         if rest:

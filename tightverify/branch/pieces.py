@@ -22,6 +22,7 @@ from torch import Tensor
 from tightverify.bounds.notes import Notes
 from tightverify.branch.leaf import Split
 from tightverify.branch.search import Branch
+from tightverify.errors import OutOfTimeError
 from tightverify.evidence import SHARE, Record
 from tightverify.region import Zonotope
 
@@ -86,6 +87,8 @@ class Trees:
 
     done: Tensor
     branches: list[list[Branch]]
+    late: bool = False
+    """whether the time ran out before all was cut that was worth it"""
 
     def enter(self, pieces: Pieces, splits: list[Split] | None, proved: Tensor) -> Pieces:
         """New pieces, with their numbers."""
@@ -135,8 +138,13 @@ def over_pieces(
         if not len(pieces.owners):
             break
         before = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
-        pieces, splits = pieces.halves()
-        pieces = entered(pieces.bounded(bound(pieces)), splits)
+        halves, splits = pieces.halves()
+        try:
+            own = bound(halves)
+        except OutOfTimeError:
+            trees.late = True
+            break  # pieces that were not cut after all count as they are
+        pieces = entered(halves.bounded(own), splits)
         # Of inputs whose worst piece has hardly gained twice, nothing is cut any more.
         after = worst_of(worst(pieces.own, pieces.owners), pieces.owners, len(region))
         slow, slow_before = ~(after > (1 - LEAST_GAIN) * before), slow

@@ -5,6 +5,8 @@ To add a stage, write it in a file here and name it in `METHODS`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tightverify.errors import UsageError
 from tightverify.region import Zonotope
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
@@ -58,6 +60,25 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
 }
 
 
+SHARES: dict[Stage, float] = {attack_stage: 0.5, combine_stage: 0.5, first_round_stage: 0.5, pieces_stage: 0.5}
+"""The most that a stage takes of the time that is left, where others come after it.
+
+The others have none: what comes after one of them needs more time than it, and would bring nothing in the rest of too little.
+"""
+
+
+def share_of(problem: Problem, stage: Stage, later: Sequence[Stage]) -> float:
+    """How much of the time that is left a stage may take, before those that come after it."""
+    return SHARES.get(stage, 1.0) if any(has_work(other, problem) for other in later) else 1.0
+
+
+def has_work(stage: Stage, problem: Problem) -> bool:
+    """Whether a stage has anything to say of such regions."""
+    if stage is branch_stage:
+        return problem.settings.splits > 0 and not isinstance(problem.region, Zonotope)
+    return stage not in BOXES_ONLY or problem.region.separable
+
+
 def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
     """The stages of a method, by its name."""
     if method not in METHODS:
@@ -68,14 +89,18 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
 def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     """The stages of a problem's method.
 
-    Where a few unknown shares move the inputs, bounds over pieces come after them. Where mixed-integer programs are sure to end
-    they stand in for branch and bound, whose halves they outdo by far.
+    Where a few unknown shares move the inputs, bounds over pieces decide most of what is open after `attack`, in a fraction of
+    the time of what comes next; what they leave open is cut again in the end, when more is known. Evidence has one tree, the
+    last. Where mixed-integer programs are sure to end they stand in for branch and bound, whose halves they outdo by far.
     """
     stages = stages_of(problem.settings.method)
     if problem.region.separable and surely_ends(problem.graph):
         stages = tuple(("milp", milp_stage) if stage is branch_stage else (name, stage) for name, stage in stages)
     if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
-        stages = (*stages, ("pieces", pieces_stage))
+        last = ("pieces", pieces_stage)
+        place = next((k for k, (_, stage) in enumerate(stages, start=1) if stage is attack_stage), len(stages))
+        early = (last,) if place < len(stages) and problem.record is None else ()
+        stages = (*stages[:place], *early, *stages[place:], last)
     return stages
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
@@ -29,7 +27,8 @@ def linear_stage(problem: Problem, known: Known) -> Known:
         try:
             bounds = linear_bounds(some.graph, some.region, some.check, record=some.record)
         except OutOfTimeError:
-            return replace(known, stopped=True)
+            known = known.with_stopped(part)
+            continue
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
         some.report(known[part])
@@ -43,7 +42,8 @@ def planes_stage(problem: Problem, known: Known) -> Known:
         try:
             bounds = fitted_bounds(some.graph, some.region, fitting, some.check, some.record)
         except OutOfTimeError:
-            return replace(known, stopped=True)
+            known = known.with_stopped(part)
+            continue
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
         some.report(known[part])

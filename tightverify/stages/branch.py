@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from tightverify.attack import Search, attack
-from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
+from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.saved import Saved, fingerprint, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
 from tightverify.evidence import Record
 from tightverify.region import Zonotope
-from tightverify.stages.combine import MIXTURE_SHARE, efforts
-from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
+from tightverify.stages.problem import Known, Problem, missing, or_else
 from tightverify.values import Interval
 
-CHILD = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
+CHILD = QUICK
 """How halves are bounded: polygons are those of the whole region."""
 DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
@@ -39,7 +39,6 @@ def branch_stage(problem: Problem, known: Known) -> Known:
     if settings.splits == 0 or isinstance(problem.region, Zonotope):
         return known  # what few unknown numbers move is cut along these (`stages.pieces`)
     for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
-        some = replace(some, check=problem.check_for(len(some.region) / (len(problem.region) - part.start)))
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
         kept = Kept(None, [], None)
@@ -57,7 +56,7 @@ def branch_stage(problem: Problem, known: Known) -> Known:
                 some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
                 kept.save(trees, last=False)
         except OutOfTimeError:
-            known = replace(known, stopped=True)
+            known = known.with_stopped(part)
         kept.save(trees)
         known = entered(known, inputs, some, trees)
     return known
@@ -101,12 +100,20 @@ class Kept:
 
 
 def root_bounds(problem: Problem, known: Known) -> LinearBounds:
-    """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`."""
+    """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`.
+
+    Where half of the time is not enough for that, they are bounded as halves are: better a search from there than none.
+    """
     effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
-    if not intervals:
-        intervals = linear_bounds(problem.graph, problem.region, problem.check, record=problem.record).intervals
-    return combined_bounds(problem.graph, problem.region, effort, intervals, problem.check, problem.record)
+    if missing(intervals):
+        found = linear_bounds(problem.graph, problem.region, problem.check, known=intervals or None, record=problem.record)
+        intervals = found.intervals
+    try:
+        check = problem.within(PREPARING).check
+        return combined_bounds(problem.graph, problem.region, effort, intervals, check, problem.record)
+    except OutOfTimeError:
+        return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.check, problem.record)
 
 
 def most_leaves(problem: Problem, memory: int) -> int:

@@ -11,9 +11,11 @@ from torch import Tensor
 from tightverify.bounds.again import again
 from tightverify.bounds.blame import blame_of_all, what_matters
 from tightverify.bounds.columns import generated
-from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
+from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.notes import Notes
 from tightverify.errors import OutOfTimeError
+from tightverify.region import Zonotope
 from tightverify.settings import Settings
 from tightverify.stages.problem import Known, Problem, or_else
 from tightverify.values import below
@@ -30,6 +32,10 @@ def efforts(settings: Settings) -> tuple[Effort, ...]:
     return (effort(4, 2), effort(8, 3, part=0.5), effort(16, 4, "ring"))[: settings.rounds]
 
 
+QUICK = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
+"""A round that takes little time, with no polygons but those at hand."""
+PREPARING = 0.5
+"""The most of its time that a stage takes to bound a region as well as it may, before it makes do with `QUICK`."""
 MIXTURE_SHARE = 8
 """A row's mixtures take about so many times the memory of the row itself."""
 NEAR = 0.1
@@ -47,19 +53,23 @@ def combine_stage(problem: Problem, known: Known) -> Known:
     for part, some in problem.parts(most, MIXTURE_SHARE):
         left = torch.arange(len(some.region), device=some.region.centre.device)
         margins = known.margins[part].clone()
+        begun: LinearBounds | None = None
         try:
             before = linear_bounds(some.graph, some.region, some.check, record=some.record)
+            own = rows_of(some, before) if isinstance(some.region, Zonotope) else margins.clone()
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
-                bounds = sweep(now, before, margins[left], effort)
+                begun = beginning(now, effort)
+                bounds = sweep(now, before, margins[left], effort, begun)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)
                 lower = torch.where(torch.isfinite(lower), lower, -math.inf)
-                promising = torch.nan_to_num(lower - margins[left], nan=0.0).amax(1) > LEAST_GAIN
-                former = now.wanted.worst(margins[left])
+                promising = torch.nan_to_num(lower - own[left], nan=0.0).amax(1) > LEAST_GAIN
+                former = now.wanted.worst(own[left])
+                own[left] = torch.maximum(own[left], lower)
                 margins[left] = torch.maximum(margins[left], lower)
-                worst = now.wanted.worst(margins[left])
+                worst = now.wanted.worst(own[left])
                 known = known.with_margins(part, margins)
                 known = known.with_intervals(left + part.start, bounds.intervals)
                 now.report(known[part][left], number)
@@ -70,14 +80,32 @@ def combine_stage(problem: Problem, known: Known) -> Known:
                 if not len(left):
                     break
         except OutOfTimeError:
-            return replace(known, stopped=True)
+            known = known.with_stopped(left + part.start)
+            if begun is not None:  # what comes next starts from the nodes that the sweep came by
+                known = known.with_intervals(left + part.start, [*begun.intervals, *before.intervals[len(begun.intervals) :]])
     return known
 
 
-def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort) -> LinearBounds:
-    """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame."""
+def rows_of(problem: Problem, bounds: LinearBounds) -> Tensor:
+    """The margins (B, R) that a first round is to better where those known are of pieces: no round over all gets there soon."""
+    lower = bounds.lower({problem.graph.output: problem.wanted.rows})
+    return below(lower + problem.wanted.offsets, 0.0)
+
+
+def beginning(problem: Problem, effort: Effort) -> LinearBounds:
+    """A sweep that has come by no node yet."""
+    notes = Notes.begin(problem.record, problem.region) if effort.part == 1 else None
+    return LinearBounds(problem.graph, problem.region, mixtures=effort.steps, notes=notes)
+
+
+def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: LinearBounds) -> LinearBounds:
+    """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame.
+
+    One over all goes on from what was `begun`, which has all that it finds, also where the time runs out.
+    """
     if effort.part == 1:
-        return combined_bounds(problem.graph, problem.region, effort, before.intervals, problem.check, problem.record)
+        planes, known = effort.fitting.relaxation, before.intervals
+        return linear_bounds(problem.graph, problem.region, problem.check, planes, known, start=begun)
     _, pull = before.pulled({problem.graph.output: problem.wanted.rows}, effort.last_steps)
     blamed = blame_of_all(before, pull, ~(margins > 0) | problem.settings.thorough)
     return again(before, *what_matters(blamed, effort.part), effort, problem.check)
@@ -89,12 +117,15 @@ def first_round_stage(problem: Problem, known: Known) -> Known:
 
 
 def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: Effort) -> Tensor:
-    """The bounds (B, R) again, with planes made for them, of inputs that little is wanting to (of all, if `thorough`)."""
+    """The bounds (B, R) again, with planes made for them, of inputs that little is wanting to (of all, if `thorough`).
+
+    Where no time is left they stay as they are.
+    """
     worst = problem.wanted.worst(lower + problem.wanted.offsets)
     near = torch.ones_like(worst, dtype=torch.bool) if problem.settings.thorough else (worst <= 0) & (worst > -NEAR)
     chosen = torch.nonzero(near).flatten()
     found = lower.clone()
-    if len(chosen):
+    if len(chosen) and problem.left >= 0:
         rows = {problem.graph.output: problem.wanted.rows[chosen]}
         found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
     return found

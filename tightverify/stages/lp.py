@@ -30,9 +30,9 @@ from tightverify.refine.proof import linear_program
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.refine.tighten import tightened, weightiest
 from tightverify.settings import Settings
-from tightverify.stages.combine import MIXTURE_SHARE, efforts
+from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
 from tightverify.stages.dump import dumped
-from tightverify.stages.problem import Known, Problem, Stage
+from tightverify.stages.problem import Known, Problem, Stage, missing
 from tightverify.stages.replay import inputs_of, replayed
 from tightverify.values import Interval, below
 
@@ -49,28 +49,41 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
         device = str(known.margins.device)
         problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
         rounds = rounds_of(problem.settings)
-        try:
-            for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
-                for place, one in enumerate(relaxed_inputs(some, rounds, known[part].intervals), start=part.start):
-                    for better in improving(OneInput(problem, place, rounds[-1]), one, known):
+        for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
+            try:
+                relaxations = relaxed_inputs(some, rounds, known[part].intervals)
+            except OutOfTimeError:
+                known = known.with_stopped(part)
+                continue
+            for place, one in enumerate(relaxations, start=part.start):
+                mine = some.within(1 / (part.start + len(relaxations) - place))
+                try:
+                    for better in improving(OneInput(replace(problem, until=mine.until), place, rounds[-1]), one, known):
                         known = better
-                    here = torch.tensor([place])
-                    problem[here].report(known[here])
-        except OutOfTimeError:
-            known = replace(known, stopped=True)
+                except OutOfTimeError:
+                    known = known.with_stopped(torch.tensor([place]))
+                here = torch.tensor([place])
+                problem[here].report(known[here])
         return known.to(device)
 
     return stage
 
 
 def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
-    """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any."""
-    if not intervals:
-        intervals = linear_bounds(problem.graph, problem.region, problem.check, record=problem.record).intervals
-        for effort in rounds[:-1]:
-            found = combined_bounds(problem.graph, problem.region, effort, intervals, problem.check, problem.record)
-            intervals = found.intervals
-    return relaxed(problem.graph, problem.region, rounds[-1], intervals, problem.check, problem.record)
+    """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any.
+
+    Where half of the time is not enough for that, it is relaxed as quickly as may be: programs are to have time too.
+    """
+    graph, region, record = problem.graph, problem.region, problem.record
+    check, first = problem.within(PREPARING).check, missing(intervals)
+    if first:
+        intervals = linear_bounds(graph, region, problem.check, known=intervals or None, record=record).intervals
+    try:
+        for effort in rounds[:-1] if first else ():
+            intervals = combined_bounds(graph, region, effort, intervals, check, record).intervals
+        return relaxed(graph, region, rounds[-1], intervals, check, record)
+    except OutOfTimeError:
+        return relaxed(graph, region, QUICK, intervals, problem.check, record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +141,8 @@ class OneInput:
         return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
 
     def seconds_left(self) -> float:
-        """What is left of each input's time."""
-        return self.problem.settings.time_limit - self.problem.clock()
+        """What is left of the input's time."""
+        return self.problem.left
 
     def refused(self, known: Known, row: int, error: solvers.SolverError) -> Known:
         """What is known, and why the row was left open; the first such row of an input is the one that is told."""

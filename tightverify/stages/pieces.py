@@ -39,9 +39,12 @@ def pieces_stage(problem: Problem, known: Known) -> Known:
         try:
             trees = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
         except OutOfTimeError:
-            return replace(known, stopped=True)
+            known = known.with_stopped(part)
+            continue
         found = dict(zip(some.numbers.tolist(), map(tuple, trees.branches), strict=True))
         known = replace(known.with_margins(part, trees.done), trees={**known.trees, **found})
+        if trees.late:
+            known = known.with_stopped(part)
         some.report(known[part])
     return known
 

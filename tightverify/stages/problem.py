@@ -54,7 +54,7 @@ class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `watch` is told every
-    step; `stage` and `clock` say of what and when.
+    step; `stage` and `clock` say of what and when. At the moment `until` the time of these inputs is up, in this stage.
     All that is found of an input, alone in its batch, goes into the `record`, if there is one.
     """
 
@@ -68,7 +68,7 @@ class Problem:
     watch: Watch = unwatched
     stage: str = ""
     clock: Callable[[], float] = lambda: 0.0
-    check: Callable[[], None] = lambda: None
+    until: float = math.inf
     record: Record | None = None
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
@@ -90,14 +90,30 @@ class Problem:
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
         return Step(self.stage, round, numbers, margins, worst, undecided, self.clock(), leaves)
 
-    def check_for(self, share: float) -> Callable[[], None]:
-        """A check of a part of the inputs: it raises when they have used up their share of the time that is left to all."""
-        return stopwatch(time.monotonic() + share * len(self.region) * (self.settings.time_limit - self.clock()))
+    @property
+    def left(self) -> float:
+        """The seconds that are left to these inputs in this stage."""
+        return self.until - time.monotonic()
+
+    def check(self) -> None:
+        """Raises once the time of these inputs is up."""
+        if self.left < 0:
+            raise OutOfTimeError("the time limit ran out")
+
+    def within(self, share: float) -> Problem:
+        """The same, with a part of the time that is left."""
+        now = time.monotonic()
+        return replace(self, until=now + share * (self.until - now))
 
     def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
-        """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed."""
+        """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed.
+
+        A part has its inputs' own share of the time that is left when its turn comes: what earlier ones leave goes to later
+        ones, and none can take what belongs to others.
+        """
         for part in parts(self.graph, self.region, self.settings.memory // share, directions):
-            yield part, self[part]
+            some = self[part]
+            yield part, some.within(len(some.region) / (len(self.region) - part.start))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +128,8 @@ class Known:
     margins: Tensor
     refuted: Tensor
     points: Tensor
-    stopped: bool = False
+    stopped: Tensor | None = None
+    """(B,): on which inputs the time ran out before a stage was done with them; None for on none"""
     intervals: tuple[Interval, ...] = ()
     trees: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
     least: Tensor | None = None
@@ -129,6 +146,12 @@ class Known:
         worst = self.worst(wanted)
         return torch.isfinite(worst) & (worst > 0)
 
+    def with_stopped(self, inputs: slice | Tensor) -> Known:
+        """The same, the time having run out on some of the inputs."""
+        together = torch.zeros_like(self.refuted) if self.stopped is None else self.stopped.clone()
+        together[inputs] = True
+        return replace(self, stopped=together)
+
     def with_least(self, inputs: Tensor, least: Tensor) -> Known:
         """The better of the old and the new bounds of what decides, for some of the inputs."""
         together = torch.full_like(self.margins[:, 0], -math.inf) if self.least is None else self.least.clone()
@@ -137,15 +160,15 @@ class Known:
 
     def __getitem__(self, inputs: slice | Tensor) -> Known:
         intervals = tuple(interval.map(lambda ends: ends[inputs]) for interval in self.intervals)
-        least = None if self.least is None else self.least[inputs]
+        least, stopped = (None if value is None else value[inputs] for value in (self.least, self.stopped))
         margins, refuted, points = self.margins[inputs], self.refuted[inputs], self.points[inputs]
-        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least, self.refusals)
+        return Known(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
 
     def to(self, device: str) -> Known:
         margins, refuted, points = (value.to(device) for value in (self.margins, self.refuted, self.points))
         intervals = tuple(interval.map(lambda ends: ends.to(device)) for interval in self.intervals)
-        least = None if self.least is None else self.least.to(device)
-        return Known(margins, refuted, points, self.stopped, intervals, self.trees, least, self.refusals)
+        least, stopped = (None if value is None else value.to(device) for value in (self.least, self.stopped))
+        return Known(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
 
     def with_margins(self, part: slice, margins: Tensor) -> Known:
         """The better of the old and the new bounds, for some of the inputs."""
@@ -164,6 +187,11 @@ class Known:
         return replace(self, intervals=tuple(Interval(put(a.lower, b.lower), put(a.upper, b.upper)) for a, b in pairs))
 
 
+def missing(intervals: Sequence[Interval]) -> bool:
+    """Whether some inputs have none yet: of theirs not even the first node's are finite."""
+    return not intervals or not bool(torch.isfinite(intervals[0].lower).all())
+
+
 def everything(batch: int, like: Interval) -> Interval:
     upper = like.upper.new_full((batch, like.upper.shape[1]), math.inf)
     return Interval(-upper, upper)
@@ -171,16 +199,6 @@ def everything(batch: int, like: Interval) -> Interval:
 
 Stage = Callable[[Problem, Known], Known]
 """From a problem and what is known to more that is known."""
-
-
-def stopwatch(deadline: float) -> Callable[[], None]:
-    """A check that raises once the deadline has passed."""
-
-    def check() -> None:
-        if time.monotonic() > deadline:
-            raise OutOfTimeError("the time limit ran out")
-
-    return check
 
 
 def or_else(value: int | None, default: int) -> int:

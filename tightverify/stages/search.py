@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tightverify.attack import Search, attack
-from tightverify.errors import OutOfTimeError
 from tightverify.stages.problem import Known, Problem
 
 
@@ -14,8 +13,6 @@ def attack_stage(problem: Problem, known: Known) -> Known:
     search = Search(problem.settings.restarts, problem.settings.attack_steps, problem.settings.seed)
     if search.restarts == 0:
         return known
-    try:
-        found, points = attack(problem.model, problem.graph, problem.region, problem.wanted, search, problem.check)
-    except OutOfTimeError:
-        return replace(known, stopped=True)
-    return replace(known, refuted=found, points=points)
+    found, points = attack(problem.model, problem.graph, problem.region, problem.wanted, search, problem.check)
+    known = replace(known, refuted=found, points=points)
+    return known.with_stopped(slice(None)) if problem.left < 0 else known
