@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds, parts
+from tightverify.bounds.linear import LinearBounds, largest_temporary, linear_bounds, parts
 from tightverify.branch.saved import earlier_evidence, fingerprint, tree_file
 from tightverify.calling import each_plainly, own, plainly
 from tightverify.disk import alone_in, make_folder
@@ -32,6 +32,7 @@ from tightverify.spec import Property, classify_as, linear_property
 from tightverify.stages import stages_of
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.stages.problem import Problem, Watch, unwatched
+from tightverify.threads import threads_for
 from tightverify.values import Interval
 from tightverify.verify import Ending, Result, decide, misclassified
 
@@ -204,7 +205,8 @@ def _batches(
         if labels is not None:
             right = rightly_answered(model, wanted, x[part])
         problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), files[part], watch)
-        decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
+        with threads_for(largest_temporary(graph, regions[part], settings.memory), settings.device):
+            decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
             ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
@@ -289,7 +291,8 @@ def bounds(
         some = regions[start : start + batch]
         pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory // share, directions)
         for piece in pieces:
-            intervals = SWEEPS[method](graph, some[piece])
+            with threads_for(largest_temporary(graph, some[piece], Settings().memory), device):
+                intervals = SWEEPS[method](graph, some[piece])
             found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
         Interval(torch.cat([interval.lower for interval in same]), torch.cat([interval.upper for interval in same]))
@@ -369,7 +372,7 @@ def as_labels(labels: Any, count: int) -> Tensor:
 
 def run_original(model: Model, x: Tensor) -> Tensor:
     """The user's model's own outputs, as float64."""
-    with torch.no_grad():
+    with torch.no_grad(), threads_for(len(x) * max(node.size for node in model.graph.nodes)):
         return model.original(x).to(torch.float64)
 
 

@@ -173,7 +173,7 @@ def certify(
         evidence=evidence,
     )
     stages_of(method)
-    use_threads(threads)
+    use_threads(threads, quiet)
     stated = region_of(**region)
     files = files_read(inputs, model, labels)
     refuse_file(out, force, *files)
@@ -216,7 +216,7 @@ def bounds(
 
     from tightverify.runs import Bounding, read, refuse_file, sink
 
-    use_threads(threads)
+    use_threads(threads, quiet)
     stated = region_of(**region)
     refuse_file(out, force, model, inputs)
     bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), stated, method, batch, device)

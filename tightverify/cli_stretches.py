@@ -22,7 +22,7 @@ from tightverify.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, optio
 @click.option("--time-limit", type=float, default=float("inf"), help="Seconds per stretch and level; no limit if not given.")
 @click.option("--restarts", type=click.IntRange(min=0), default=0, show_default=True, help="Starts of a search; 0 for none.")
 @click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
-@click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given.")
+@click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; as many as pay if not given.")
 @options(*READING)
 @click.option("--out", type=FILE, default=Path("stretches-out"), show_default=True, help="Folder for data and the picture.")
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder of --out.")
@@ -63,7 +63,7 @@ def stretches(
     from tightverify.fragility import stretches as find
     from tightverify.settings import Settings
 
-    use_threads(threads)
+    use_threads(threads, quiet)
     settings = Settings(method, time_limit, restarts=restarts)
     refuse_folder(out, force, FILES)
     reading = Reading(rate, resample, channel, cut, int16)

@@ -97,7 +97,7 @@ def tightness(
 
     Prints tables, and writes data as CSV and pictures to a folder.
     """
-    use_threads(threads)
+    use_threads(threads, quiet)
     found: FunctionTightness | ModelTightness
     if function is not None:
         no_model = {"MODEL.onnx": model, "--eps": eps, "--relaxations": relaxations}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ WORK = (
     click.option("--batch", type=AT_LEAST_ONE, default=100, show_default=True, help="Inputs worked on together."),
     click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
-    click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; all cores if not given."),
+    click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; as many as pay if not given."),
 )
 
 
@@ -102,12 +103,18 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def use_threads(count: int | None) -> None:
-    """Compute with so many threads; None leaves torch its choice."""
+def use_threads(count: int | None, quiet: bool) -> None:
+    """Compute with so many threads, None for as many as pay; and say what a user should know of a busy machine."""
     import torch
 
+    from tightverify.console import say
+    from tightverify.threads import busy
+
     if count is not None:
+        os.environ["OMP_NUM_THREADS"] = str(count)  # it is the user's choice, also where it is that of torch
         torch.set_num_threads(count)
+    if not quiet and (words := busy()):
+        say(f"note: {words}")
 
 
 def refuse_folder(folder: Path, force: bool, files: Sequence[str]) -> None:

@@ -380,9 +380,20 @@ def sweep_rows(graph: Graph, directions: int = 0) -> int:
     return max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
 
 
-def most_together(graph: Graph, region: Region, memory: int, rows: int) -> int:
-    """Of how many regions so many rows each may be bounded together, if the largest temporary has at most so many bytes."""
+def largest_temporary(graph: Graph, region: Region, memory: int) -> int:
+    """How many numbers the largest temporary of a sweep has, the inputs being cut into parts for so much memory."""
+    rows = sweep_rows(graph)
+    return min(len(region), most_together(graph, region, memory, rows)) * row_numbers(graph, region, rows)
+
+
+def row_numbers(graph: Graph, region: Region, rows: int) -> int:
+    """How many numbers so many rows over one region have, where they are widest."""
     width = max(node.size for node in graph.nodes)
     if not region.separable:
         width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
-    return max(1, memory // (rows * width * 8))
+    return rows * width
+
+
+def most_together(graph: Graph, region: Region, memory: int, rows: int) -> int:
+    """Of how many regions so many rows each may be bounded together, if the largest temporary has at most so many bytes."""
+    return max(1, memory // (row_numbers(graph, region, rows) * 8))

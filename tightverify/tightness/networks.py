@@ -18,13 +18,14 @@ from torch import Tensor
 from tightverify.api import AnyModel, answers, as_inputs, as_labels, at_least_one, fitting, load, usable
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
-from tightverify.bounds.linear import linear_bounds, parts
+from tightverify.bounds.linear import largest_temporary, linear_bounds, parts
 from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.region import Perturbation, Region
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
+from tightverify.threads import threads_for
 from tightverify.tightness.places import Place, places
 from tightverify.tightness.tables import write_rows
 from tightverify.values import Interval, below
@@ -191,8 +192,9 @@ def of_model(
         for part in parts(graph, some, Settings().memory, FITTING.directions):
             for name in chosen:
                 began = time.monotonic()
-                sweep = RELAXATIONS[name](graph, some[part])
-                margins = sweep.lower({graph.output: rows[part]}).amin(1).cpu()
+                with threads_for(largest_temporary(graph, some[part], Settings().memory), device):
+                    sweep = RELAXATIONS[name](graph, some[part])
+                    margins = sweep.lower({graph.output: rows[part]}).amin(1).cpu()
                 seconds[name] += time.monotonic() - began
                 intervals = claim(graph, list(sweep.intervals))
                 found[name].append(([intervals[node].width.cpu() for node in graph.bounded], margins))
