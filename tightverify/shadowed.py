@@ -13,7 +13,7 @@ from tightverify.errors import ShadowedError
 
 NAME = "solvers"
 OWN = (Path(__file__).absolute().parents[1] / NAME).resolve()
-"""Both packages are installed side by side, be it as links to files that lie elsewhere: this file's own link is not followed."""
+"""Both packages are installed side by side, be it as links to files that lie elsewhere: a link of this file is not followed."""
 UNKNOWN = Path(f"<{NAME}>")
 
 
