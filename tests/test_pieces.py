@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import tightverify as tv
 from tightverify.bounds.linear import linear_bounds
 from tightverify.branch.pieces import Pieces, over_pieces
 from tightverify.branch.search import split_in
+from tightverify.errors import OutOfTimeError
 
 DOUBLE = torch.float64
 
@@ -138,6 +140,38 @@ def test_better_bounds_of_the_whole_do_not_stop_the_cutting(known: float) -> Non
 
     found = over_pieces(region, torch.full((1, 1), known, dtype=DOUBLE), bound, plain_worst, 5).done
     assert found.item() == pytest.approx(0.1 - 1 / 16)
+
+
+@pytest.mark.parametrize("method", ["planes", "combine", "lp"])
+def test_what_pieces_decide_waits_for_no_planes(method: str) -> None:
+    """A cut is cheap: it comes before the stages that take seconds, and again after them for what they leave open."""
+    x, region = torch.linspace(0.2, 1.4, 6, dtype=DOUBLE)[None], tv.Gain(6.0)
+    top = float(
+        Bump(0.0)(region.around(x).at(torch.linspace(-1, 1, 4001, dtype=DOUBLE).view(1, -1, 1))[0])[:, 1].detach().max()
+    )
+    for lift, decided in ((0.05, True), (-0.001, False)):
+        steps: list[str] = []
+        settings: dict[str, Any] = {"method": method, "restarts": 0, "watch": lambda step, to=steps: to.append(step.stage)}
+        (result,) = tv.certify(Bump(top + lift), x, [0], region, **settings)
+        assert (result.verdict is tv.Verdict.ROBUST) is decided
+        assert ("planes" in steps) is not decided
+        assert steps[-1] == result.stage == "pieces"
+        assert steps.count("pieces") == 1 + (not decided)
+
+
+def test_pieces_that_were_bounded_in_time_count() -> None:
+    region = tv.Gain(1.0).around(torch.ones(1, 4, dtype=DOUBLE))
+    calls: list[int] = []
+
+    def bound(pieces: Pieces) -> Tensor:
+        calls.append(len(pieces.owners))
+        if len(calls) == 3:
+            raise OutOfTimeError("too late")
+        return 0.1 - (pieces.ends[:, 1] - pieces.ends[:, 0]) / 2
+
+    trees = over_pieces(region, torch.full((1, 1), -2.0, dtype=DOUBLE), bound, plain_worst, 5)
+    assert (trees.late, len(trees.branches[0])) == (True, 3)
+    assert trees.done.item() == pytest.approx(0.1 - 0.5)
 
 
 def test_time_runs_out_among_pieces() -> None:
