@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from onnx_models import HEAD, build, head, node, normal, save
 from torch import Tensor, nn
 
 import solvers
 import tightverify as tv
 from solvers import BackendError, Problem
 from solvers.highs import _HighsSession
+from tightverify.cli import main
 from tightverify.errors import UsageError
 from tightverify.relax.programs import EASY, side_by_side
+from tightverify.report import read_records
 
 DOUBLE = torch.float64
 X = torch.full((2, 2), 0.1, dtype=DOUBLE)
@@ -87,6 +91,21 @@ def test_whenever_a_solver_refuses(method: str, call: str, taken: int, monkeypat
         assert result.margin >= before.margin
         assert not result.note or result.note.endswith("open: no more of this")
     assert not refused or all(result.verdict is not tv.Verdict.UNKNOWN or result.note for result in found)
+
+
+def test_the_command_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line on stderr, and in every record."""
+    layers = [node("Gemm", "x W b", "z"), node("Relu", "z", "r"), node("Mul", "r small", "features"), HEAD]
+    weights = {"W": normal(2, 3, seed=1) * 1e20, "b": normal(3, seed=2), "small": np.full(3, 1e-20)} | head(3)
+    path = save(tmp_path, build(layers, ["N", 2], weights, np.float64))
+    inputs, out = tmp_path / "x.npz", tmp_path / "out.jsonl"
+    np.savez(inputs, x=X.numpy())
+    asked = ["--method", "lp", "--rounds", "1", "--restarts", "0", "--out", str(out)]
+    assert main(["certify", str(path), str(inputs), "--eps", "9", *asked]) == 0
+    records = read_records(out)
+    assert all(record.verdict == "UNKNOWN" and "highs takes coefficients below" in (record.note or "") for record in records)
+    words = capsys.readouterr().err
+    assert f"note: input 0: {records[0].note}; 2 inputs have notes" in words
 
 
 def test_decided_inputs_have_no_note() -> None:

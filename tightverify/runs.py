@@ -247,7 +247,7 @@ class Run:
         grid, words = table(sorted(done, key=lambda record: record.index)), summary(done, seconds)
         noted = [record for record in done if record.note is not None]
         if noted and not self.quiet:
-            others = f" ({len(noted) - 1} more inputs have notes, too)" if len(noted) > 1 else ""
+            others = f"; {len(noted)} inputs have notes" if len(noted) > 1 else ""
             say(f"note: input {noted[0].file or noted[0].index}: {noted[0].note}{others}")
 
         def show(console: Console) -> None:
