@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,11 +49,11 @@ class Counting(nn.Module):
         return self.inner(x)  # type: ignore[no-any-return]
 
 
-def seen_by_certify(network: Counting) -> set[int]:
+def seen_by_certify(network: Counting, **more: Any) -> set[int]:
     model = tv.load(network, (FRAMES, FEATURES))
     network.seen.clear()
     steps: list[int] = []
-    tv.certify(model, X, None, tv.LinfBall(0.1), watch=lambda _: steps.append(torch.get_num_threads()))
+    tv.certify(model, X, None, tv.LinfBall(0.1), watch=lambda _: steps.append(torch.get_num_threads()), **more)
     assert steps
     return {*network.seen, *steps}
 
@@ -61,6 +62,12 @@ def test_small_networks_take_one_thread_and_give_back_the_others() -> None:
     assert seen_by_certify(Counting()) == {1}
     assert torch.get_num_threads() == 8
     tv.bounds(Counting(), X, tv.LinfBall(0.1))
+    assert torch.get_num_threads() == 8
+
+
+def test_runs_that_keep_evidence_take_one_thread_too(tmp_path: Path) -> None:
+    """They are decided later than others: when their endings are asked for."""
+    assert seen_by_certify(Counting(), batch=1, evidence=tmp_path) == {1}
     assert torch.get_num_threads() == 8
 
 

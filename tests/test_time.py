@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from evidence_check import Check
+from evidence_network import Numbers
 from test_api import classifier
 from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify import verify
 from tightverify.bounds.linear import LinearBounds
+from tightverify.evidence import read_evidence
 from tightverify.refine.converge import Converged, Cutter
 from tightverify.region import Region
 from tightverify.stages import METHODS, bounding, branch, combine, lp, problem
@@ -158,3 +162,14 @@ def test_bounds_hold_wherever_the_time_runs_out(model: tv.Model, x: Tensor) -> N
         found = margins(run(model, x[:2], "complete", float(limit)))
         assert bool((found >= cheap).all())
         assert bool((found <= least).all())
+
+
+@pytest.mark.parametrize(("method", "limit"), [("complete", 90.0), ("complete", 150.0), ("complete", 300.0), ("lp", 150.0)])
+def test_evidence_follows_wherever_the_time_runs_out(
+    model: tv.Model, x: Tensor, method: str, limit: float, tmp_path: Path
+) -> None:
+    """What a stage had begun is in the evidence that those after it go on from."""
+    (result,) = run(model, x[1:2], method, limit, evidence=tmp_path)
+    entries = read_evidence(tmp_path / "0.npz")
+    Check(entries, Numbers.of(model.graph))
+    assert entries[-1].margin == result.margin  # type: ignore[union-attr]

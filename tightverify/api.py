@@ -205,8 +205,7 @@ def _batches(
         if labels is not None:
             right = rightly_answered(model, wanted, x[part])
         problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), files[part], watch)
-        with threads_for(largest_temporary(graph, regions[part], settings.memory), settings.device):
-            decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
+        decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
         for place, number in enumerate(range(start, part.stop)):
             label = None if labels is None else int(labels[number])
             ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tightverify import evidence
 from tightverify.bounds.interval import interval_bounds
+from tightverify.bounds.linear import largest_temporary
 from tightverify.branch.search import Branch
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
@@ -23,6 +24,7 @@ from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.stages import share_of, stages_for
 from tightverify.stages.problem import Known, Problem, Step, Watch
+from tightverify.threads import threads_for
 from tightverify.values import Interval, above, gamma, times
 
 
@@ -154,7 +156,13 @@ class Ledger:
 
 
 def decide(problem: Problem) -> Iterator[Ending]:
-    """Run a method's stages over a batch; inputs leave it when they are decided or their time is up.
+    """Run a method's stages over a batch, with as many threads as suit its size."""
+    with threads_for(largest_temporary(problem.graph, problem.region, problem.settings.memory), problem.settings.device):
+        return run_stages(problem)
+
+
+def run_stages(problem: Problem) -> Iterator[Ending]:
+    """All stages of a method; inputs leave the batch when they are decided or their time is up.
 
     A stage may take its share of what is left of the inputs' time; what it does not finish in that is left to those after it.
     """
