@@ -1,4 +1,4 @@
-"""What every test shares: one thread, the devices that there are, and the folder of models and data."""
+"""What every test shares: one thread, an idle machine, the devices that there are, and the folder of models and data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import torch
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said does not depend on what else the machine does."""
+    monkeypatch.setattr("tightverify.threads.load_of_others", lambda: 0.0)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tightverify import threads
 from tightverify.console import say
-from tightverify.options import use_threads
+from tightverify.options import say_if_busy, use_threads
 
 HUGE = threads.PAYS
 X = torch.rand((2, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -95,7 +95,7 @@ def test_a_number_in_the_environment_is_kept(name: str, monkeypatch: pytest.Monk
 
 
 def test_a_number_on_the_command_line_is_kept() -> None:
-    use_threads(8, quiet=True)
+    use_threads(8)
     assert seen_by_certify(Counting()) == {8}
     assert os.environ["OMP_NUM_THREADS"] == "8"
 
@@ -127,14 +127,14 @@ def test_large_work_takes_what_is_spare(
 def test_a_busy_machine_is_told_of_once(
     load: float, quota: float, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use_threads(None, quiet=False)
+    say_if_busy(quiet=False)
     say("nothing")
     assert capsys.readouterr().err == "nothing\n"
     monkeypatch.setattr(threads, "load_of_others", lambda: load)
     monkeypatch.setattr(threads, "quota", lambda: quota)
-    use_threads(None, quiet=True)
+    say_if_busy(quiet=True)
     assert capsys.readouterr() == ("", "")
-    use_threads(None, quiet=False)
+    say_if_busy(quiet=False)
     out, told = capsys.readouterr()
     assert out == ""
     assert told.startswith("note: ")

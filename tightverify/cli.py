@@ -42,6 +42,7 @@ from tightverify.options import (
     read_given,
     refuse_folder,
     region_of,
+    say_if_busy,
     use_threads,
 )
 
@@ -153,6 +154,7 @@ def certify(
     from tightverify.runs import Run, correct, refuse_evidence, refuse_file, refuse_trace
     from tightverify.settings import Settings
     from tightverify.stages import passed_by, stages_of
+    from tightverify.threads import busy
 
     settings = Settings(
         method=method,
@@ -173,7 +175,7 @@ def certify(
         evidence=evidence,
     )
     stages_of(method)
-    use_threads(threads, quiet)
+    use_threads(threads)
     stated = region_of(**region)
     files = files_read(inputs, model, labels)
     refuse_file(out, force, *files)
@@ -187,6 +189,7 @@ def certify(
         missing = f"{inputs[0]} has no y" if inputs[0].suffix == ARRAYS else "no labels were given"
         notes.append(f"{missing}: the model's own answers are the labels")
     notes.extend(passed_by(method, stated.boxes, stated.words))
+    notes.extend(filter(None, [busy()]))
     if skipped:
         notes.append(f"{skipped} misclassified {'input was' if skipped == 1 else 'inputs were'} left out")
     Run(chosen, str(model), stated, settings, top, batch, out, force, quiet, tuple(notes), trace).show()
@@ -216,12 +219,14 @@ def bounds(
 
     from tightverify.runs import Bounding, read, refuse_file, sink
 
-    use_threads(threads, quiet)
+    use_threads(threads)
     stated = region_of(**region)
     refuse_file(out, force, model, inputs)
     bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), stated, method, batch, device)
     grid = Table("input", "output", "lower", "upper")
-    lines, on_stdout = bounding.lines(), out is not None and standard(out) is sys.stdout
+    lines = bounding.lines()
+    say_if_busy(quiet)
+    on_stdout = out is not None and standard(out) is sys.stdout
     try:
         with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
             for line in lines:

@@ -8,7 +8,7 @@ import click
 
 from tightverify.console import output, progress, say
 from tightverify.decimals import at_least, at_most, no_more_than
-from tightverify.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, options, refuse_folder, use_threads
+from tightverify.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, options, refuse_folder, say_if_busy, use_threads
 
 
 @click.command()
@@ -63,7 +63,7 @@ def stretches(
     from tightverify.fragility import stretches as find
     from tightverify.settings import Settings
 
-    use_threads(threads, quiet)
+    use_threads(threads)
     settings = Settings(method, time_limit, restarts=restarts)
     refuse_folder(out, force, FILES)
     reading = Reading(rate, resample, channel, cut, int16)
@@ -71,6 +71,7 @@ def stretches(
     with said_of(str(clip)):
         wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
         network = load(model, batch_axis=batch_axis, inputs=wave[None])
+    say_if_busy(quiet)
     with progress(f"bisecting on {clip.name}, rounds", rounds_of(between, tolerance), quiet) as advance:
         found = find(
             network,

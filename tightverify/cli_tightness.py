@@ -9,7 +9,7 @@ import click
 
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
-from tightverify.options import EPS_HELP, FILE, QUIET, REGION, WORK, ball_of, options, refuse_folder, use_threads
+from tightverify.options import EPS_HELP, FILE, QUIET, REGION, WORK, ball_of, options, refuse_folder, say_if_busy, use_threads
 
 if TYPE_CHECKING:
     from tightverify.region import LpBall
@@ -97,7 +97,7 @@ def tightness(
 
     Prints tables, and writes data as CSV and pictures to a folder.
     """
-    use_threads(threads, quiet)
+    use_threads(threads)
     found: FunctionTightness | ModelTightness
     if function is not None:
         no_model = {"MODEL.onnx": model, "--eps": eps, "--relaxations": relaxations}
@@ -166,6 +166,7 @@ def model_tightness(
     chosen_relaxations(relaxations)
     given = read(model, inputs, batch_axis)[:limit]
     ball.around(given.x)
+    say_if_busy(quiet)
     with progress(f"sweeping {model.name}", len(given), quiet) as advance:
         found = of_model(
             given.model,

@@ -103,16 +103,20 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def use_threads(count: int | None, quiet: bool) -> None:
-    """Compute with so many threads, None for as many as pay; and say what a user should know of a busy machine."""
+def use_threads(count: int | None) -> None:
+    """Compute with so many threads, None for as many as pay."""
     import torch
-
-    from tightverify.console import say
-    from tightverify.threads import busy
 
     if count is not None:
         os.environ["OMP_NUM_THREADS"] = str(count)  # it is the user's choice, also where it is that of torch
         torch.set_num_threads(count)
+
+
+def say_if_busy(quiet: bool) -> None:
+    """Say, before work begins, what a user should know of a busy machine."""
+    from tightverify.console import say
+    from tightverify.threads import busy
+
     if not quiet and (words := busy()):
         say(f"note: {words}")
 
