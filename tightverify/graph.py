@@ -66,6 +66,10 @@ class Term:
         return rows * self.matrix if self.matrix.dim() == 1 else rows @ self.matrix
 
     @property
+    def absolute(self) -> Term:
+        return replace(self, matrix=None if self.matrix is None else self.matrix.abs())
+
+    @property
     def magnitude(self) -> Term:
         """The term of sizes: an importer's weights may have underflowed, and so have size even where they are 0."""
         return replace(self, matrix=None if self.matrix is None else self.matrix.abs().add_(TINY))

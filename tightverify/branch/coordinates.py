@@ -43,7 +43,7 @@ def handed_down(bounds: LinearBounds, number: int, loss: Tensor) -> list[Tensor]
     widths = [bounds.intervals[operand.source].width[:, operand.index] for operand in node.operands]
     widths = [torch.where(torch.isfinite(width), width, 0.0) for width in widths]
     if isinstance(node, Affine):
-        weights = [term.magnitude for term in node.terms]
+        weights = [term.absolute for term in node.terms]
         each = per_unit(loss, [term.push(width) for term, width in zip(weights, widths, strict=True)])
         return [term.pull(each) * width for term, width in zip(weights, widths, strict=True)]
     pair = bounds.planes[number][0]
