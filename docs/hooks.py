@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from tightverify.cli import commands
+from tightverify.cli.main import commands
 
 MARK = "<!-- commands -->"
 
@@ -22,7 +22,8 @@ def reference() -> Iterator[str]:
     with click.Context(commands, info_name="tightverify") as context:
         yield from section(commands, context)
         for name in commands.list_commands(context):
-            command = commands.commands[name]
+            command = commands.get_command(context, name)
+            assert command is not None
             with click.Context(command, info_name=name, parent=context) as inner:
                 yield from section(command, inner)
 

@@ -1,7 +1,7 @@
 """What each part of `combine` brings, and how its time grows with frames and hidden units.
 
-    python experiments/ablation.py [--model 04f_032h_2l] [--eps 0.013] [--inputs 20]
-    python experiments/ablation.py --growth
+    python -m experiments.ablation [--model 04f_032h_2l] [--eps 0.013] [--inputs 20]
+    python -m experiments.ablation --growth
 
 First correctly classified test images in test-set order, an L-infinity ball clipped to [0, 1]; one thread. `--growth` takes
 LSTMs with random weights, one round of `combine` for each, and draws combine_growth.png beside this file.
@@ -17,13 +17,13 @@ from pathlib import Path
 import click
 import matplotlib
 import torch
-from data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
-from figures import table_of
 from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
-from tightverify.bounds.columns import generated
+from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
+from experiments.figures import table_of
+from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Graph

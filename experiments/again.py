@@ -1,6 +1,6 @@
 """The verdicts of experiments once more: under another seed, in other batches, and against a longer attack.
 
-    python experiments/again.py [images] [relu] [few] ... [--seed 1] [--batch 10] [--time-limit 60]
+    python -m experiments.again [images] [relu] [few] ... [--seed 1] [--batch 10] [--time-limit 60]
 
 `images`, `speech` and `prover` take the verdicts that `decide.py`, `speech.py certify` and `speech_prover.py --all` left in
 experiments/out. The others decide first what scripts decide that keep no lines, input by input: `relu` the networks of
@@ -22,18 +22,26 @@ from typing import Any
 
 import click
 import torch
-from data import correctly_classified, mnist_test, prover_lstm, prover_order, prover_speech, rightly_heard, spoken_digits
-from decide import DECIDED, lines_of
-from figures import table_of
 from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
-from tightverify.api import stream
+from experiments.data import (
+    correctly_classified,
+    mnist_test,
+    prover_lstm,
+    prover_order,
+    prover_speech,
+    rightly_heard,
+    spoken_digits,
+)
+from experiments.decide import DECIDED, lines_of
+from experiments.figures import table_of
+from tightverify.api.certify import stream
 from tightverify.json_lines import add_line
 from tightverify.settings import Settings
 from tightverify.stages import METHODS
-from tightverify.stages.search import attack_stage
+from tightverify.stages.attack import attack_stage
 
 OUT = Path(__file__).parent / "out"
 COMPLETE = Settings("complete", splits=10**6)
@@ -81,7 +89,7 @@ def decided(group: Group, limit: float) -> Group:
 
 
 def relu(limit: float) -> Iterator[Group]:
-    from decide_lp import RELU_RADII, relu_inputs
+    from experiments.decide_lp import RELU_RADII, relu_inputs
 
     model, x = relu_inputs(10)
     names = [str(k) for k in range(len(x))]
@@ -90,7 +98,7 @@ def relu(limit: float) -> Iterator[Group]:
 
 
 def few(limit: float) -> Iterator[Group]:
-    from few_inputs import BALLS, CASES, cases, points
+    from experiments.few_inputs import BALLS, CASES, cases, points
 
     cases()
     for name, (module, shape, radius) in CASES.items():
@@ -111,7 +119,7 @@ def pictures(name: str, eps: float, count: int, order: Tensor | None, settings: 
 
 
 def hundred(limit: float) -> Iterator[Group]:
-    from first_hundred import EPS, INPUTS, PUBLISHED
+    from experiments.first_hundred import EPS, INPUTS, PUBLISHED
 
     for eps in EPS:
         for name in PUBLISHED:
@@ -119,8 +127,8 @@ def hundred(limit: float) -> Iterator[Group]:
 
 
 def twenty(limit: float) -> Iterator[Group]:
-    from mnist_lstm import HERE
-    from polygons import PROVER
+    from experiments.mnist_lstm import HERE
+    from experiments.polygons import PROVER
 
     config = tomllib.loads((HERE / "mnist_lstm.toml").read_text())
     for case in config["case"]:
@@ -130,7 +138,7 @@ def twenty(limit: float) -> Iterator[Group]:
 
 
 def sounds(limit: float) -> Iterator[Group]:
-    from sounds import LONGEST, regions, words
+    from experiments.sounds import LONGEST, regions, words
 
     network = prover_speech()
     clips = rightly_heard(network, [clip for clip in spoken_digits() if len(clip.samples) <= LONGEST])[:10]
@@ -143,7 +151,7 @@ def sounds(limit: float) -> Iterator[Group]:
 
 def speech(_limit: float) -> Iterator[Group]:
     """What `speech.py certify` decided, by whatever method."""
-    from speech import LAYERS, Kept, test_clips
+    from experiments.speech import LAYERS, Kept, test_clips
 
     clips = {clip.name: clip for clip in test_clips(OUT / "speech", 300)}
     for layer in LAYERS:
@@ -160,7 +168,7 @@ def speech(_limit: float) -> Iterator[Group]:
 
 def prover(_limit: float) -> Iterator[Group]:
     """What `speech_prover.py --all` decided."""
-    from speech_prover import Imported
+    from experiments.speech_prover import Imported
 
     clips = {clip.name: clip for clip in spoken_digits()}
     imported = Imported(prover_speech())

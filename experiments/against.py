@@ -1,6 +1,6 @@
 """Our margins against another tool's, target by target, on PROVER's MNIST LSTMs.
 
-    python experiments/against.py MARGINS.csv [--method linear] [--theirs CROWN] [--rounds 2]
+    python -m experiments.against MARGINS.csv [--method linear] [--theirs CROWN] [--rounds 2]
 
 MARGINS.csv has the columns model, eps, method, index (in the MNIST test set), label, target, margin_lower_bound. Prints
 for each case how much larger our proved margins are, at the least and in the mean, and how many are smaller.
@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 import click
-from data import mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
+from experiments.data import mnist_test, prover_lstm
 
 Case = tuple[str, float, str]
 Margins = dict[int, dict[int, float]]

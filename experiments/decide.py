@@ -1,6 +1,6 @@
 """Every input decided: how many, by which stage, after how many seconds and splits.
 
-    python experiments/decide.py [--set first_twenty|first_hundred] [--model 04f_032h_1l ...] [--eps 0.010 ...] [--batch 1]
+    python -m experiments.decide [--set first_twenty|first_hundred] [--model 04f_032h_1l ...] [--eps 0.010 ...] [--batch 1]
 
 An L-infinity ball clipped to [0, 1], inputs one at a time. `first_twenty`: the first correctly classified test images in
 the order of the test set; `first_hundred`: in PROVER's order. Writes a line for each input, from which table and picture
@@ -17,14 +17,14 @@ from typing import Any
 import click
 import matplotlib
 import torch
-from data import correctly_classified, mnist_test, prover_lstm, prover_order
-from figures import table_of
 from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
-from tightverify.api import stream
-from tightverify.branch.search import split_in
+from experiments.data import correctly_classified, mnist_test, prover_lstm, prover_order
+from experiments.figures import table_of
+from tightverify.api.certify import stream
+from tightverify.branch.node import split_in
 from tightverify.json_lines import read_lines
 from tightverify.settings import Settings
 

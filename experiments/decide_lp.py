@@ -1,8 +1,8 @@
 """What programs of whole networks add to mixtures of planes, and ReLU networks decided exactly.
 
-    python experiments/decide_lp.py margins [--count 20]
-    python experiments/decide_lp.py neurons [--count 200]
-    python experiments/decide_lp.py relu [--inputs 10]
+    python -m experiments.decide_lp margins [--count 20]
+    python -m experiments.decide_lp neurons [--count 200]
+    python -m experiments.decide_lp relu [--inputs 10]
 
 `margins` and `neurons`: PROVER's 04f_032h_2l at eps 0.013 and 04f_032h_1l at 0.020, planes and intervals of the second round of
 `combine`; the hardest margins of the first images, and neurons drawn at random, by 20 steps of mixing and by the program cut to
@@ -17,12 +17,12 @@ import time
 
 import click
 import torch
-from data import correctly_classified, mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 import tightverify as tv
+from experiments.data import correctly_classified, mnist_test, prover_lstm
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.refine.converge import Converged, Cutter, Cutting

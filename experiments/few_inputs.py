@@ -1,6 +1,6 @@
 """Networks of few inputs: what splits of the input's coordinates are worth beside those of neurons.
 
-    python experiments/few_inputs.py [--time-limit 15]
+    python -m experiments.few_inputs [--time-limit 15]
 
 Steep networks with random weights and two or four inputs, or one or two a frame, in balls of the norms infinity, 1 and 2; six
 points each, by `complete`, without coordinates and with them. One thread.
@@ -13,12 +13,12 @@ from unittest.mock import patch
 
 import click
 import torch
-from figures import table_of, timed
 from rich.console import Console
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify.branch.search import split_in
+from experiments.figures import table_of, timed
+from tightverify.branch.node import split_in
 
 DOUBLE = torch.float64
 POINTS = 6

@@ -1,6 +1,6 @@
 """The first 100 images in PROVER's order, as its authors and DeepPrism's counted them: certified, falsified, open.
 
-    python experiments/first_hundred.py [--model 04f_032h_1l ...] [--eps 0.011 ...] [--method combine] [--rounds 2]
+    python -m experiments.first_hundred [--model 04f_032h_1l ...] [--eps 0.011 ...] [--method combine] [--rounds 2]
 
 Images are those that the model classifies correctly; an L-infinity ball clipped to [0, 1]; one thread. `possible` is 100 less
 what our search falsifies: nobody can certify more.
@@ -13,12 +13,12 @@ import time
 
 import click
 import torch
-from data import correctly_classified, mnist_test, prover_lstm, prover_order
 from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
-from tightverify.api import stream
+from experiments.data import correctly_classified, mnist_test, prover_lstm, prover_order
+from tightverify.api.certify import stream
 from tightverify.settings import Settings
 
 INPUTS = 100

@@ -1,6 +1,6 @@
 """GRU's update n + sigmoid(a) (h - n): three ways to hold it, and which of them is the tightest.
 
-    python experiments/gru.py [--boxes 2000]
+    python -m experiments.gru [--boxes 2000]
 
 `closed` is the closed form of one function of three operands, `fitted` the tightest planes of that function, `products` the
 sum of the tightest planes of the two products sigmoid(-a) n and sigmoid(a) h, as other verifiers relax it. The volume
@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from tightverify.ops import Blend
-from tightverify.relax.blends import fitted_blend, two_products
+from tightverify.ops import GruUpdate
+from tightverify.relax.fitted.gru_update import fitted_update, two_products
 from tightverify.values import Interval
 
 WIDTHS = ((1.0, 0.5, 0.5), (0.2, 0.1, 0.1), (3.0, 1.0, 1.0), (1.0, 0.05, 0.5), (6.0, 0.5, 0.5), (0.1, 1.0, 1.0))
@@ -35,11 +35,11 @@ def volumes(boxes: Tensor) -> dict[str, Tensor]:
     """The distances of the two planes at the centre, by kind."""
     centre = (boxes[:, 0::2] + boxes[:, 1::2]) / 2
     operands = [Interval(boxes[:, k], boxes[:, k + 1]) for k in (0, 2, 4)]
-    closed = Blend().relax(*operands)
+    closed = GruUpdate().relax(*operands)
     point = centre.unbind(1)
     found = {"closed": closed.upper.at(*point) - closed.lower.at(*point)}
     ahead = torch.cat([centre, torch.ones_like(centre[:, :1])], dim=1)
-    fitted = fitted_blend(boxes, centre[:, None], "batched", 1e-4)
+    fitted = fitted_update(boxes, centre[:, None], "batched", 1e-4)
     for name, sides in (("fitted", fitted), ("products", two_products(boxes, "batched", 1e-4))):
         found[name] = ((sides.upper - sides.lower)[:, 0] * ahead).sum(1)
     return found

@@ -1,6 +1,6 @@
 """PROVER's MNIST LSTMs, the first correctly classified test images: certified, and the mean of the smallest margin bounds.
 
-    python experiments/mnist_lstm.py [--method linear] [--rounds 2]
+    python -m experiments.mnist_lstm [--method linear] [--rounds 2]
 
 Prints the table of experiments/README.md; ends with exit code 1 if a figure wanted in mnist_lstm.toml is not reached.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from data import correctly_classified, mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
+from experiments.data import correctly_classified, mnist_test, prover_lstm
 
 HERE = Path(__file__).parent
 

@@ -1,6 +1,6 @@
 """The fitted planes against everything: do they hold, how far from the tightest, R2's own beside them, and what they cost.
 
-    python experiments/planes.py [--boxes 10000] [--balls 200] [--timed 1000] [--seed 0]
+    python -m experiments.planes [--boxes 10000] [--balls 200] [--timed 1000] [--seed 0]
 
 For each function and each kind of box: crossings at dense samples and, on some boxes, at the corners and nearest samples in
 balls of 200 bits (python-flint); the largest proved gap relative to the mean distance; and the distribution of the volume
@@ -17,17 +17,17 @@ import click
 import flint
 import numpy as np
 import torch
-from figures import Figures, table_of, timed
 from flint import arb, fmpq
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from experiments.figures import Figures, table_of, timed
 from tightverify import planes
-from tightverify.fits import FUNCTIONS, PlaneFit
+from tightverify.api.planes import FUNCTIONS, PlaneFit
 from tightverify.relax.curves import Identity, One, Sigmoid, Symmetric
-from tightverify.relax.family import KINDS, Ground
+from tightverify.relax.fitted.family import KINDS, Domain
 from tightverify.relax.polygons import Polygons
 from tightverify.values import FUNCTION_ERROR
 
@@ -176,7 +176,7 @@ def tightness(name: str, boxes: Tensor, found: PlaneFit, seed: int) -> tuple[flo
     relative = torch.where(clear, found.gap / distance, 0.0)
     low = found.gap > 1e-6 * distance + floor[:, None]
     largest = float(torch.where(low, found.gap / distance.clamp(min=1e-300), relative).max())
-    theirs = KINDS["r2"](Ground(*FUNCTIONS[name].curves, polygons_of(boxes), "batched", seed=seed))
+    theirs = KINDS["r2"](Domain(*FUNCTIONS[name].curves, polygons_of(boxes), "batched", seed=seed))
     other, doubt = mean_distances(name, boxes, theirs.lower[:, 0], theirs.upper[:, 0])
     ours, r2, doubt = distance.sum(1), other.sum(1), floor + doubt
     told = r2 > 1e3 * doubt

@@ -1,6 +1,6 @@
 """The method planes on PROVER's MNIST LSTMs: against linear and PROVER's lp, and what polygons bring, frame by frame.
 
-    python experiments/polygons.py [--inputs 20]
+    python -m experiments.polygons [--inputs 20]
 
 Times are CPU seconds per input, in batches of so many inputs with one thread. Ends with exit code 1 if a figure is missed.
 """
@@ -12,12 +12,12 @@ import time
 
 import click
 import torch
-from data import FrameLSTM, correctly_classified, mnist_test, prover_lstm, prover_order
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
+from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm, prover_order
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds, polygons_of
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Apply

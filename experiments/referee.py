@@ -1,10 +1,10 @@
 """How near mixtures of planes come to the best that the same planes allow, which one linear program for each margin finds.
 
-    python experiments/referee.py [--images 4]
+    python -m experiments.referee [--images 4]
 
 PROVER's 04f_032h_2l at eps 0.013, the first test images: planes and intermediate bounds of one round of `combine`, then the
-margins by more and more steps of mixing, and by the program over all planes (`tightverify.refine.lp`), without and with the
-intervals of hidden neurons. Prints the table of experiments/README.md.
+margins by more and more steps of mixing, and by the program over all planes (`tightverify.refine.network_lp`), without and with
+the intervals of hidden neurons. Prints the table of experiments/README.md.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import time
 
 import click
 import torch
-from data import correctly_classified, mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import solvers
 import tightverify as tv
+from experiments.data import correctly_classified, mnist_test, prover_lstm
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.refine.lp import network_lp
+from tightverify.refine.network_lp import network_lp
 from tightverify.spec import classify_as
 
 MODEL, EPS = "04f_032h_2l", 0.013

@@ -1,6 +1,6 @@
 """Solvers side by side: thousands of small fits, one large linear program, and what a proved bound costs and loses.
 
-    python experiments/solving.py [--fits 1000] [--repeats 5]
+    python -m experiments.solving [--fits 1000] [--repeats 5]
 
 Prints the tables of experiments/README.md; ends with exit code 1 if a wanted figure is not reached. Run it with nothing
 else running.
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from figures import Figures, table_of, timed
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
 import solvers
-from solvers.batched import Batch, solve_batch
+from experiments.figures import Figures, table_of, timed
+from solvers.backends.batched import Batch, solve_batch
 from solvers.safe import safe_bound
 
 Floats = NDArray[np.float64]

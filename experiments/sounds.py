@@ -1,6 +1,6 @@
 """Other changes of a sound than noise on every sample, on PROVER's speech network: a table, and where in time it is fragile.
 
-    python experiments/sounds.py [--clips 20] [--picture FILE.png]
+    python -m experiments.sounds [--clips 20] [--picture FILE.png]
 
 The first test clips of the Free Spoken Digit Dataset (by name, digit_speaker_index) of at most 3,400 samples that the
 network classifies rightly; sample values are those of the 16-bit files. `noise` is hum: 50 Hz and its next two harmonics.
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 import torch
-from data import ProverSpeech, prover_speech, rightly_heard, spoken_digits
 
 import tightverify as tv
+from experiments.data import ProverSpeech, prover_speech, rightly_heard, spoken_digits
 
 RATE, LONGEST = ProverSpeech.RATE, 3400
 
@@ -36,8 +36,8 @@ def regions() -> list[tv.region.Perturbation]:
 
 def words(region: tv.region.Perturbation) -> str:
     """A region's words, and the stretch of samples that it is of."""
-    stretch = getattr(region, "samples", None)
-    return f"{region.words}, samples {stretch[0]}-{stretch[1] - 1}" if isinstance(stretch, tuple) else region.words
+    segment = getattr(region, "samples", None)
+    return f"{region.words}, samples {segment[0]}-{segment[1] - 1}" if isinstance(segment, tuple) else region.words
 
 
 @click.command()
@@ -49,7 +49,7 @@ def main(count: int, method: str, picture: Path | None) -> None:
     network = prover_speech()
     clips = rightly_heard(network, [clip for clip in spoken_digits() if len(clip.samples) <= LONGEST])[:count]
     if picture is not None:
-        _, drawn = tv.stretches(network, clips[0].samples, clips[0].digit).save(picture.parent, RATE)
+        _, drawn = tv.segments(network, clips[0].samples, clips[0].digit).save(picture.parent, RATE)
         drawn.rename(picture)
         print(f"{clips[0].name}: {picture}")
         return

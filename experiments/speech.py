@@ -1,16 +1,16 @@
 """A small LSTM and a small GRU on spoken digits, certified down to the waveform: from training to the picture in the guide.
 
-    python experiments/speech.py train
-    python experiments/speech.py certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
-    python experiments/speech.py certify --db -60 --method complete --after combine-60s [--above -10]
-    python experiments/speech.py stretches [--clips 5]
-    python experiments/speech.py picture docs/speech.png [--method combine] [--time-limit 60]
+    python -m experiments.speech train
+    python -m experiments.speech certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
+    python -m experiments.speech certify --db -60 --method complete --after combine-60s [--above -10]
+    python -m experiments.speech stretches [--clips 5]
+    python -m experiments.speech picture docs/speech.png [--method combine] [--time-limit 60]
 
 `train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
 `tightverify certify lstm.onnx clips/ --db -80 --labels labels.csv` runs. `certify` decides clip by clip, in an order that mixes
 digits and speakers, and keeps a line for each as it goes: what is in its file already is not run again. With `--after` only
 what another run left open, above some margin, is run; the rest is taken over from its file. `picture` draws what
-`certify` and `stretches` left there.
+`certify` and `segments` left there.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ import click
 import onnxruntime
 import soundfile
 import torch
-from data import spoken_digits
-from figures import table_of
 from matplotlib.figure import Figure
 from rich.console import Console
-from speech_network import LAYERS, RATE, accuracy, to_onnx, trained
 from torch import Tensor
 
 import tightverify as tv
-from tightverify.audio import FULL_SCALE_16, Reading, read_sound
+from experiments.data import spoken_digits
+from experiments.figures import table_of
+from experiments.speech_network import LAYERS, RATE, accuracy, to_onnx, trained
+from tightverify.inputs.audio import FULL_SCALE_16, Reading, read_sound
 from tightverify.json_lines import add_line, read_lines
 
 OUT = Path(__file__).parent / "out" / "speech"
@@ -191,7 +191,7 @@ def decided(
 @FOLDER
 @click.option("--clips", "count", default=5, show_default=True)
 @click.option("--method", default="linear", show_default=True)
-def stretches(folder: Path, count: int, method: str) -> None:
+def segments(folder: Path, count: int, method: str) -> None:
     """Certified radii, in decibels relative to the peak, of the sixteenths of a few clips, at which each network is right."""
     table = table_of(f"method {method}", "clip", "network", *map(str, range(1, 17)))
     for clip in test_clips(folder, count):
@@ -199,9 +199,7 @@ def stretches(folder: Path, count: int, method: str) -> None:
             kept = Kept(folder, f"stretches-{method}", layer)
             found = next((line for line in kept.lines() if line["clip"] == clip.name), None)
             if found is None:
-                radii = tv.stretches(
-                    folder / f"{layer}.onnx", clip.values, clip.digit, settings=tv.Settings(method, restarts=0)
-                )
+                radii = tv.segments(folder / f"{layer}.onnx", clip.values, clip.digit, settings=tv.Settings(method, restarts=0))
                 found = kept.add(clip=clip.name, edges=radii.edges, levels=radii.levels)
             table.add_row(clip.name, layer, *(f"{level:.0f}" for level in found["levels"]))
     CONSOLE.print(table)

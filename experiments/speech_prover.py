@@ -1,8 +1,8 @@
 """PROVER's classifier of spoken digits, from the waveform to the verdict, each clip at its own length.
 
-    python experiments/speech_prover.py [--method linear] [--db -90 --db -80 ...] [--clips 20]
-    python experiments/speech_prover.py --all [--limit 300] [--time-limit 60] [--method combine] [--db -90 --db -80 ...]
-    python experiments/speech_prover.py --forward 10000
+    python -m experiments.speech_prover [--method linear] [--db -90 --db -80 ...] [--clips 20]
+    python -m experiments.speech_prover --all [--limit 300] [--time-limit 60] [--method combine] [--db -90 --db -80 ...]
+    python -m experiments.speech_prover --forward 10000
 
 The first prints a row for each loudness: the first clips of at most 3,400 samples that are answered rightly, in the order of
 their names; how many are certified, the mean of the smallest margin bounds, and beside it the least margin that a search
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import click
 import torch
-from data import Clip, ProverSpeech, prover_speech, rightly_heard, spoken_digits
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
+from experiments.data import Clip, ProverSpeech, prover_speech, rightly_heard, spoken_digits
 from tightverify.attack import Search, descend
 from tightverify.json_lines import add_line, read_lines
 from tightverify.models.model import Model

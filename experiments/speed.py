@@ -1,6 +1,6 @@
 """Speed and memory of the linear bounds: inputs a second, growth with the number of frames, peak memory.
 
-    python experiments/speed.py [--out experiments/out]
+    python -m experiments.speed [--out experiments/out]
 
 Prints the tables of experiments/README.md and writes the plot growth.png. Run it with nothing else running.
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 import matplotlib as mpl
 import torch
-from data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
+from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

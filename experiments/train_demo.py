@@ -1,6 +1,6 @@
 """Trains the two networks of `tightverify demo`: a small LSTM and a small GRU that read 8x8 digits row by row.
 
-    python experiments/train_demo.py
+    python -m experiments.train_demo
 
 writes tightverify/demo/digits_lstm.onnx and digits_gru.onnx and prints the table that stands in experiments/README.md. It
 takes about a minute on one core. Each network sees noise on its inputs and pays for large weights, so that there is something

@@ -9,7 +9,8 @@ import numpy as np
 
 from solvers.base import Backend, Capabilities, Options, Session
 from solvers.errors import BackendError, ProblemError, SolverError
-from solvers.files import read, write
+from solvers.formats.files import read, write
+from solvers.leaves import safe_bound_of
 from solvers.problem import Problem
 from solvers.registry import BACKENDS, backend
 from solvers.solution import Basis, Solution, Status
@@ -45,7 +46,9 @@ def load(
     interior: bool = False,
 ) -> Session:
     """A session: the problem in the solver's memory, to be solved again with other costs, bounds or rows."""
-    return backend(solver).load(problem, Options(time_limit, threads, log, interior))
+    session = backend(solver).load(problem, Options(time_limit, threads, log, interior))
+    session.prover = safe_bound_of
+    return session
 
 
 def solve(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,6 +77,7 @@ class Session(ABC):
         self.backend = backend
         self.problem = problem
         self.options = options
+        self.prover: Callable[[Solution], float] | None = None
 
     def solve(
         self,
@@ -146,6 +148,7 @@ class Session(ABC):
             read_basis=answer.read_basis,
             ray=vector(ray, rows),
             log=answer.log,
+            prover=self.prover,
         )
 
     @abstractmethod

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from solvers.base import Session
+from solvers.base import Options, Session
 from solvers.problem import Floats, Problem
-from solvers.safe import proves_infeasible, safe_bound, safe_bound_of
+from solvers.registry import backend
+from solvers.safe import proves_infeasible, safe_bound
 from solvers.solution import Solution
 
 WHOLE = 1e-6
@@ -63,7 +64,7 @@ class Leaf:
 
 
 @dataclass(eq=False)
-class LeafTree:
+class ProofTree:
     """The tree of a problem as it grows, node by node; `deep` goes down one branch first, else the least bound is first.
 
     To prove that the optimum is above `wanted`, all nodes that are not must be split in any order: going down keeps the open
@@ -81,9 +82,7 @@ class LeafTree:
     leaves: list[Leaf] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from solvers import load
-
-        self._session: Session = load(self.problem.relaxed(), self.solver)
+        self._session: Session = backend(self.solver).load(self.problem.relaxed(), Options())
         lower = np.where(self.problem.integer, np.ceil(self.problem.lower), self.problem.lower)
         upper = np.where(self.problem.integer, np.floor(self.problem.upper), self.problem.upper)
         self._order = 0
@@ -192,7 +191,7 @@ class Gains:
 def leaf_bound(problem: Problem, claim: float = math.inf, leaves: int = 1000, solver: str = "highs") -> float:
     """A proved lower bound on the optimum, from at most so many leaves: about the claim, if it is right and they suffice."""
     wanted = claim - CLOSE * max(1.0, abs(claim)) if math.isfinite(claim) else math.inf
-    tree = LeafTree(problem, wanted, solver)
+    tree = ProofTree(problem, wanted, solver)
     while tree.open and tree.solved < leaves:
         tree.step()
     return tree.bound
@@ -213,3 +212,14 @@ def halves(lower: Floats, upper: Floats, variable: int, value: float) -> list[tu
     below[variable] = math.floor(value)
     above[variable] = math.floor(value) + 1
     return [(lower, below), (above, upper)]
+
+
+def safe_bound_of(solution: Solution) -> float:
+    """The best bound that a solver's answer proves; for mixed-integer problems by `leaf_bound`."""
+    problem = solution.problem
+    if problem.is_mixed_integer:
+        return leaf_bound(problem, solution.claimed_bound)
+    if solution.ray is not None and proves_infeasible(problem, solution.ray):
+        return math.inf
+    best = -math.inf if solution.dual is None else safe_bound(problem, solution.dual)
+    return best if best > -math.inf else safe_bound(problem, np.zeros(problem.shape[0]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from solvers.backends.batched import Batched
+from solvers.backends.gurobi import Gurobi
+from solvers.backends.highs import Highs
+from solvers.backends.pyomo import Pyomo
+from solvers.backends.scipy import Scipy
 from solvers.base import Backend
-from solvers.batched import Batched
 from solvers.errors import BackendError
-from solvers.gurobi import Gurobi
-from solvers.highs import Highs
-from solvers.pyomo import Pyomo
-from solvers.scipy import Scipy
 
 BACKENDS: tuple[Backend, ...] = (
     Highs(),

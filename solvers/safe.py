@@ -33,7 +33,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.problem import Floats, Problem
-from solvers.solution import Solution
 
 UNIT_ROUNDOFF = 2.0**-53
 MOST_EXACT = 300
@@ -69,19 +68,6 @@ def safe_bound(problem: Problem, dual: ArrayLike, lower: ArrayLike | None = None
 def proves_infeasible(problem: Problem, ray: ArrayLike) -> bool:
     """Whether multipliers prove that no point satisfies all rows and bounds."""
     return safe_bound(problem.changed(cost=np.zeros(problem.shape[1])), ray) > problem.offset
-
-
-def safe_bound_of(solution: Solution) -> float:
-    """The best bound that a solver's answer proves; for mixed-integer problems by `leaves.leaf_bound`."""
-    problem = solution.problem
-    if problem.is_mixed_integer:
-        from solvers.leaves import leaf_bound
-
-        return leaf_bound(problem, solution.claimed_bound)
-    if solution.ray is not None and proves_infeasible(problem, solution.ray):
-        return math.inf
-    best = -math.inf if solution.dual is None else safe_bound(problem, solution.dual)
-    return best if best > -math.inf else safe_bound(problem, np.zeros(problem.shape[0]))
 
 
 def usable(problem: Problem, dual: ArrayLike) -> tuple[Floats, Floats]:

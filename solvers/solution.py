@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.errors import SolverError
 from solvers.problem import Floats, Problem
 
 
@@ -61,6 +62,8 @@ class Solution:
     read_basis: Callable[[], Basis | None] | None = None
     ray: Floats | None = None
     log: str = ""
+    prover: Callable[[Solution], float] | None = None
+    """what makes a proved bound of the answer; sessions that `solvers.load` opens have one"""
 
     @cached_property
     def basis(self) -> Basis | None:
@@ -73,9 +76,9 @@ class Solution:
     @cached_property
     def safe_bound(self) -> float:
         """A proved lower bound on the optimum, +inf if infeasibility is proved; worked out when first asked for."""
-        from solvers.safe import safe_bound_of
-
-        return safe_bound_of(self)
+        if self.prover is None:
+            raise SolverError("nothing that proves bounds was given with this solution; open sessions by solvers.load")
+        return self.prover(self)
 
     @property
     def reduced_costs(self) -> Floats | None:

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import torch
 
-from tightverify.cli import commands, main
+from tightverify.cli.main import commands, main
 from tightverify.demo import NETWORKS, held_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +100,9 @@ def test_commands_parse(page: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=named)
 def test_options_exist(page: Path) -> None:
-    every = [*commands.params, *(parameter for command in commands.commands.values() for parameter in command.params)]
+    with click.Context(commands) as context:
+        several = [commands.get_command(context, name) for name in commands.list_commands(context)]
+    every = [*commands.params, *(parameter for command in several if command is not None for parameter in command.params)]
     exist = {option for parameter in every for option in (*parameter.opts, *parameter.secondary_opts)}
     assert set(OPTION.findall(page.read_text(encoding="utf-8"))) <= {*exist, "--help"}
 

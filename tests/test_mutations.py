@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-import test_ops
-import test_rounding
 import torch
-from test_bounds import NETWORKS, REGIONS, centres, probes, violations
 from torch import Tensor
 
+from tests import test_rounding
+from tests.bounds.test_bounds import NETWORKS, REGIONS, centres, probes, violations
+from tests.ops import test_ops
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Affine, Graph
 from tightverify.ops import OPS, Operation

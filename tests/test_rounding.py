@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import exact
 import numpy as np
 import pytest
 import torch
-from exact import fmpq, rational
-from test_bounds import CLASSES, DOUBLE, NETWORKS, centres, sign_rows
 
+from tests.bounds.test_bounds import CLASSES, DOUBLE, NETWORKS, centres, sign_rows
+from tests.helpers import exact
+from tests.helpers.exact import fmpq, rational
 from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import linear_bounds, operand_boxes, padded
 from tightverify.bounds.mixtures import MOST_STEPS, mixing_error

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify.api import rightly_answered
 from tightverify.attack import breaks
 from tightverify.errors import SoundnessFault
+from tightverify.models.answers import rightly_answered
 from tightverify.spec import classify_as
 from tightverify.stages import METHODS
-from tightverify.stages.problem import Known, Problem
-from tightverify.stages.search import attack_stage
+from tightverify.stages.attack import attack_stage
+from tightverify.stages.problem import BoundsSoFar, Problem
 
 DOUBLE = torch.float64
 
@@ -59,7 +59,7 @@ def test_margins_that_rounding_turns_are_no_counterexamples(weights: list[float]
     assert found.verdict is verdict
 
 
-def falsely_proved(_problem: Problem, known: Known) -> Known:
+def falsely_proved(_problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     return replace(known, margins=torch.ones_like(known.margins))
 
 

@@ -1,21 +1,35 @@
-"""Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs."""
+"""Decides, with proof, whether a recurrent network keeps its answer on a whole region of inputs.
+
+What is here is imported when it is first used: `import tightverify` alone costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from tightverify.shadowed import refuse_shadowed
 
-refuse_shadowed()  # before the first import that needs `solvers`
+if TYPE_CHECKING:
+    from tightverify.api.bounds import bounds
+    from tightverify.api.certify import certify, stream
+    from tightverify.api.load import load
+    from tightverify.api.planes import PlaneFit, planes
+    from tightverify.errors import TightVerifyError
+    from tightverify.evidence import read_evidence
+    from tightverify.inputs.clips import AnyLength, certify_clips
+    from tightverify.models.model import Model
+    from tightverify.radius.segments import Segments, segments
+    from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
+    from tightverify.relax.polygons import Polygons
+    from tightverify.settings import Settings
+    from tightverify.values import Interval
+    from tightverify.verify import Result, Verdict
 
-from tightverify.api import bounds, certify, load, stream
-from tightverify.clips import AnyLength, certify_clips
-from tightverify.errors import TightVerifyError
-from tightverify.evidence import read_evidence
-from tightverify.fits import PlaneFit, planes
-from tightverify.fragility import Stretches, stretches
-from tightverify.models.model import Model
-from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
-from tightverify.relax.polygons import Polygons
-from tightverify.settings import Settings
-from tightverify.values import Interval
-from tightverify.verify import Result, Verdict
+refuse_shadowed()  # before the first import that needs `solvers`
 
 __all__ = [
     "AddedNoise",
@@ -32,10 +46,10 @@ __all__ = [
     "PlaneFit",
     "Polygons",
     "Result",
+    "Segments",
     "Settings",
     "Shift",
     "SnrBall",
-    "Stretches",
     "TightVerifyError",
     "Verdict",
     "bounds",
@@ -44,6 +58,66 @@ __all__ = [
     "load",
     "planes",
     "read_evidence",
+    "segments",
     "stream",
-    "stretches",
 ]
+
+HOMES = {
+    "AddedNoise": "region",
+    "AnyLength": "inputs.clips",
+    "Box": "region",
+    "DecibelBall": "region",
+    "Gain": "region",
+    "Interval": "values",
+    "L1Ball": "region",
+    "L2Ball": "region",
+    "LinfBall": "region",
+    "LpBall": "region",
+    "Model": "models.model",
+    "PlaneFit": "api.planes",
+    "Polygons": "relax.polygons",
+    "Result": "verify",
+    "Segments": "radius.segments",
+    "Settings": "settings",
+    "Shift": "region",
+    "SnrBall": "region",
+    "TightVerifyError": "errors",
+    "Verdict": "verify",
+    "bounds": "api.bounds",
+    "certify": "api.certify",
+    "certify_clips": "inputs.clips",
+    "load": "api.load",
+    "planes": "api.planes",
+    "read_evidence": "evidence",
+    "segments": "radius.segments",
+    "stream": "api.certify",
+}
+"""Where each name of this package is defined."""
+FORMER = {"stretches": "segments", "Stretches": "Segments"}
+"""Names that were changed, for one release."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in FORMER:
+        warnings.warn(f"tightverify.{name} is called tightverify.{FORMER[name]} now", DeprecationWarning, stacklevel=2)
+        return __getattr__(FORMER[name])
+    if name not in HOMES:
+        raise AttributeError(f"module 'tightverify' has no attribute {name!r}")
+    found = getattr(import_module(f"tightverify.{HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package of whose names some are functions and folders alike (`bounds`): the function is what users mean."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

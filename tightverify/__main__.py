@@ -2,6 +2,6 @@
 
 import sys
 
-from tightverify.cli import main
+from tightverify.cli.main import main
 
 sys.exit(main())

@@ -5,7 +5,7 @@ Four kinds of node, each a vector of neurons:
 * `Input`: some consecutive coordinates of the flat input;
 * `Affine`: a sum of terms `matrix @ source[index]` plus a bias;
 * `Apply`: an operation of `ops`, neuron by neuron, on slices of earlier nodes;
-* `Energy`: sums of squares of linear forms of earlier nodes (`relax.energy`).
+* `Quadratic`: sums of squares of linear forms of earlier nodes (`relax.quadratic`).
 
 Everything that only moves numbers about (reshape, transpose, slice, concat, ...) has been resolved into indices when the
 graph was made. Matrices may be shared between nodes (the same weights at every time step). `Graph` keeps what is worked
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.energy import Forms
+from tightverify.relax.quadratic import Forms
 from tightverify.values import TINY, Index, Interval, gamma
 
 OTHER_ROUNDINGS = 16
@@ -59,7 +59,7 @@ class Term:
         matrix = self.matrix.to(x.dtype)
         return x * matrix if matrix.dim() == 1 else x @ matrix.T
 
-    def pull(self, rows: Tensor) -> Tensor:
+    def primal_point(self, rows: Tensor) -> Tensor:
         """Rows (..., n) over the term's value as rows (..., m) over its operand."""
         if self.matrix is None:
             return rows
@@ -127,7 +127,7 @@ class Apply:
 
 
 @dataclass(frozen=True, eq=False)
-class Energy:
+class Quadratic:
     """Sums of squares of linear forms of the operands' neurons, one operand after the other; forms may be shared by nodes."""
 
     forms: Forms
@@ -149,7 +149,7 @@ class Energy:
         return Interval(lower, upper)
 
 
-Node = Input | Affine | Apply | Energy
+Node = Input | Affine | Apply | Quadratic
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ class Graph:
             for term in node.terms if isinstance(node, Affine) else ():
                 if term.dense:
                     backward[term.operand.source] += node.size * self._repeats(term.operand)
-            for operand in node.operands if isinstance(node, Energy) else ():
+            for operand in node.operands if isinstance(node, Quadratic) else ():
                 backward[operand.source] += 2 * node.size * self._repeats(operand)
         constant = len(self.nodes) + max(node.size for node in self.nodes)
         return gamma(forward + max(backward) + constant + self.input_size + OTHER_ROUNDINGS)
@@ -223,7 +223,7 @@ class Graph:
         """The nodes whose bounds planes are made over: those that an operation or an energy reads."""
         read: set[int] = set()
         for node in self.nodes:
-            if isinstance(node, Apply | Energy):
+            if isinstance(node, Apply | Quadratic):
                 read.update(self._origin(operand.source) for operand in node.operands)
         return tuple(number for number in sorted(read) if not isinstance(self.nodes[number], Input))
 
@@ -249,7 +249,7 @@ class Graph:
                     values.append(total)
                 case Apply():
                     values.append(node.op.forward(*(operand.read(values) for operand in node.operands)))
-                case Energy():
+                case Quadratic():
                     values.append(node.forms.value(node.gather(values)))
         return values
 
@@ -282,7 +282,7 @@ class Graph:
             if isinstance(node, Affine):
                 yield node.bias
                 yield from (term.matrix for term in node.terms if term.matrix is not None)
-            if isinstance(node, Energy):
+            if isinstance(node, Quadratic):
                 yield from (node.forms.matrix, node.forms.shift, node.forms.weights)
 
 
@@ -296,7 +296,7 @@ def _move(node: Node, move: Callable[[Tensor], Tensor], shared: Callable[[Forms]
             return Affine(terms, move(node.bias), move(node.bias_size))
         case Apply():
             return replace(node, operands=tuple(operand(o) for o in node.operands))
-        case Energy():
-            return Energy(shared(node.forms), tuple(operand(o) for o in node.operands))
+        case Quadratic():
+            return Quadratic(shared(node.forms), tuple(operand(o) for o in node.operands))
         case _:
             return node

@@ -16,14 +16,20 @@ from torch import Tensor
 
 from tightverify import evidence
 from tightverify.bounds.interval import interval_bounds
-from tightverify.bounds.linear import largest_temporary
-from tightverify.branch.search import Branch
-from tightverify.errors import SoundnessFault
+from tightverify.bounds.memory import largest_temporary
+from tightverify.branch.node import Branch
+from tightverify.branch.saved import earlier_evidence, tree_file
+from tightverify.disk import make_folder
+from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Graph
+from tightverify.recording.fingerprint import fingerprint
+from tightverify.recording.record import Record, evidence_file, question
 from tightverify.region import Region
+from tightverify.settings import Settings
 from tightverify.spec import Property
 from tightverify.stages import share_of, stages_for
-from tightverify.stages.problem import Known, Problem, Step, Watch
+from tightverify.stages.problem import BoundsSoFar, Problem
+from tightverify.stages.progress import Callback, Step
 from tightverify.threads import threads_for
 from tightverify.values import Interval, above, gamma, times
 
@@ -86,7 +92,7 @@ class Ledger:
     """
 
     wanted: Property
-    known: Known
+    known: BoundsSoFar
     stages: list[str]
     seconds: Tensor
     stopped: Tensor
@@ -96,7 +102,7 @@ class Ledger:
     def empty(cls, problem: Problem) -> Ledger:
         count, rows = problem.wanted.rows.shape[:2]
         margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
-        known = Known(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
+        known = BoundsSoFar(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
         seconds, stopped = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
         return cls(problem.wanted, known, [""] * count, seconds, stopped, stopped.clone())
 
@@ -106,7 +112,7 @@ class Ledger:
             settled = settled | self.known.refuted | self.known.proved(self.wanted)
         return torch.nonzero(~settled).flatten()
 
-    def enter(self, inputs: Tensor, stage: str, found: Known, took: float, limit: float) -> None:
+    def enter(self, inputs: Tensor, stage: str, found: BoundsSoFar, took: float, limit: float) -> None:
         """Write down what a stage found on some inputs, and that they shared the time it took."""
         self.known.margins[inputs] = found.margins
         self.known.refuted[inputs] = found.refuted
@@ -200,7 +206,7 @@ def in_short(step: Step) -> Told:
     return dict(zip(step.inputs.tolist(), zip(step.margins.tolist(), step.open.tolist(), strict=True), strict=True))
 
 
-def noting(watch: Watch, told: Told) -> Watch:
+def noting(watch: Callback, told: Told) -> Callback:
     """The same watch, and a note of what it was told."""
 
     def note(step: Step) -> None:
@@ -213,3 +219,35 @@ def noting(watch: Watch, told: Told) -> Watch:
 def shared_clock(began: float, used: float, inputs: int) -> Callable[[], float]:
     """The seconds of each of some inputs, which had used so many before and share the time from now on."""
     return lambda: used + (time.monotonic() - began) / inputs
+
+
+Keep = Callable[[Problem], Iterator[Ending]]
+"""Decides a batch, and maybe keeps evidence of that."""
+
+
+def keeper(settings: Settings) -> Keep:
+    """How batches are decided: where evidence is wanted, with a record of each input, in a file of its name."""
+    folder = settings.evidence
+    if folder is None:
+        return decide
+    make_folder(folder, "evidence")
+
+    def keep(problem: Problem) -> Iterator[Ending]:
+        number = int(problem.files[0])
+        mark = fingerprint(problem.graph, problem.region, problem.wanted)
+        asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
+        trees = settings.trees
+        earlier = None if trees is None else earlier_evidence(tree_file(trees, number), mark)
+        endings: list[Ending] = []
+        try:
+            with Record(evidence_file(folder, number), earlier) as record:
+                if not record.goes_on:
+                    record.add(asked)
+                endings.extend(decide(replace(problem, record=record)))
+                record.add(endings[0].evidence())
+        except UsageError:
+            yield from endings
+            raise
+        yield from endings
+
+    return keep

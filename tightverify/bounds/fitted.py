@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
-from tightverify.evidence import Record
 from tightverify.graph import Apply, Graph, Operand
-from tightverify.ops import Blend, SumOfSquares
+from tightverify.ops import GruUpdate, SumOfSquares
 from tightverify.ops.sum_of_squares import polygon_planes
+from tightverify.recording.record import Record
 from tightverify.region import Region
-from tightverify.relax.blends import fitted_blend, two_products
-from tightverify.relax.family import Ground, sheaf
+from tightverify.relax.fitted.family import Domain, plane_set
+from tightverify.relax.fitted.gru_update import fitted_update, two_products
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
@@ -34,7 +34,8 @@ MOST = 1e6
 
 @dataclass(frozen=True)
 class Fitting:
-    """How planes are fitted: which kinds of `relax.family`, over how many directions' polygons, by which solver, how near.
+    """How planes are fitted: which kinds of `relax.fitted.family`, over how many directions' polygons, by which solver, how
+    near.
 
     In a network the last percent of a plane's volume is worth nothing: one program for each (`once`) is enough.
     """
@@ -183,7 +184,7 @@ def as_many(vertices: Tensor, others: Tensor) -> Tensor:
 
 
 def may_be_fitted(node: Apply) -> bool:
-    return node.op.curves is not None or isinstance(node.op, Blend | SumOfSquares)
+    return node.op.curves is not None or isinstance(node.op, GruUpdate | SumOfSquares)
 
 
 def flat_ends(bounds: LinearBounds, node: Apply) -> tuple[Tensor, Tensor]:
@@ -225,13 +226,13 @@ def fitted_over(node: Apply, ends: Tensor, polygons: Polygons | None, shape: tor
     """Pairs of planes over boxes (N, 2 k) or what is left of them, in the shape asked for."""
     if polygons is None:
         middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
-        tight = fitted_blend(ends, middle[:, None], fitting.solver, fitting.tolerance)
+        tight = fitted_update(ends, middle[:, None], fitting.solver, fitting.tolerance)
         apart = two_products(ends, fitting.solver, fitting.tolerance)
         return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
     if isinstance(node.op, SumOfSquares):
         return [polygon_planes(polygons).map(lambda part: part.view(shape))]
     assert node.op.curves is not None
-    found = sheaf(Ground(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
+    found = plane_set(Domain(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
     columns = [*range(node.op.arity), 2]
     return list(pairs(found.lower[..., columns], found.upper[..., columns], shape))
 

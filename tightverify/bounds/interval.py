@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tightverify.bounds.energies import swings_over
-from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Input, Term
+from tightverify.bounds.quadratics import swings_over
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Input, Quadratic, Term
 from tightverify.region import Region
-from tightverify.relax.energy import energy_range, lowest_points
+from tightverify.relax.quadratic import lowest_points, quadratic_range
 from tightverify.values import TINY, Interval, above, below, gamma
 
 
@@ -41,9 +41,9 @@ def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region
             allowance = graph.rounding * size + TINY
             ends = Interval(below(centre - radius, allowance), above(centre + radius, allowance))
             return least_of_all(graph, node, known, ends) if all(map(monotone, node.terms)) else ends
-        case Energy() as node:
+        case Quadratic() as node:
             box = node.box(known)
-            return energy_range(node.forms, box, lowest_points(node.forms, box), swings_over(graph, region, node, box))
+            return quadratic_range(node.forms, box, lowest_points(node.forms, box), swings_over(graph, region, node, box))
 
 
 def monotone(term: Term) -> bool:

@@ -30,8 +30,7 @@ planes pay for by TINY (1 + M + s), like every slope that is formed of others (`
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
@@ -39,16 +38,16 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from tightverify.bounds.energies import relaxed_energy
-from tightverify.bounds.held import Held, Multipliers
+from tightverify.bounds.back_substitution import back_substitute
+from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval import enclose, undefined
-from tightverify.bounds.mixtures import MOST_STEPS, START, Pull, approach, mixing_error, pull
-from tightverify.bounds.notes import Notes, Trial
-from tightverify.bounds.supposed import Supposed
-from tightverify.bounds.walk import back_substitute
+from tightverify.bounds.interval_multipliers import IntervalConstraint, Multipliers
+from tightverify.bounds.mixtures import MOST_STEPS, START, PrimalPoint, best_mixtures, mixing_error, primal_point
+from tightverify.bounds.quadratics import relaxed_quadratic
+from tightverify.bounds.recorder import Notes, Trial
 from tightverify.errors import SoundnessFault
-from tightverify.evidence import Record
-from tightverify.graph import Affine, Apply, Energy, Graph, Input
+from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
+from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.relax.polygons import Polygons
@@ -77,12 +76,13 @@ class LinearBounds:
     empty: list[Tensor] = field(default_factory=list)
     """(B,) each, of a `part`: where bounds contradicted one another, so that nothing is left of it"""
     part: bool = False
-    """whether the intervals hold on a part of each region only: then they are constraints of their own (`bounds.held`)"""
+    """whether the intervals hold on a part of each region only: then they are constraints of their own
+    (`bounds.interval_multipliers`)"""
     notes: Notes | None = None
     """where all that is found is written down, if it is"""
-    supposed: Supposed | None = None
-    """what is supposed of the property on each part (`bounds.supposed`); everything here holds under it"""
-    shares: dict[int, Tensor] = field(default_factory=dict)
+    output_constraint: OutputConstraint | None = None
+    """what is supposed of the property on each part (`bounds.contradiction`); everything here holds under it"""
+    output_multipliers: dict[int, Tensor] = field(default_factory=dict)
     """(B, 2 n) of nodes: the multipliers of what is supposed that bounded the neurons, and their negations, best"""
     _met: list[Tensor] = field(default_factory=list, init=False)
     """what `met` has worked out: the sums up to the first nodes, one after the other"""
@@ -137,8 +137,8 @@ class LinearBounds:
             [change(empty) for empty in self.empty],
             self.part,
             None if self.notes is None else self.notes.map(change),
-            None if self.supposed is None else self.supposed.map(change),
-            {number: change(shares) for number, shares in self.shares.items()},
+            None if self.output_constraint is None else self.output_constraint.map(change),
+            {number: change(output_multipliers) for number, output_multipliers in self.output_multipliers.items()},
         )
 
     def lower(
@@ -152,17 +152,17 @@ class LinearBounds:
         the best bound counts; with `quick` only the last. `about` says what the rows are, to those who read evidence.
         """
         if self.mixtures:
-            return self._mixed(self.multipliers(rows, self.supposed), steps, about)
-        suits = self.suits(max(rows))
-        each = [back_substitute(self.graph, self.region, some, dict(rows)) for some in suits[-1 if quick else 0 :]]
-        trial = self._trial(mixed=False, first=len(suits) - len(each), bounds=each)
+            return self._mixed(self.multipliers(rows, self.output_constraint), steps, about)
+        selections = self.selections(max(rows))
+        each = [back_substitute(self.graph, self.region, some, dict(rows)) for some in selections[-1 if quick else 0 :]]
+        trial = self._trial(mixed=False, first=len(selections) - len(each), bounds=each)
         return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, about, max(rows))
 
     def _mixed(self, multipliers: Multipliers, steps: int | None, about: tuple[str, int]) -> Tensor:
         """The bounds by mixtures of the rows of some multipliers, which are bettered on the way."""
         steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
         trial = self._trial(mixed=True)
-        found, _ = approach(self.graph, self.region, self.planes, multipliers, steps, trial)
+        found, _ = best_mixtures(self.graph, self.region, self.planes, multipliers, steps, trial)
         return self._proved(found, multipliers.rows, trial, about, multipliers.last)
 
     def _trial(self, mixed: bool, first: int = 0, bounds: Sequence[Tensor] = ()) -> Trial | None:
@@ -176,57 +176,74 @@ class LinearBounds:
         proved = below(found, self.allowance(rows, last))
         if self.notes is not None and trial is not None:
             several = {n: self.graph.nodes[n].size for n, pairs in self.planes.items() if n <= last and len(pairs) > 1}
-            self.notes.walk(about, rows, trial, proved, several, START)
+            self.notes.back_substitution(about, rows, trial, proved, several, START)
         return proved
 
-    def pulled(
+    def at_primal_point(
         self,
         rows: dict[int, Tensor],
         steps: int,
         start: Mapping[int, Tensor] = MappingProxyType({}),
-        enough: Tensor | None = None,
-    ) -> tuple[Tensor, Pull]:
+        target: Tensor | None = None,
+    ) -> tuple[Tensor, PrimalPoint]:
         """The bounds of `lower` by mixtures, and where in the region and the network the last of them was attained.
 
         `start` are multipliers (B, 1, n) of held nodes to begin with. What is supposed of a row of the property brings nothing
-        for it. Steps end early where all rows are above `enough` (B, R), or will not get there.
+        for it. Steps end early where all rows are above `target` (B, R), or will not get there.
         """
         if not self.mixtures:
             raise SoundnessFault("planes were to be mixed that do not pay for its rounding: this is a bug, please report it")
         multipliers = self.multipliers(rows, None, start)
         trial = self._trial(mixed=True)
-        aim = None if enough is None else enough + self.allowance(rows, multipliers.last)
-        lower, suit = approach(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
-        return self._proved(lower, rows, trial, ROWS, multipliers.last), pull(self.graph, self.region, suit, multipliers)
+        aim = None if target is None else target + self.allowance(rows, multipliers.last)
+        lower, selection = best_mixtures(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
+        return self._proved(lower, rows, trial, ROWS, multipliers.last), primal_point(
+            self.graph, self.region, selection, multipliers
+        )
 
     def multipliers(
         self,
         rows: dict[int, Tensor],
-        supposed: Supposed | None,
+        output_constraint: OutputConstraint | None,
         start: Mapping[int, Tensor] = MappingProxyType({}),
-        shares: Tensor | None = None,
+        output_multipliers: Tensor | None = None,
     ) -> Multipliers:
-        """Of rows: of held nodes, beginning with `start` (B, 1, n), and of what is supposed, beginning with `shares` (B, R)."""
+        """Of rows: of held nodes, beginning with `start` (B, 1, n), and of what is supposed, beginning with
+        `output_multipliers` (B, R)."""
         count = next(iter(rows.values())).shape[1]
-        held = self.held(max(rows) if supposed is None else max(*rows, self.graph.output))
-        first = {number: held[number].kept(start[number]).expand(-1, count, -1) for number in held if number in start}
-        if supposed is None:
-            return Multipliers(self.graph, held, rows, first)
-        if shares is None:
+        interval_constraints = self.interval_constraints(
+            max(rows) if output_constraint is None else max(*rows, self.graph.output)
+        )
+        first = {
+            number: interval_constraints[number].kept(start[number]).expand(-1, count, -1)
+            for number in interval_constraints
+            if number in start
+        }
+        if output_constraint is None:
+            return Multipliers(self.graph, interval_constraints, rows, first)
+        if output_multipliers is None:
             widths = torch.stack([times(row.abs(), self.intervals[number].width) for number, row in rows.items()]).sum(0)
-            shares = supposed.first_shares(widths)
-        shares = torch.where(torch.isfinite(shares), shares, 0.0)
-        return Multipliers(self.graph, held, rows, first, supposed=supposed, shares=shares, best_shares=shares)
+            output_multipliers = output_constraint.first_multipliers(widths)
+        output_multipliers = torch.where(torch.isfinite(output_multipliers), output_multipliers, 0.0)
+        return Multipliers(
+            self.graph,
+            interval_constraints,
+            rows,
+            first,
+            output_constraint=output_constraint,
+            output_multipliers=output_multipliers,
+            best_output_multipliers=output_multipliers,
+        )
 
-    def held(self, last: int) -> dict[int, Held]:
+    def interval_constraints(self, last: int) -> dict[int, IntervalConstraint]:
         """The nodes up to a last one whose intervals are constraints."""
         return {
-            number: Held.of(self.intervals[number], self.scales[number])
+            number: IntervalConstraint.of(self.intervals[number], self.scales[number])
             for number in (self.graph.bounded if self.part else ())
             if number <= last and isinstance(self.graph.nodes[number], Affine)
         }
 
-    def suits(self, last: int) -> list[dict[int, Planes]]:
+    def selections(self, last: int) -> list[dict[int, Planes]]:
         """One pair of planes for each operation up to node `last`: all the first ones, all the second ones, and so on."""
         reached = {number: planes for number, planes in self.planes.items() if number <= last}
         count = max((len(planes) for planes in reached.values()), default=1)
@@ -259,26 +276,28 @@ class LinearBounds:
         identity = torch.eye(size, dtype=torch.float64, device=self.region.centre.device)
         some = identity[None] if chosen is None else identity[chosen]
         rows = {number: torch.cat([some, -some], dim=1)}
-        if self.supposed is None:
+        if self.output_constraint is None:
             lower, upper = self.lower(rows, about=("neurons", number)).chunk(2, dim=1)
         else:
-            lower, upper = self._under(self.supposed, rows, number, chosen).chunk(2, dim=1)
+            lower, upper = self._under(self.output_constraint, rows, number, chosen).chunk(2, dim=1)
         if chosen is None:
             return Interval(lower, -upper)
         everywhere = torch.full_like(self.intervals[number].lower, torch.inf)
         return Interval((-everywhere).scatter(1, chosen, lower), everywhere.scatter(1, chosen, -upper))
 
-    def _under(self, supposed: Supposed, rows: dict[int, Tensor], number: int, chosen: Tensor | None) -> Tensor:
+    def _under(
+        self, output_constraint: OutputConstraint, rows: dict[int, Tensor], number: int, chosen: Tensor | None
+    ) -> Tensor:
         """The bounds of a node's neurons and their negations, from the shares that did best last time, which are kept."""
         size = self.graph.nodes[number].size
         some = torch.arange(size, device=self.region.centre.device).expand(len(self.region), -1) if chosen is None else chosen
         places = torch.cat([some, some + size], dim=1)
-        before = self.shares.get(number)
+        before = self.output_multipliers.get(number)
         if before is None:
-            before = supposed.first_shares(self.intervals[number].width).repeat(1, 2)
-        multipliers = self.multipliers(rows, supposed, shares=before.gather(1, places))
+            before = output_constraint.first_multipliers(self.intervals[number].width).repeat(1, 2)
+        multipliers = self.multipliers(rows, output_constraint, output_multipliers=before.gather(1, places))
         found = self._mixed(multipliers, None, ("neurons", number))
-        self.shares[number] = before.scatter(1, places, multipliers.best_shares)
+        self.output_multipliers[number] = before.scatter(1, places, multipliers.best_output_multipliers)
         return found
 
 
@@ -359,31 +378,11 @@ def linear_bounds(
         bounds.scales.append(node_scale(bounds, number))
         if isinstance(node, Apply):
             bounds.relax(number, padded(bounds, node, relaxation(bounds, node)))
-        elif isinstance(node, Energy):
-            bounds.relax(number, (relaxed_energy(graph, region, number, bounds.intervals, bounds.scales),))
+        elif isinstance(node, Quadratic):
+            bounds.relax(number, (relaxed_quadratic(graph, region, number, bounds.intervals, bounds.scales),))
         if number in wanted:
             bounds.learn(number, bounds.tighten(number))
     return bounds
-
-
-def parts(graph: Graph, region: Region, memory: int, directions: int = 0) -> Iterator[slice]:
-    """The inputs cut into parts of equal size, in which the largest temporary of a sweep has at most so many bytes."""
-    most = most_together(graph, region, memory, sweep_rows(graph, directions))
-    size = math.ceil(len(region) / math.ceil(len(region) / most))
-    for start in range(0, len(region), size):
-        yield slice(start, start + size)
-
-
-def sweep_rows(graph: Graph, directions: int = 0) -> int:
-    """How many rows a sweep bounds at once, of one region."""
-    rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
-    return max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
-
-
-def largest_temporary(graph: Graph, region: Region, memory: int) -> int:
-    """How many numbers the largest temporary of a sweep has, the inputs being cut into parts for so much memory."""
-    rows = sweep_rows(graph)
-    return min(len(region), most_together(graph, region, memory, rows)) * row_numbers(graph, region, rows)
 
 
 def row_numbers(graph: Graph, region: Region, rows: int) -> int:
@@ -392,8 +391,3 @@ def row_numbers(graph: Graph, region: Region, rows: int) -> int:
     if not region.separable:
         width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
     return rows * width
-
-
-def most_together(graph: Graph, region: Region, memory: int, rows: int) -> int:
-    """Of how many regions so many rows each may be bounded together, if the largest temporary has at most so many bytes."""
-    return max(1, memory // (row_numbers(graph, region, rows) * 8))

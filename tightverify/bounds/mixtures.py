@@ -1,5 +1,7 @@
 """The best mixture of planes for each row: Frank and Wolfe's method on back-substitution.
 
+alpha-CROWN (Xu et al. 2021) optimises the slopes of one line for each row by gradients; here several planes are mixed.
+
 Any convex combination of planes that hold an operation holds it too, and each row may take its own. For given mixtures a
 walk bounds the row, and its bound is concave in the mixture of each operation. What a little more of plane k would bring is
 its coefficient times the plane's value at the *primal point*: the input that minimises the row, sent forward through the
@@ -20,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.bounds.held import Multipliers
-from tightverify.bounds.notes import Trial
-from tightverify.bounds.walk import back_substitute, by_row
-from tightverify.graph import Affine, Apply, Energy, Graph, Input
+from tightverify.bounds.back_substitution import back_substitute, by_row
+from tightverify.bounds.interval_multipliers import Multipliers
+from tightverify.bounds.recorder import Trial
+from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import gamma
@@ -44,7 +46,7 @@ def mixing_error(steps: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class PrimalPoint:
     """A walk and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes that were
     taken, and the multipliers (B, R, n) of nodes whose intervals are held.
     """
@@ -52,40 +54,40 @@ class Pull:
     point: Tensor
     trail: dict[int, Tensor]
     operands: dict[int, tuple[Tensor, ...]]
-    suit: dict[int, Planes]
+    selection: dict[int, Planes]
     multipliers: dict[int, Tensor]
 
 
-def approach(
+def best_mixtures(
     graph: Graph,
     region: Region,
     planes: Mapping[int, tuple[Planes, ...]],
     multipliers: Multipliers,
     steps: int,
     trial: Trial | None = None,
-    enough: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, dict[int, Planes]]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last walk;
-    `trial` is told all that was tried. Fewer steps are taken where all rows are above what is `enough` (B, R), or out of reach.
+    `trial` is told all that was tried. Fewer steps are taken where all rows are above what is `target` (B, R), or out of reach.
     """
     last = multipliers.last
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
-    suit = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
+    selection = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
     found: list[Tensor] = []
     mean: dict[int, tuple[Tensor, ...]] = {}
     for step in range(steps + 1):
         trail: dict[int, Tensor] = {}
         rest = multipliers.constant
-        walked = back_substitute(graph, region, suit, multipliers.together, trail if step < steps else None) + rest
-        found.append(torch.where(torch.isnan(walked), -torch.inf, walked))
+        bounded = back_substitute(graph, region, selection, multipliers.together, trail if step < steps else None) + rest
+        found.append(torch.where(torch.isnan(bounded), -torch.inf, bounded))
         if trial is not None:
-            trial.walked(found[-1], multipliers)
-        if step == steps or (enough is not None and settled(found, enough)):
+            trial.bounded(found[-1], multipliers)
+        if step == steps or (target is not None and settled(found, target)):
             break
         share = INERTIA / (step + INERTIA)
-        _, operands_of, values = pulled(graph, region, suit, trail, multipliers.count, multipliers.looked_at)
+        _, operands_of, values = at_primal_point(graph, region, selection, trail, multipliers.count, multipliers.looked_at)
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
             if number in choices:
@@ -94,29 +96,29 @@ def approach(
                 answer, which = choices[number].tightest(mean[number])
                 if trial is not None:
                     trial.answered(number, which)
-                suit[number] = answer if step == 0 else blended(suit[number], answer, share)
-    return torch.stack(found).amax(0), suit
+                selection[number] = answer if step == 0 else blended(selection[number], answer, share)
+    return torch.stack(found).amax(0), selection
 
 
-def settled(found: list[Tensor], enough: Tensor) -> bool:
+def settled(found: list[Tensor], target: Tensor) -> bool:
     """Whether every row is proved, or out of reach: a gap that shrinks like 1 / step has as much left as the last half took."""
     steps = len(found) - 1
     if steps < FEWEST_STEPS or steps % 2:
         return False
     best, before = torch.stack(found).amax(0), torch.stack(found[: steps // 2 + 1]).amax(0)
-    lacking = enough - best
+    lacking = target - best
     return bool(((lacking <= 0) | ~torch.isfinite(best) | (lacking > HOPELESS * (best - before))).all())
 
 
-def pull(graph: Graph, region: Region, suit: dict[int, Planes], multipliers: Multipliers) -> Pull:
+def primal_point(graph: Graph, region: Region, selection: dict[int, Planes], multipliers: Multipliers) -> PrimalPoint:
     """A walk with given planes, and its primal point."""
     trail: dict[int, Tensor] = {}
-    back_substitute(graph, region, suit, multipliers.together, trail)
-    point, operands, _ = pulled(graph, region, suit, trail, multipliers.count)
-    return Pull(point, trail, operands, suit, dict(multipliers.values))
+    back_substitute(graph, region, selection, multipliers.together, trail)
+    point, operands, _ = at_primal_point(graph, region, selection, trail, multipliers.count)
+    return PrimalPoint(point, trail, operands, selection, dict(multipliers.values))
 
 
-def pulled(
+def at_primal_point(
     graph: Graph,
     region: Region,
     planes: Mapping[int, Planes],
@@ -152,9 +154,9 @@ def pulled(
                     operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
                     found[number] = operands
                     values[number] = at(planes[number], trail[number], operands)
-            case Energy():
+            case Quadratic():
                 if number in trail:
-                    values[number] = energy_at(planes[number], trail[number], node.gather(values))
+                    values[number] = quadratic_at(planes[number], trail[number], node.gather(values))
     return point, found, {number: values[number] for number in wanted if number in values}
 
 
@@ -167,7 +169,7 @@ def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
     return torch.where(row > 0, low, high)
 
 
-def energy_at(pair: Planes, row: Tensor, x: Tensor) -> Tensor:
+def quadratic_at(pair: Planes, row: Tensor, x: Tensor) -> Tensor:
     """The same for an energy's planes, at its operands' neurons (B, R, m) side by side."""
     low, high = (x @ side.slopes[0].mT + by_row(side.offset) for side in (pair.lower, pair.upper))
     return torch.where(row > 0, low, high)

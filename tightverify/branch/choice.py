@@ -1,4 +1,4 @@
-"""Which neuron to split: the one whose halves promise the greatest gain for the row that decides (`bounds.blame`)."""
+"""Which neuron to split: the one whose halves promise the greatest gain for the row that decides (`bounds.scores`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def best(gains: dict[int, Tensor]) -> list[tuple[Candidate, ...]]:
     return [tuple(mine) for mine in found]
 
 
-def most_blamed(gains: dict[int, Tensor]) -> dict[int, Tensor]:
+def best_scored(gains: dict[int, Tensor]) -> dict[int, Tensor]:
     """(B, k) for each node: the neurons that promise most."""
     return {node: values.topk(min(MATTER, values.shape[1]), 1).indices for node, values in gains.items()}
 
@@ -43,9 +43,11 @@ def split_value(bounds: LinearBounds, node: int, neuron: int) -> float:
     box = bounds.intervals[node].map(lambda ends: ends[0, neuron])
     value = float(box.centre)
     readers = [apply.op.curve for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)]
-    if readers and all(curve is not None and curve.kinks for curve in readers):
-        kinks = {kink for curve in readers if curve is not None for kink in curve.kinks or ()}
-        value = max((kink for kink in kinks if float(box.lower) < kink < float(box.upper)), default=value)
+    if readers and all(curve is not None and curve.breakpoints for curve in readers):
+        breakpoints = {breakpoint for curve in readers if curve is not None for breakpoint in curve.breakpoints or ()}
+        value = max(
+            (breakpoint for breakpoint in breakpoints if float(box.lower) < breakpoint < float(box.upper)), default=value
+        )
     return value
 
 

@@ -2,13 +2,13 @@
 
 A split takes a neuron y and a value s: every input of the region has y <= s or y >= s, so that the two halves cover it. On the
 half with y <= s the neuron's interval ends at s, on the other it begins there. From then on the intervals are constraints of
-their own, whose multipliers tighten every row (`bounds.held`). Of a coordinate of the input, the halves are regions of their
-own, over which every walk ends.
+their own, whose multipliers tighten every row (`bounds.interval_multipliers`). Of a coordinate of the input, the halves are
+regions of their own, over which every walk ends.
 
 What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. Of later
 nodes the operations are relaxed anew, and the neurons that matter are bounded anew.
 
-The first split is another one: the parts are where one of the open rows is supposed to fail (`bounds.supposed`). What is
+The first split is another one: the parts are where one of the open rows is supposed to fail (`bounds.contradiction`). What is
 supposed ties the first frames to the last, so that all nodes of such parts, and of their halves, are bounded anew.
 """
 
@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds import supposed as suppositions
-from tightverify.bounds.again import rebounded
+from tightverify.bounds import contradiction as contradiction
+from tightverify.bounds.contradiction import LIMIT, OutputConstraint
 from tightverify.bounds.fitted import Effort, as_many
 from tightverify.bounds.linear import LinearBounds
-from tightverify.bounds.notes import Notes
-from tightverify.bounds.supposed import LIMIT, Supposed
+from tightverify.bounds.rebound import rebounded
+from tightverify.bounds.recorder import Notes
 from tightverify.branch.choice import Candidate
+from tightverify.branch.node import Split
 from tightverify.graph import Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -35,19 +36,6 @@ from tightverify.spec import Property
 from tightverify.values import Interval
 
 LEAST_LIMIT = 1e-100
-
-
-@dataclass(frozen=True)
-class Split:
-    """Half of a region: a neuron of a node is at most a value, or (`above`) at least.
-
-    Where `node` is -1, what is supposed of a row of the property: number `neuron` is at most the value.
-    """
-
-    node: int
-    neuron: int
-    value: float
-    above: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +94,7 @@ def halves(
                 lower[2 * k + 1, neuron].clamp_(min=value)
         found.intervals[number] = Interval(lower, upper)
         found.note_interval(number)
-    after = min(nodes) if found.supposed is None else -1
+    after = min(nodes) if found.output_constraint is None else -1
     if any(isinstance(graph.nodes[node], Input) for node in nodes):
         found = replace(found, region=within(graph, found.region, found.intervals))
         after = min(after, min(nodes) - 1)  # what a ball leaves of the other coordinates, or nothing
@@ -122,7 +110,7 @@ def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Regio
     return region.within(Interval(lower, upper))
 
 
-def supposing(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
+def output_constrained(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
     """Parts (P,) of regions on which one row each is supposed to fail, with what is known of the whole; margins (B, R)."""
     limit = (-LIMIT * margins[parents, rows]).clamp(min=LEAST_LIMIT)
     return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, wanted[parents])
@@ -132,9 +120,9 @@ def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -
     """The same regions, where a row (B,) of each one's property is supposed to be at most a limit (B,)."""
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
-    what = Supposed.of(graph, rows, limit, wanted, bounds.region.centre, output)
-    notes = None if bounds.notes is None else bounds.notes.supposed(what)
-    return replace(bounds, empty=[], part=True, supposed=what, shares={}, notes=notes)
+    what = OutputConstraint.of(graph, rows, limit, wanted, bounds.region.centre, output)
+    notes = None if bounds.notes is None else bounds.notes.output_constraint(what)
+    return replace(bounds, empty=[], part=True, output_constraint=what, output_multipliers={}, notes=notes)
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
@@ -156,11 +144,15 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         empty=[torch.cat([leaf.nothing for leaf in leaves])],
         part=any(leaf.part for leaf in leaves),
         notes=Notes.together([leaf.notes for leaf in leaves if leaf.notes is not None]),
-        supposed=suppositions.together([leaf.supposed for leaf in leaves if leaf.supposed is not None]),
-        shares={
-            number: torch.cat([leaf.shares[number] for leaf in leaves])
-            for number, share in first.shares.items()
-            if all(number in leaf.shares and leaf.shares[number].shape == share.shape for leaf in leaves)
+        output_constraint=contradiction.together(
+            [leaf.output_constraint for leaf in leaves if leaf.output_constraint is not None]
+        ),
+        output_multipliers={
+            number: torch.cat([leaf.output_multipliers[number] for leaf in leaves])
+            for number, share in first.output_multipliers.items()
+            if all(
+                number in leaf.output_multipliers and leaf.output_multipliers[number].shape == share.shape for leaf in leaves
+            )
         },
     )
 

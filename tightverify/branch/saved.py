@@ -10,14 +10,13 @@ Where evidence is wanted too, what was found by the time that a tree is written 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import zipfile
 import zlib
 from contextlib import suppress
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,44 +25,16 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.leaf import Split, under, within
-from tightverify.branch.search import Branch, Tree
+from tightverify.branch.leaf import under, within
+from tightverify.branch.node import Branch, Split
+from tightverify.branch.search import Tree
 from tightverify.errors import UsageError
 from tightverify.evidence import FORMAT as EVIDENCE_FORMAT
-from tightverify.evidence import PROPERTY, Earlier, format_of
-from tightverify.graph import Graph
+from tightverify.evidence import PROPERTY, format_of
+from tightverify.recording.record import Earlier
 from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.values import Interval
-
-FORMAT = 2
-"""Trees of another number are not gone on with: raise it whenever a bound was found wrong, or a file says something else."""
-
-
-def fingerprint(graph: Graph, region: Region, wanted: Property) -> str:
-    """Of one input's question, every field of it: what is not the same has another one."""
-    found = hashlib.sha256()
-    known: dict[int, bytes] = {}
-
-    def add(value: object) -> None:
-        match value:
-            case Tensor():
-                if id(value) not in known:  # the same weights at every time step
-                    plain = np.ascontiguousarray(value.detach().cpu().numpy())
-                    known[id(value)] = hashlib.sha256(f"{plain.dtype} {plain.shape}".encode() + plain.tobytes()).digest()
-                found.update(known[id(value)])
-            case tuple():
-                found.update(f"{len(value)} of ".encode())
-                for one in value:
-                    add(one)
-            case _ if is_dataclass(value):
-                found.update(f"{type(value).__name__}: ".encode())
-                add(tuple(getattr(value, field.name) for field in fields(value)))
-            case _:
-                found.update(f"{value!r}, ".encode())
-
-    add((FORMAT, graph, region, wanted))
-    return found.hexdigest()
 
 
 def tree_file(folder: Path, number: int) -> Path:
@@ -94,12 +65,12 @@ def earlier_evidence(path: Path, mark: str) -> Earlier:
 def save(path: Path, tree: Tree, mark: str, evidence: Earlier | None) -> None:
     """Write a tree, in place of what was there; whoever reads it meanwhile sees the old one or the new one."""
     leaves = (*tree.open, *tree.stuck)
-    sweeps = [leaf.bounds.notes.sweeps for leaf in leaves if leaf.bounds.notes is not None]
+    bounding_passes = [leaf.bounds.notes.bounding_passes for leaf in leaves if leaf.bounds.notes is not None]
     arrays = {
         "floor": tree.floor,
         "closed": torch.tensor(tree.closed, dtype=torch.float64),
-        "evidence": torch.tensor([0, 0] if evidence is None else [evidence.parts, evidence.sweeps]),
-        "sweeps": torch.cat(sweeps) if sweeps else torch.zeros(0, dtype=torch.long),
+        "evidence": torch.tensor([0, 0] if evidence is None else [evidence.parts, evidence.bounding_passes]),
+        "sweeps": torch.cat(bounding_passes) if bounding_passes else torch.zeros(0, dtype=torch.long),
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
@@ -156,8 +127,8 @@ class Saved:
     @property
     def evidence(self) -> tuple[int, int]:
         """How many parts of evidence, with how many sweeps, belong to it; none if the run that wrote it wrote none."""
-        parts, sweeps = self._arrays.get("evidence", (0, 0))
-        return int(parts), int(sweeps)
+        parts, bounding_passes = self._arrays.get("evidence", (0, 0))
+        return int(parts), int(bounding_passes)
 
     def tensor(self, name: str, like: Tensor) -> Tensor:
         return torch.from_numpy(self._arrays[name]).to(like)
@@ -188,10 +159,10 @@ class Saved:
             return value.expand(count, *value.shape[1:])
 
         whole = root.map(many, region_of(root.region, count))
-        supposed = [path[0] for path in self.paths()[part] if path and path[0].node == PROPERTY]
-        if supposed:
-            rows = torch.tensor([split.neuron for split in supposed], device=lower.device)
-            limits = lower.new_tensor([split.value for split in supposed])
+        output_constraint = [path[0] for path in self.paths()[part] if path and path[0].node == PROPERTY]
+        if output_constraint:
+            rows = torch.tensor([split.neuron for split in output_constraint], device=lower.device)
+            limits = lower.new_tensor([split.value for split in output_constraint])
             whole = under(whole, rows, limits, wanted[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
         known, empty = [], []
@@ -209,7 +180,7 @@ class Saved:
         found = linear_bounds(
             root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
         )
-        return replace(found, supposed=whole.supposed)  # only now: what is supposed is of the last node
+        return replace(found, output_constraint=whole.output_constraint)  # only now: what is supposed is of the last node
 
 
 def region_of(region: Region, count: int) -> Region:

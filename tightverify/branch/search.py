@@ -6,9 +6,9 @@ measured on both halves.
 When more leaves are open than memory is there for, the deepest are split first: then they hardly grow in number.
 
 The whole region is not halved where all rows are needed: its parts are those on which one of the open rows is supposed to fail
-(`bounds.supposed`), swept over until that gains nothing more, and halved then. Each part is about its own row alone: of the
-others it says the limit, for what is in no part has all open rows above their limits. All parts are entered together, and the
-least counts, so that what one says of another's row can only be too low.
+(`bounds.contradiction`), swept over until that gains nothing more, and halved then. Each part is about its own row alone: of
+the others it says the limit, for what is in no part has all open rows above their limits. All parts are entered together, and
+the least counts, so that what one says of another's row can only be too low.
 
 A point at which an operation is undefined (the logarithm of a negative number) is in no part at all. That loses nothing: walks
 claim nothing on a part where something may be undefined, and a row is supposed to fail only where a finite margin was proved
@@ -26,13 +26,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tightverify.bounds.blame import blame
 from tightverify.bounds.fitted import Effort
-from tightverify.bounds.linear import LinearBounds, most_together
-from tightverify.branch.choice import MATTER, Candidate, best, most_blamed, split_value
-from tightverify.branch.coordinates import coordinate_gains
-from tightverify.branch.leaf import Leaf, Split, halves, supposing, together
-from tightverify.branch.sweeps import SWEEP, swept
+from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.memory import most_together
+from tightverify.bounds.scores import branching_scores
+from tightverify.branch.choice import MATTER, Candidate, best, best_scored, split_value
+from tightverify.branch.input_splits import coordinate_gains
+from tightverify.branch.leaf import Leaf, halves, output_constrained, together
+from tightverify.branch.node import Branch, Split, split_in
+from tightverify.branch.passes import SWEEP, swept
 from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph, Input
@@ -44,22 +46,6 @@ FEW = 8
 SURELY = 1e-9
 TRUST = 0.05
 """A node's estimates count as much as so large a gain that was seen, relative to what was wanting at first."""
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One node of a search tree, as it can be written down; `closed` says how it ended, if it was not split."""
-
-    number: int
-    parent: int
-    split: Split | None
-    margins: tuple[float, ...]
-    closed: str = ""
-
-
-def split_in(branches: Sequence[Branch]) -> set[int]:
-    """Which nodes of a tree were split."""
-    return {branch.parent for branch in branches if branch.split is not None}
 
 
 @dataclass(eq=False)
@@ -100,7 +86,7 @@ class Tree:
     def enter(self, leaf: Leaf, closed: str) -> None:
         if math.isfinite(leaf.worst):
             self.wanting = max(self.wanting, -leaf.worst)
-        if closed == "proved" or (closed and leaf.bounds.supposed is not None):
+        if closed == "proved" or (closed and leaf.bounds.output_constraint is not None):
             self.floor = torch.minimum(self.floor, leaf.margins)
             self.closed = min(self.closed, leaf.worst)
         elif not closed:
@@ -189,19 +175,19 @@ class Branching:
         points: list[Tensor] = []
         owners: list[int] = []
         for leaf in chosen:
-            if self._may_be_supposed(leaf):
-                supposed, inputs = self._suppose(trees, leaf)
-                points.append(supposed)
+            if self._may_be_constrained(leaf):
+                output_constraint, inputs = self._constrain(trees, leaf)
+                points.append(output_constraint)
                 owners.extend(inputs)
             else:
                 candidate = trees[leaf.input].choose(leaf)
-                groups[candidate.node if leaf.bounds.supposed is None else PROPERTY].append((leaf, candidate))
+                groups[candidate.node if leaf.bounds.output_constraint is None else PROPERTY].append((leaf, candidate))
         for _, pairs in sorted(groups.items(), key=lambda group: group[0]):
             self.check()
             cuts = [(one.node, one.neuron, split_value(leaf.bounds, one.node, one.neuron)) for leaf, one in pairs]
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
             children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.check)
-            if children.supposed is not None:
+            if children.output_constraint is not None:
                 children = swept(children, self.memory, self.check)
             splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
@@ -214,17 +200,17 @@ class Branching:
                 trees[leaf.input].learn(candidate, now - leaf.worst)
         return torch.cat(points), owners
 
-    def _may_be_supposed(self, leaf: Leaf) -> bool:
+    def _may_be_constrained(self, leaf: Leaf) -> bool:
         return not leaf.splits and self.wanted.needed == len(leaf.margins) and bool(torch.isfinite(leaf.margins).all())
 
-    def _suppose(self, trees: list[Tree], leaf: Leaf) -> tuple[Tensor, list[int]]:
+    def _constrain(self, trees: list[Tree], leaf: Leaf) -> tuple[Tensor, list[int]]:
         """The parts of a whole region on which one open row each is supposed to fail, swept over and entered."""
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
         wanted = self.wanted[leaf.input : leaf.input + 1]
-        parts = supposing(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
+        parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
         bounds = swept(parts, self.memory, self.check)
-        assert bounds.supposed is not None
-        limits = bounds.supposed.limit
+        assert bounds.output_constraint is not None
+        limits = bounds.output_constraint.limit
         others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
         known = others.scatter(1, rows[:, None], leaf.margins[rows][:, None])
         splits = [(leaf, Split(PROPERTY, row, limit, False)) for row, limit in zip(rows.tolist(), limits.tolist(), strict=True)]
@@ -279,33 +265,33 @@ class Branching:
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
         """The rows that are open, bounded on a batch of leaves, and what that says of each."""
         wanted = self.wanted[torch.tensor(inputs, device=known.device)]
-        left = open_rows(wanted, known) if bounds.supposed is None else bounds.supposed.which[:, None]
+        left = open_rows(wanted, known) if bounds.output_constraint is None else bounds.output_constraint.which[:, None]
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
-        steps = self.effort.last_steps if bounds.supposed is None else SWEEP.last_steps
+        steps = self.effort.last_steps if bounds.output_constraint is None else SWEEP.last_steps
         offsets = torch.gather(wanted.offsets, 1, left)
-        enough = None if bounds.supposed is None else bounds.supposed.limit[:, None] - offsets
-        lower, pull = bounds.pulled({bounds.graph.output: rows}, steps, start, enough)
+        target = None if bounds.output_constraint is None else bounds.output_constraint.limit[:, None] - offsets
+        lower, primal_point = bounds.at_primal_point({bounds.graph.output: rows}, steps, start, target)
         lower = below(lower + offsets, 0.0)
         lower = torch.where(torch.isfinite(lower), lower, -math.inf)
         margins = known.scatter(1, left, torch.maximum(torch.gather(known, 1, left), lower))
         empty = bounds.nothing
-        if bounds.supposed is not None:
+        if bounds.output_constraint is not None:
             # Where the row fails there is nothing, or the row is not as low as that: so it is above the limit.
-            most = known.scatter(1, left, bounds.supposed.limit[:, None])
+            most = known.scatter(1, left, bounds.output_constraint.limit[:, None])
             margins = torch.where(empty[:, None], torch.inf, margins).minimum(most)
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
-        blamed = blame(bounds, pull, decisive)
-        gains = {**blamed.gains, **coordinate_gains(bounds, blamed.losses)}
+        scores = branching_scores(bounds, primal_point, decisive)
+        gains = {**scores.gains, **coordinate_gains(bounds, scores.losses)}
         return Bounded(
             margins,
-            torch.where(empty & (bounds.supposed is None), math.inf, wanted.worst(margins)),
+            torch.where(empty & (bounds.output_constraint is None), math.inf, wanted.worst(margins)),
             ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
             best(gains) or [()] * len(inputs),
-            most_blamed(blamed.gains),
-            {node: values[which, decisive][:, None] for node, values in pull.multipliers.items()},
-            pull.point.expand(len(inputs), -1, -1)[which, decisive],
+            best_scored(scores.gains),
+            {node: values[which, decisive][:, None] for node, values in primal_point.multipliers.items()},
+            primal_point.point.expand(len(inputs), -1, -1)[which, decisive],
         )
 
     def _at_once(self, one: LinearBounds) -> int:

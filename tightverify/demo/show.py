@@ -7,13 +7,17 @@ from pathlib import Path
 
 import torch
 
-from tightverify.api import as_inputs, as_labels, load
+from tightverify.api.checks import as_inputs, as_labels
+from tightverify.api.load import load
 from tightverify.console import output, progress, say
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import UsageError
+from tightverify.inputs.dataset import Inputs
 from tightverify.region import LinfBall
-from tightverify.report import Record, picture
-from tightverify.runs import Inputs, Run, sink
+from tightverify.report.outputs import sink
+from tightverify.report.pictures import picture
+from tightverify.report.records import Record
+from tightverify.runs import Run
 from tightverify.settings import Settings
 
 EPS = 0.04

@@ -54,7 +54,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class BoundingPass:
     """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
 
     The part is where a neuron is at most a value, or (`above`) at least. `parent` is -1 if it is the whole region. Where `node`
@@ -62,7 +62,7 @@ class Sweep:
     the property's row `neuron` is at most the value; where it is -2, the share `neuron` is, or (`above`) is at least.
     """
 
-    sweep: int
+    bounding_pass: int
     stage: str
     parent: int
     node: int
@@ -78,7 +78,7 @@ class Resumed:
     So it is with what the last walks about operands proved. Its intervals stay.
     """
 
-    sweep: int
+    bounding_pass: int
     whole: int
 
 
@@ -86,7 +86,7 @@ class Resumed:
 class Bounded:
     """From now on this is a node's interval, (n,) each."""
 
-    sweep: int
+    bounding_pass: int
     node: int
     lower: Floats
     upper: Floats
@@ -100,7 +100,7 @@ class Pairs:
     neurons of its operands.
     """
 
-    sweep: int
+    bounding_pass: int
     node: int
     lower: Floats
     upper: Floats
@@ -110,11 +110,11 @@ class Pairs:
 class Polygon:
     """What the two operands of an operation's `neurons` (k,) can be together: vertices (k, V, 2), where `holds` (k,) is true.
 
-    It holds what is in the operands' intervals and satisfies the last walk for this operation (`Walk.about`). Other neurons
-    keep what they have.
+    It holds what is in the operands' intervals and satisfies the last walk for this operation (`BackSubstitution.about`). Other
+    neurons keep what they have.
     """
 
-    sweep: int
+    bounding_pass: int
     node: int
     neurons: Places
     vertices: Floats
@@ -122,7 +122,7 @@ class Polygon:
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class BackSubstitution:
     """Rows bounded from below by back-substitution, each with its best choice of planes.
 
     Row `places[t, 0]` has the coefficient `weights[t]` at neuron `places[t, 2]` of node `places[t, 1]`, and 0 elsewhere.
@@ -140,7 +140,7 @@ class Walk:
     of the `Polygon` that follows, one neuron after the other), "rows" of the property.
     """
 
-    sweep: int
+    bounding_pass: int
     about: str
     node: int
     places: Places
@@ -173,7 +173,7 @@ class Branch:
 
     number: int
     parent: int
-    sweep: int
+    bounding_pass: int
     closed: str
     margins: Floats
 
@@ -182,7 +182,7 @@ class Branch:
 class Empty:
     """Another interval of a node, on a part, that has nothing in common with the one at hand: there is nothing in that part."""
 
-    sweep: int
+    bounding_pass: int
     node: int
     lower: Floats
     upper: Floats
@@ -204,7 +204,7 @@ class Program:
     holds all inputs at which cost @ v is at most `limit`; of others it says nothing.
     """
 
-    sweep: int
+    bounding_pass: int
     node: int
     row: int
     members: Places
@@ -226,7 +226,7 @@ class Program:
 
 
 @dataclass(frozen=True, eq=False)
-class Narrowing:
+class CutoffTightening:
     """Variables of the last program bounded where cost @ v is at most `limit`, T times, each over the bounds found before.
 
     Variable `variables[t]` is at least `ends[t]`, or (`above[t]`) at most. Row `places[i, 1]` has the multiplier `dual[i]` in
@@ -270,22 +270,34 @@ class Ending:
 
 
 Entry = (
-    Question | Sweep | Resumed | Bounded | Pairs | Polygon | Walk | Margins | Branch | Empty | Program | Narrowing | Leaves
+    Question
+    | BoundingPass
+    | Resumed
+    | Bounded
+    | Pairs
+    | Polygon
+    | BackSubstitution
+    | Margins
+    | Branch
+    | Empty
+    | Program
+    | CutoffTightening
+    | Leaves
     | Ending
-)  # fmt: skip
+)
 KINDS: tuple[type[Entry], ...] = (
     Question,
-    Sweep,
+    BoundingPass,
     Resumed,
     Bounded,
     Pairs,
     Polygon,
-    Walk,
+    BackSubstitution,
     Margins,
     Branch,
     Empty,
     Program,
-    Narrowing,
+    CutoffTightening,
     Leaves,
     Ending,
 )

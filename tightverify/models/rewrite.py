@@ -4,7 +4,7 @@ Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes on
 update, written as `(1 - z) * n + z * h`, `n + z * (h - n)`, `n - z * (n - h)` or `h + (1 - z) * (n - h)` with z = sigmoid(a):
 however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
-Sums of squares become energies, or one operation of two operands: see `energies`.
+Sums of squares become energies, or one operation of two operands: see `quadratics`.
 
 These are identities of real numbers, so the network's function stays what it was.
 
@@ -21,10 +21,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Energy, Graph, Node, Operand, Term
-from tightverify.models.energies import Energies
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Quadratic, Term
+from tightverify.models.quadratics import Quadratics
 from tightverify.models.sizes import LARGEST
-from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, Blend, Operation, Sigmoid, Tanh
+from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, GruUpdate, Operation, Sigmoid, Tanh
 from tightverify.values import Index, gamma
 
 
@@ -32,16 +32,16 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
     """The graph of one output node, and of all operations that may have no value."""
     rewriting = Rewriting(list(nodes))
     for number in range(len(nodes)):
-        rewriting.blend(number)
+        rewriting.gru_update(number)
     for number in range(len(nodes)):
         rewriting.gate(number)
     kept = [output, *(k for k, node in enumerate(rewriting.nodes) if isinstance(node, Apply) and node.op.partial)]
     rewriting.merge(kept)
-    energies = Energies(rewriting.nodes)
+    quadratics = Quadratics(rewriting.nodes)
     for number in sorted(needed(rewriting.nodes, kept), reverse=True):
-        energies.recognise(number)
+        quadratics.recognise(number)
     for number in needed(rewriting.nodes, kept):
-        energies.pair(number)
+        quadratics.pair(number)
     return ordered(rewriting.nodes, output, kept, input_shape)
 
 
@@ -118,7 +118,7 @@ class Rewriting:
         op, second = (SIGMOID_TIMES, other) if inner is None else (SIGMOID_TANH, inner)
         return Apply(op, (self.signed(gate, sign), second), size)
 
-    def blend(self, number: int) -> None:
+    def gru_update(self, number: int) -> None:
         """A sum that is GRU's update becomes one operation of three operands, or of two where the old state is 0."""
         node = self.nodes[number]
         terms = self.signed_terms(Operand(number))
@@ -133,7 +133,7 @@ class Rewriting:
                 if old is None:
                     self.nodes[number] = self.gated(gate, -way, new, node.size)
                 else:  # The share of the one is what the other leaves.
-                    self.nodes[number] = Apply(Blend(), (gate, new, old) if way == 1 else (gate, old, new), node.size)
+                    self.nodes[number] = Apply(GruUpdate(), (gate, new, old) if way == 1 else (gate, old, new), node.size)
                 return
 
     def signed_terms(self, operand: Operand) -> list[tuple[Operand, int]]:
@@ -272,7 +272,7 @@ def _renumber(node: Node, numbers: dict[int, int]) -> Node:
             return replace(node, terms=tuple(replace(term, operand=move(term.operand)) for term in node.terms))
         case Apply():
             return replace(node, operands=tuple(move(operand) for operand in node.operands))
-        case Energy():
+        case Quadratic():
             return replace(node, operands=tuple(move(operand) for operand in node.operands))
         case _:
             return node

@@ -1,8 +1,8 @@
 """One file per operation, and the list of them all that the contract tests run over."""
 
 from tightverify.ops.base import Operation
-from tightverify.ops.blend import Blend
 from tightverify.ops.clamp import Clamp
+from tightverify.ops.gru_update import GruUpdate
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
 from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
@@ -20,8 +20,8 @@ __all__ = [
     "SIGMOID_TANH",
     "SIGMOID_TIMES",
     "TANH_TIMES",
-    "Blend",
     "Clamp",
+    "GruUpdate",
     "LeakyRelu",
     "Log",
     "Maximum",
@@ -52,5 +52,5 @@ OPS: tuple[Operation, ...] = (
     SIGMOID_TIMES,
     TANH_TIMES,
     Maximum(),
-    Blend(),
+    GruUpdate(),
 )

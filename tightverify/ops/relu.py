@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Curve, Kink
+from tightverify.relax.curves import Curve, TwoSlopes
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
@@ -27,7 +27,7 @@ class LeakyRelu(Operation):
 
     @property
     def curve(self) -> Curve:  # type: ignore[override]
-        return Kink(self.slope, 1.0)
+        return TwoSlopes(self.slope, 1.0)
 
     def forward(self, *operands: Tensor) -> Tensor:
         return self.curve.value(operands[0])

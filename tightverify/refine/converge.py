@@ -21,7 +21,7 @@ from torch import Tensor
 
 import solvers
 from tightverify.graph import Apply
-from tightverify.refine.lp import Floats, NetworkProgram, Rows, network_lp, numbers
+from tightverify.refine.network_lp import Floats, NetworkProgram, Rows, network_lp, numbers
 from tightverify.refine.relaxed import Relaxed
 from tightverify.refine.separate import Asked, Support, supporting
 from tightverify.relax.planes import Plane

@@ -11,8 +11,9 @@ replay. A leaf with whole binaries whose bound is not above `enough` ends the tr
   program is made anew.
 
 A tree that grows beyond the number of binaries is dropped once: intervals are narrowed where the row is at most a little above
-`enough` (`refine.narrow`), and it is grown anew. One that grows beyond `first_leaves` asks the solver for its own answer: if it
-has a point that is not above `enough`, the tree need not go on. The bounds found on the way are all proved; the best counts.
+`enough` (`refine.cutoff_tightening`), and it is grown anew. One that grows beyond `first_leaves` asks the solver for its own
+answer: if it has a point that is not above `enough`, the tree need not go on. The bounds found on the way are all proved; the
+best counts.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import numpy as np
 import torch
 
 import solvers
-from solvers.leaves import LeafTree
+from solvers.leaves import ProofTree
 from tightverify.graph import Apply
+from tightverify.refine.cells import has_cells
 from tightverify.refine.converge import Converged
-from tightverify.refine.lp import Floats, NetworkProgram, places_of
-from tightverify.refine.mixed import Breaks, MixedProgram, kinks, mixed_program, straight
-from tightverify.refine.narrow import LIMIT, Narrowed, narrowed
-from tightverify.refine.pieces import has_cells
+from tightverify.refine.cutoff_tightening import LIMIT, CutoffTightened, cutoff_tightened
+from tightverify.refine.mixed import Breaks, MixedProgram, breakpoints, mixed_program, straight
+from tightverify.refine.network_lp import Floats, NetworkProgram, places_of
 from tightverify.refine.relaxed import Relaxed
 
 NEAR = 0.1
@@ -68,7 +69,7 @@ class Grown:
     """A tree as it grows over a program, and what the row was supposed to be at most there."""
 
     mixed: MixedProgram
-    tree: LeafTree
+    tree: ProofTree
     limit: float = math.inf
 
     @property
@@ -109,7 +110,7 @@ class Progress:
     best: Best
     """whose the bound is"""
     exact: bool = False
-    narrowed: Narrowed | None = None
+    cutoff_tightened: CutoffTightened | None = None
     """what the program's intervals have just been narrowed to"""
 
 
@@ -127,14 +128,14 @@ def decide(
     `check` may raise between solves; `left` says how many seconds the solver's own search may take at the most.
     """
     limit = enough + LIMIT * (enough - start.proved)
-    ground = Narrowed(start.program, kinks(relaxed, start.program))
+    domain = CutoffTightened(start.program, breakpoints(relaxed, start.program))
     patience = deciding.patience if math.isfinite(limit) else math.inf
     point, leaves, best = start.point, 0, Best(start.proved)
     while True:
         check()
-        mixed = mixed_program(relaxed, ground.program, ground.holds(problem), ground.breaks, point)
-        tree, began = LeafTree(mixed.problem, enough, deep=True, keep=deciding.keep), time.monotonic()
-        grown = Grown(mixed, tree, ground.limit)
+        mixed = mixed_program(relaxed, domain.program, domain.holds(problem), domain.breaks, point)
+        tree, began = ProofTree(mixed.problem, enough, deep=True, keep=deciding.keep), time.monotonic()
+        grown = Grown(mixed, tree, domain.limit)
         worst: Floats | None = None
         asked = hard = False
         while tree.open and tree.solved < deciding.leaves and worst is None and not hard:
@@ -155,31 +156,31 @@ def decide(
             yield Progress(best.bound, None, leaves, mixed, best)
             return
         if worst is None:
-            patience, ground = math.inf, narrowed(mixed, limit, check)
-            if ground.nothing:
+            patience, domain = math.inf, cutoff_tightened(mixed, limit, check)
+            if domain.nothing:
                 best = Best(limit)
-            yield Progress(best.bound, None, leaves, mixed, best, narrowed=ground)
-            if ground.nothing:
+            yield Progress(best.bound, None, leaves, mixed, best, cutoff_tightened=domain)
+            if domain.nothing:
                 return
             continue
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
             tree, found = optimum(mixed, deciding, check, left())
-            bound = best.after(Grown(mixed, tree, ground.limit))
+            bound = best.after(Grown(mixed, tree, domain.limit))
             yield Progress(bound, point if found is None else found, leaves, mixed, best, exact=True)
             return
         finer = refined(relaxed, mixed, start, point, deciding.cuts)
-        if finer == ground.breaks:
+        if finer == domain.breaks:
             yield Progress(best.bound, point, leaves, mixed, best)
             return
-        ground = replace(ground, breaks=finer)
+        domain = replace(domain, breaks=finer)
 
 
-def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[LeafTree, Floats | None]:
+def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[ProofTree, Floats | None]:
     """A tree whose bound is next to what the solver claims is the optimum, and the solver's point."""
     claim = claimed(mixed, deciding, left)
     wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
-    tree = LeafTree(mixed.problem, wanted, deep=True, keep=deciding.keep)
+    tree = ProofTree(mixed.problem, wanted, deep=True, keep=deciding.keep)
     while tree.open and tree.solved < deciding.leaves:
         check()
         tree.step()
@@ -221,10 +222,10 @@ def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floa
         columns = [int(places_of(program.columns, operand)[neuron]) for operand in node.operands]
         if len(set(columns)) < len(columns) or not bool(relaxed.sane(number)[neuron]):
             continue
-        pieces = [piece_of(program, found, column, float(point[column])) for column in columns]
-        bends = [bend(node, pieces, point[columns], which) for which in range(len(columns))]
+        cells = [piece_of(program, found, column, float(point[column])) for column in columns]
+        bends = [bend(node, cells, point[columns], which) for which in range(len(columns))]
         chosen = int(np.argmax(bends))
-        column, (low, high) = columns[chosen], pieces[chosen]
+        column, (low, high) = columns[chosen], cells[chosen]
         at = float(np.clip(point[column], low + NEAR * (high - low), high - NEAR * (high - low)))
         if low < at < high:
             found[column] = tuple(sorted({*found.get(column, ()), at}))
@@ -248,15 +249,15 @@ def piece_of(program: NetworkProgram, breaks: Breaks, column: int, value: float)
     return ends[place - 1], ends[place]
 
 
-def bend(node: Apply, pieces: list[tuple[float, float]], values: Floats, which: int) -> float:
+def bend(node: Apply, cells: list[tuple[float, float]], values: Floats, which: int) -> float:
     """How far the function is from straight along one operand's piece, or how far that piece leans on another operand."""
-    low, high = pieces[which]
+    low, high = cells[which]
 
     def value(at: float, others: Floats) -> float:
-        operands = [at if k == which else float(others[k]) for k in range(len(pieces))]
+        operands = [at if k == which else float(others[k]) for k in range(len(cells))]
         return float(node.op.forward(*(torch.tensor([operand], dtype=torch.float64) for operand in operands)))
 
     along = abs(value((low + high) / 2, values) - (value(low, values) + value(high, values)) / 2)
-    ends = [np.array([pair[side] for pair in pieces]) for side in (0, 1)]
+    ends = [np.array([pair[side] for pair in cells]) for side in (0, 1)]
     twisted = abs(value(high, ends[1]) - value(low, ends[1]) - value(high, ends[0]) + value(low, ends[0])) / 4
     return along + twisted

@@ -38,8 +38,8 @@ import solvers
 from tightverify.evidence import PIECES, PLANE
 from tightverify.graph import Apply
 from tightverify.ops import Maximum
-from tightverify.refine.lp import Floats, NetworkProgram, Places, places_of
-from tightverify.refine.pieces import cell_planes, has_cells
+from tightverify.refine.cells import cell_planes, has_cells
+from tightverify.refine.network_lp import Floats, NetworkProgram, Places, places_of
 from tightverify.refine.relaxed import Relaxed
 from tightverify.values import UNIT_ROUNDOFF
 
@@ -62,7 +62,7 @@ class MixedProgram:
         return int(self.problem.integer.sum())
 
 
-def kinks(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, ...]]:
+def breakpoints(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, ...]]:
     """The breakpoints with which all functions of straight pieces are exact."""
     found: dict[int, set[float]] = {}
     for number, node in enumerate(relaxed.graph.nodes):
@@ -70,7 +70,11 @@ def kinks(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, .
             for column in places_of(program.columns, node.operands[0]).tolist():
                 if not np.isfinite([program.lower[column], program.upper[column]]).all():
                     continue
-                bends = [kink for kink in node.op.curve.kinks or () if program.lower[column] < kink < program.upper[column]]
+                bends = [
+                    breakpoint
+                    for breakpoint in node.op.curve.breakpoints or ()
+                    if program.lower[column] < breakpoint < program.upper[column]
+                ]
                 if bends:
                     found.setdefault(column, set()).update(bends)
     return {column: tuple(sorted(bends)) for column, bends in found.items()}
@@ -78,7 +82,7 @@ def kinks(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[float, .
 
 def straight(node: Apply) -> bool:
     """Whether the operation's function has straight pieces alone, which the first binaries hold exactly."""
-    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.kinks is not None)
+    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.breakpoints is not None)
 
 
 def mixed_program(
@@ -101,10 +105,14 @@ def exact_neurons(relaxed: Relaxed, program: NetworkProgram, breaks: Breaks) -> 
     """The variables of neurons whose functions have at most one kink in their operand's interval; and the operands'."""
     found: dict[int, int] = {}
     for number, node in enumerate(relaxed.graph.nodes):
-        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None and node.op.curve.kinks:
+        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None and node.op.curve.breakpoints:
             sane = relaxed.sane(number).tolist()
             for neuron, column in enumerate(places_of(program.columns, node.operands[0]).tolist()):
-                inside = {kink for kink in node.op.curve.kinks if program.lower[column] < kink < program.upper[column]}
+                inside = {
+                    breakpoint
+                    for breakpoint in node.op.curve.breakpoints
+                    if program.lower[column] < breakpoint < program.upper[column]
+                }
                 if sane[neuron] and len(inside) < 2 and inside == set(breaks.get(column, ())):
                     found[program.columns[number].start + neuron] = column
     return found

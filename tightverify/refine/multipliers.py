@@ -1,6 +1,6 @@
 """What a program's multipliers say as mixtures: planes for one walk of back-substitution, which then proves the same bound.
 
-As in `refine.lp`: of a neuron with multipliers p_k of its lower and q_k of its upper planes, the walk's coefficient is
+As in `refine.network_lp`: of a neuron with multipliers p_k of its lower and q_k of its upper planes, the walk's coefficient is
 `sum p - sum q`, and the planes that it takes are the mixtures with weights p / sum p and q / sum q. Where the program is
 `boxed`, a neuron's own interval is a pair of constant planes, whose multiplier is its reduced cost. Intervals of affine
 nodes and edges of polygons have no place in a walk: where they have multipliers, the walk's bound is lower than the program's,
@@ -18,13 +18,14 @@ import solvers
 from tightverify.bounds.linear import padded
 from tightverify.errors import UsageError
 from tightverify.graph import Apply
-from tightverify.refine.lp import Floats, NetworkProgram, Places, places_of
+from tightverify.refine.network_lp import Floats, NetworkProgram, Places, places_of
 from tightverify.refine.relaxed import Relaxed
 from tightverify.relax.planes import Plane, Planes
 
 
 def mixtures(relaxed: Relaxed, program: NetworkProgram, solution: solvers.Solution) -> dict[int, Planes]:
-    """Planes (1, 1, n) of every operation of the program, moved apart for rounding: fit for `bounds.walk.back_substitute`."""
+    """Planes (1, 1, n) of every operation of the program, moved apart for rounding: fit for
+    `bounds.back_substitution.back_substitute`."""
     if solution.dual is None:
         raise UsageError(f"the solution has no multipliers ({solution.status.value}): there are no mixtures in it")
     found: dict[int, Planes] = {}

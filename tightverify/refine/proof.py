@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import solvers
-from solvers.leaves import LeafTree
-from tightverify.evidence import PROPERTY, Leaves, Narrowing, Program
+from solvers.leaves import ProofTree
+from tightverify.evidence import PROPERTY, CutoffTightening, Leaves, Program
 from tightverify.evidence.entries import Floats, Places
 from tightverify.refine.converge import Converged
-from tightverify.refine.lp import NetworkProgram
+from tightverify.refine.cutoff_tightening import CutoffTightened
 from tightverify.refine.mixed import MixedProgram
-from tightverify.refine.narrow import Narrowed
+from tightverify.refine.network_lp import NetworkProgram
 
 
-def linear_program(found: Converged, row: int, sweep: int, node: int = PROPERTY) -> Program:
+def linear_program(found: Converged, row: int, bounding_pass: int, node: int = PROPERTY) -> Program:
     """The program of the best bound of a row, or of a node's neuron, and its multipliers."""
     assert found.best is not None
     program, problem = found.program, found.best.problem
@@ -27,15 +27,17 @@ def linear_program(found: Converged, row: int, sweep: int, node: int = PROPERTY)
         lower=np.maximum(problem.lower, program.lower), upper=np.minimum(problem.upper, program.upper)
     )
     origins, held = (part[: problem.shape[0]] for part in (program.origins, program.held))
-    asked = written(program, whole, origins, held, row, sweep, dual, found.proved, np.zeros((0, 2)))
+    asked = written(program, whole, origins, held, row, bounding_pass, dual, found.proved, np.zeros((0, 2)))
     return replace(asked, node=node)
 
 
-def mixed_program(mixed: MixedProgram, row: int, sweep: int, limit: float = math.inf) -> Program:
+def mixed_program(mixed: MixedProgram, row: int, bounding_pass: int, limit: float = math.inf) -> Program:
     """The program with whole variables, which `leaves_of` its tree prove something of where the row is at most the limit."""
     breaks = [(float(variable), value) for variable, values in mixed.breaks.items() for value in values]
     pairs = np.array(breaks, dtype=np.float64).reshape(-1, 2)
-    return written(mixed.network, mixed.problem, mixed.origins, mixed.held, row, sweep, np.zeros(0), -math.inf, pairs, limit)
+    return written(
+        mixed.network, mixed.problem, mixed.origins, mixed.held, row, bounding_pass, np.zeros(0), -math.inf, pairs, limit
+    )
 
 
 def written(
@@ -44,7 +46,7 @@ def written(
     origins: Places | NDArray[np.int64],
     held: Places | NDArray[np.int64],
     row: int,
-    sweep: int,
+    bounding_pass: int,
     dual: Floats,
     bound: float,
     breaks: Floats,
@@ -52,7 +54,7 @@ def written(
 ) -> Program:
     stops = [place.stop for place in program.columns.values()]
     return Program(
-        sweep=sweep,
+        bounding_pass=bounding_pass,
         node=PROPERTY,
         row=row,
         members=np.array(list(program.columns), dtype=np.int32),
@@ -74,11 +76,11 @@ def written(
     )
 
 
-def narrowing_of(found: Narrowed) -> Narrowing:
+def cutoff_tightening_of(found: CutoffTightened) -> CutoffTightening:
     """The new ends of intervals, and what proves them."""
     dual = np.stack([end.multipliers for end in found.ends]) if found.ends else np.zeros((0, 0))
     which = np.nonzero(dual)
-    return Narrowing(
+    return CutoffTightening(
         limit=found.limit,
         variables=np.array([end.column for end in found.ends], dtype=np.int32),
         above=np.array([end.sign < 0 for end in found.ends], dtype=np.bool_),
@@ -88,7 +90,7 @@ def narrowing_of(found: Narrowed) -> Narrowing:
     )
 
 
-def leaves_of(tree: LeafTree) -> Leaves:
+def leaves_of(tree: ProofTree) -> Leaves:
     """The leaves of a tree that kept them, and its open nodes."""
     cover = tree.cover()
     dual = np.array([leaf.multipliers for leaf in cover])

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import MOST, Effort, boxes_as_polygons, combined_bounds, flat_ends
 from tightverify.bounds.linear import LinearBounds
-from tightverify.evidence import Record
 from tightverify.graph import Apply, Graph
+from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval

@@ -5,8 +5,8 @@ the operation's graph lies between its lower convex and its upper concave envelo
 two, only one side can be violated: the upper one where y > f(p), the lower one where y < f(p). The plane that supports that
 envelope at p is, of all that hold f over D, the one nearest to y: if it does not cut y off, nothing does.
 
-* F(x) G(y) for smooth curves: `relax.fit`, over the polygon; p is first moved a little inside.
-* GRU's update: `relax.blends`, over the box.
+* F(x) G(y) for smooth curves: `relax.fitted.fit`, over the polygon; p is first moved a little inside.
+* GRU's update: `relax.fitted.gru_update`, over the box.
 * A curve f(x) of one operand: any slope becomes a valid line by `relax.lines.upper_offset`. A function of straight pieces has
   envelopes whose slopes are all among those of the chords between its kinks and ends; a convex or concave one has its chord on
   one side, and its own slope at p on the other.
@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from tightverify.graph import Apply
-from tightverify.ops import Blend, Maximum
+from tightverify.ops import GruUpdate, Maximum
 from tightverify.refine.relaxed import Relaxed
-from tightverify.relax.blends import fitted_blend
 from tightverify.relax.curves import Curve, Symmetric
-from tightverify.relax.family import through
-from tightverify.relax.fit import Wish, fit
+from tightverify.relax.fitted.family import through
+from tightverify.relax.fitted.fit import Query, fit
+from tightverify.relax.fitted.gru_update import fitted_update
 from tightverify.relax.lines import chord_slope, upper_offset
 from tightverify.relax.polygons import Polygons
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above
@@ -101,8 +101,8 @@ def supporting(relaxed: Relaxed, every: Sequence[Asked], least_cut: float, solve
 
 
 def alone(node: Apply, boxes: list[Interval], asked: Asked, solver: str) -> Support | None:
-    if isinstance(node.op, Blend):
-        return blend_support(boxes, asked.points, asked.upper, solver)
+    if isinstance(node.op, GruUpdate):
+        return update_support(boxes, asked.points, asked.upper, solver)
     if isinstance(node.op, Maximum):
         return maximum_support(boxes[0], boxes[1], asked.points, asked.upper)
     if node.op.curve is not None:
@@ -133,7 +133,7 @@ def fitted_support(curves: Curves, polygons: Polygons, asked: Asked, solver: str
     arity = asked.points.shape[1]
     places = asked.points if arity == 2 else torch.cat([asked.points, torch.zeros_like(asked.points)], dim=1)
     inner = inside(polygons, places)
-    found = fit(Wish(*curves, asked.sign, inner, polygons), solver, TOLERANCE, once)
+    found = fit(Query(*curves, asked.sign, inner, polygons), solver, TOLERANCE, once)
     planes = asked.sign[:, None] * through(found.slopes, found.height, inner)
     # The tightest plane at the inner point may be nearer there by height - least, and so at the point, but for its slopes.
     best = planes[:, 2] + (planes[:, :2] * places).sum(1) - asked.sign * (found.height - found.least)
@@ -148,12 +148,12 @@ def inside(polygons: Polygons, points: Tensor) -> Tensor:
     return centres + share * steps
 
 
-def blend_support(boxes: list[Interval], points: Tensor, upper: Tensor, solver: str) -> Support:
+def update_support(boxes: list[Interval], points: Tensor, upper: Tensor, solver: str) -> Support:
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=1)
     low, high = ends[:, 0::2], ends[:, 1::2]
     middle = (low + high) / 2
     places = middle + INSIDE * (torch.minimum(torch.maximum(points, low), high) - middle)
-    found = fitted_blend(ends, places[:, None], solver, TOLERANCE)
+    found = fitted_update(ends, places[:, None], solver, TOLERANCE)
     planes = torch.where(upper[:, None], found.upper[:, 0], found.lower[:, 0])
     gap = torch.where(upper, -found.gap[:, 0, 1], found.gap[:, 0, 0])
     return Support(planes, planes[:, 3] + (planes[:, :3] * points).sum(1) + gap)
@@ -171,8 +171,8 @@ def curve_support(curve: Curve, box: Interval, points: Tensor, upper: Tensor) ->
 def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Tensor:
     """(m, 2): of the lines with the slopes that the envelope may have, the lowest at the points."""
     slopes = [chord_slope(curve, box), curve.supergradient(points, torch.zeros_like(points))]
-    if curve.kinks is not None:
-        bends = [torch.full_like(points, kink).clamp(box.lower, box.upper) for kink in curve.kinks]
+    if curve.breakpoints is not None:
+        bends = [torch.full_like(points, breakpoint).clamp(box.lower, box.upper) for breakpoint in curve.breakpoints]
         slopes += [chord_slope(curve, Interval(low, high)) for low, high in combinations([box.lower, *bends, box.upper], 2)]
     every = torch.nan_to_num(torch.stack(slopes), nan=0.0, posinf=0.0, neginf=0.0)
     wide = Interval(box.lower.expand_as(every), box.upper.expand_as(every))

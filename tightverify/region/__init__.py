@@ -11,7 +11,7 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 """
 
 from tightverify.region.ball import Region
-from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Stretch
+from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
 from tightverify.region.zonotope import Zonotope
 
@@ -27,8 +27,8 @@ __all__ = [
     "LpBall",
     "Perturbation",
     "Region",
+    "Segment",
     "Shift",
     "SnrBall",
-    "Stretch",
     "Zonotope",
 ]

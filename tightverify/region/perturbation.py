@@ -19,7 +19,7 @@ from tightverify.region.ball import Region
 from tightverify.values import Interval, above, below
 
 Frames = Sequence[int] | Tensor | None
-Stretch = tuple[int, int] | None
+Segment = tuple[int, int] | None
 """The first of some consecutive samples, and the first after them; None for all."""
 
 
@@ -59,7 +59,7 @@ class LpBall(Perturbation):
     clip: tuple[float, float] | None = None
     frames: Frames = None
     features: Frames = None
-    samples: Stretch = None
+    samples: Segment = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.eps < torch.inf:
@@ -86,7 +86,7 @@ class LpBall(Perturbation):
 
     def around(self, x: Tensor) -> Region:
         centre = own(x).to(torch.float64)
-        free = positions(centre, self.frames, self.features) & stretch(centre, self.samples)
+        free = positions(centre, self.frames, self.features) & segment(centre, self.samples)
         radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
         return ball(centre, radius, float(self.norm), self.clip, free)
 
@@ -96,7 +96,7 @@ def LinfBall(
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
-    samples: Stretch = None,
+    samples: Segment = None,
 ) -> LpBall:
     """Every value may change by at most eps."""
     return LpBall(eps, torch.inf, clip, frames, features, samples)
@@ -107,7 +107,7 @@ def L2Ball(
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
-    samples: Stretch = None,
+    samples: Segment = None,
 ) -> LpBall:
     """The Euclidean length of the change is at most eps."""
     return LpBall(eps, 2, clip, frames, features, samples)
@@ -118,7 +118,7 @@ def L1Ball(
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
-    samples: Stretch = None,
+    samples: Segment = None,
 ) -> LpBall:
     """The sum of all changes is at most eps."""
     return LpBall(eps, 1, clip, frames, features, samples)
@@ -165,7 +165,7 @@ def check_clip(clip: tuple[float, float] | None) -> None:
         raise RegionError(f"clip is {tuple(clip)}; give the least value first, then the greatest")
 
 
-def plain_limits(clip: tuple[float, float] | None, samples: Stretch) -> dict[str, list[float] | list[int]]:
+def plain_limits(clip: tuple[float, float] | None, samples: Segment) -> dict[str, list[float] | list[int]]:
     found: dict[str, list[float] | list[int]] = {}
     if clip is not None:
         found["clip"] = [float(end) for end in clip]
@@ -221,7 +221,7 @@ def picked(chosen: Sequence[int] | Tensor, size: int, name: str) -> Tensor:
     return mask
 
 
-def stretch(x: Tensor, samples: Stretch) -> Tensor:
+def segment(x: Tensor, samples: Segment) -> Tensor:
     """Where a stretch of samples lies, broadcast to waveforms x (N, samples), (N, channels, samples) or (N, samples, 1)."""
     axis = samples_axis(tuple(x.shape))
     size = x.shape[axis]

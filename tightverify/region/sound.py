@@ -19,13 +19,13 @@ from tightverify.errors import RegionError
 from tightverify.region.ball import Region
 from tightverify.region.perturbation import (
     Perturbation,
-    Stretch,
+    Segment,
     along,
     ball,
     check_clip,
     plain_limits,
     samples_axis,
-    stretch,
+    segment,
 )
 from tightverify.region.zonotope import Zonotope, zonotope
 
@@ -46,7 +46,7 @@ class DecibelBall(Perturbation):
 
     db: float
     clip: tuple[float, float] | None = None
-    samples: Stretch = None
+    samples: Segment = None
 
     def __post_init__(self) -> None:
         if not -LOUDEST <= self.db <= 0:
@@ -72,7 +72,7 @@ class DecibelBall(Perturbation):
         peak = centre.flatten(1).abs().amax(1)
         refuse_silence(peak, "a decibel ball has no size there")
         radius = peak * 10.0 ** (self.db / 20) * ROUNDED_UP
-        return ball(centre, radius, math.inf, self.clip, stretch(centre, self.samples).expand_as(centre))
+        return ball(centre, radius, math.inf, self.clip, segment(centre, self.samples).expand_as(centre))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class SnrBall(Perturbation):
 
     db: float
     clip: tuple[float, float] | None = None
-    samples: Stretch = None
+    samples: Segment = None
 
     def __post_init__(self) -> None:
         if not abs(self.db) <= LOUDEST:
@@ -110,7 +110,7 @@ class SnrBall(Perturbation):
         lengths = torch.tensor([math.hypot(*clip) for clip in centre.flatten(1).tolist()], dtype=torch.float64)
         refuse_silence(lengths, "a signal-to-noise ratio means nothing there")
         radius = lengths.to(centre.device) * 10.0 ** (-self.db / 20) * ROUNDED_UP
-        return ball(centre, radius, 2.0, self.clip, stretch(centre, self.samples).expand_as(centre))
+        return ball(centre, radius, 2.0, self.clip, segment(centre, self.samples).expand_as(centre))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ everywhere has its inflection at +inf, one that is concave everywhere at -inf. T
 same kind; lower lines of f are upper lines of its mirror, so that nothing is written twice.
 
 `supergradient(x, slope)`: the slope of a line that touches the *concave* part at x and lies nowhere below it there; at
-a kink the one nearest to `slope`. `touching(slope)`: a point of the concave part where a line of that slope touches; it
+a kink the one nearest to `slope`. `tangent_point(slope)`: a point of the concave part where a line of that slope touches; it
 may be approximate, +-inf or NaN: it steers tightness, never soundness.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 class Curve(ABC):
     """A function of one real variable, convex on (-inf, inflection] and concave on [inflection, inf)."""
 
-    kinks: tuple[float, ...] | None = None
+    breakpoints: tuple[float, ...] | None = None
     """where a function that is a straight line elsewhere bends; None for others"""
 
     @property
@@ -41,7 +41,7 @@ class Curve(ABC):
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def touching(self, slope: Tensor) -> Tensor: ...
+    def tangent_point(self, slope: Tensor) -> Tensor: ...
 
 
 class Symmetric(Curve):
@@ -130,7 +130,7 @@ class Sigmoid(Symmetric):
     def curl(self, x: Tensor) -> Tensor:
         return 1 - torch.exp(x) if self.shift == 0 else super().curl(x)
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         # s (1 - s) = k with s >= 1/2; 1 - s = 2k / (1 + sqrt(1 - 4k)) loses no digits for small k.
         root = torch.sqrt((1 - 4 * slope).clamp(min=0))
         return torch.log((1 + root) ** 2 / (4 * slope.clamp(min=0)))
@@ -157,7 +157,7 @@ class Tanh(Odd):
     def curl(self, x: Tensor) -> Tensor:
         return -2 * torch.sinh(x) ** 2
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         root = torch.sqrt((1 - slope).clamp(min=0))
         return torch.log((1 + root) ** 2 / slope.clamp(min=0)) / 2
 
@@ -180,7 +180,7 @@ class Identity(Odd):
     def second(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return torch.zeros_like(slope)
 
 
@@ -212,17 +212,17 @@ class One(Symmetric):
     def second(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return torch.zeros_like(slope)
 
 
 @dataclass(frozen=True)
-class Kink(Curve):
+class TwoSlopes(Curve):
     """`left * x` below 0, `right * x` above: ReLU and leaky ReLU; convex where left <= right, else concave."""
 
     left: float
     right: float
-    kinks = (0.0,)
+    breakpoints = (0.0,)
 
     @property
     def inflection(self) -> float:
@@ -230,16 +230,16 @@ class Kink(Curve):
 
     @property
     def mirror(self) -> Curve:
-        return Kink(self.right, self.left)
+        return TwoSlopes(self.right, self.left)
 
     def value(self, x: Tensor) -> Tensor:
         return torch.where(x < 0, self.left * x, self.right * x)
 
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
-        at_kink = slope.clamp(min=min(self.left, self.right), max=max(self.left, self.right))
-        return torch.where(x < 0, self.left, torch.where(x > 0, self.right, at_kink))
+        at_breakpoint = slope.clamp(min=min(self.left, self.right), max=max(self.left, self.right))
+        return torch.where(x < 0, self.left, torch.where(x > 0, self.right, at_breakpoint))
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return torch.zeros_like(slope)
 
 
@@ -251,7 +251,7 @@ class Clip(Curve):
     high: float
 
     @property
-    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+    def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]
         return tuple(end for end in (self.low, self.high) if math.isfinite(end))
 
     @property
@@ -269,7 +269,7 @@ class Clip(Curve):
         # Called right of the inflection only, so never left of `low` unless `high` is infinite and it is not called.
         return torch.where(x < self.high, 1.0, torch.where(x > self.high, 0.0, slope.clamp(min=0, max=1)))
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return torch.full_like(slope, self.high)
 
 
@@ -293,7 +293,7 @@ class Parabola(Curve):
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
         return self.sign * 2 * x
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return self.sign * slope / 2
 
 
@@ -317,7 +317,7 @@ class Logarithm(Curve):
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
         return self.sign / x
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return 1 / slope.clamp(min=0)
 
 
@@ -341,7 +341,7 @@ class Root(Curve):
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
         return 0.5 / torch.sqrt(self.sign * x)
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return self.sign * 0.25 / slope.clamp(min=0) ** 2
 
 
@@ -365,5 +365,5 @@ class Hyperbola(Curve):
     def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
         return 1 / x**2
 
-    def touching(self, slope: Tensor) -> Tensor:
+    def tangent_point(self, slope: Tensor) -> Tensor:
         return self.sign / torch.sqrt(slope.clamp(min=0))

@@ -29,7 +29,7 @@ def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | flo
     lower, upper = box.lower, box.upper
     split = torch.minimum(torch.maximum(torch.full_like(lower, curve.inflection), lower), upper)
     wanted = slope / scale + 0.0  # -0.0 touches nowhere
-    touch = torch.nan_to_num(curve.touching(wanted), nan=0.0)
+    touch = torch.nan_to_num(curve.tangent_point(wanted), nan=0.0)
     touch = torch.minimum(torch.maximum(touch, split), upper)
     steepness = curve.supergradient(touch, wanted)
     at_touch = curve.value(touch)
@@ -80,7 +80,7 @@ def tangent_slope(curve: Curve, box: Interval) -> Tensor:
     for _ in range(NEWTON_STEPS):
         # The line from (l, f(l)) to (d, f(d)); the next d is where the curve has that slope.
         steeper = (curve.value(touch) - at_lower) / (touch - lower)
-        reach = curve.touching(steeper)
+        reach = curve.tangent_point(steeper)
         touch = torch.where(reach > touch, torch.minimum(reach, upper), touch)
     steeper = (curve.value(touch) - at_lower) / (touch - lower)
     slope = torch.where(touch > torch.maximum(centre, start), steeper, curve.supergradient(touch, chord))

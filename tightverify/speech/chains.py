@@ -28,7 +28,7 @@ def log_mel(
     emphasis: float = 0.0,
     floor: float = 1e-6,
 ) -> nn.Sequential:
-    """`log(mel energies + floor)`: waveforms (N, samples) to (N, frames, n_mels)."""
+    """`log(mel quadratics + floor)`: waveforms (N, samples) to (N, frames, n_mels)."""
     spectrum = Spectrogram(
         n_fft,
         hop_length,

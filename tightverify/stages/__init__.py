@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from tightverify.errors import UsageError
 from tightverify.region import Zonotope
+from tightverify.stages.attack import attack_stage
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.branch import branch_stage
 from tightverify.stages.combine import combine_stage, first_round_stage
 from tightverify.stages.lp import lp_stage
 from tightverify.stages.milp import milp_stage, surely_ends
-from tightverify.stages.pieces import pieces_stage
 from tightverify.stages.problem import Problem, Stage
-from tightverify.stages.search import attack_stage
+from tightverify.stages.zonotope_splits import pieces_stage
 
 METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
     "interval": (("interval", interval_stage), ("attack", attack_stage)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
-from tightverify.bounds.notes import Notes
+from tightverify.bounds.recorder import Notes
 from tightverify.errors import OutOfTimeError
-from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.stages.problem import BoundsSoFar, Problem, or_else
 from tightverify.values import below
 
 
-def interval_stage(problem: Problem, known: Known) -> Known:
+def interval_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Interval arithmetic, forward."""
     intervals = interval_bounds(problem.graph, problem.region)
     if (notes := Notes.begin(problem.record, problem.region)) is not None:
@@ -21,7 +21,7 @@ def interval_stage(problem: Problem, known: Known) -> Known:
     return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
 
 
-def linear_stage(problem: Problem, known: Known) -> Known:
+def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Linear bounds by back-substitution, every intermediate bound included."""
     for part, some in problem.parts():
         try:
@@ -35,7 +35,7 @@ def linear_stage(problem: Problem, known: Known) -> Known:
     return known
 
 
-def planes_stage(problem: Problem, known: Known) -> Known:
+def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """The same with the tightest planes over polygons, beside the closed-form ones."""
     fitting = Fitting(directions=or_else(problem.settings.directions, 2), solver=problem.settings.solver)
     for part, some in problem.parts(fitting.directions):

@@ -13,38 +13,39 @@ from torch import Tensor
 from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.branch.saved import Saved, fingerprint, save, tree_file
+from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
-from tightverify.evidence import Record
+from tightverify.recording.fingerprint import fingerprint
+from tightverify.recording.record import Record
 from tightverify.region import Zonotope
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
-from tightverify.stages.problem import Known, Problem, missing, or_else
+from tightverify.stages.problem import BoundsSoFar, Problem, missing, or_else
 from tightverify.values import Interval
 
 CHILD = QUICK
 """How halves are bounded: polygons are those of the whole region."""
 DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
-SWEEP_SHARE = 4
+PASS_SHARE = 4
 """The largest temporary of a sweep is one of about so many."""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250
 """About so many numbers are kept of a leaf for each neuron: planes, polygons, intervals."""
 
 
-def branch_stage(problem: Problem, known: Known) -> Known:
+def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out."""
     settings = problem.settings
     if settings.splits == 0 or isinstance(problem.region, Zonotope):
-        return known  # what few unknown numbers move is cut along these (`stages.pieces`)
+        return known  # what few unknown numbers move is cut along these (`stages.zonotope_splits`)
     for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
         kept = Kept(None, [], None)
         try:
             roots = root_bounds(some, known[part])
-            memory = settings.memory // SWEEP_SHARE
+            memory = settings.memory // PASS_SHARE
             branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory), memory)
             past = Kept.of(some)
             trees = branching.start(roots, known.margins[part], new=some.record is None or not some.record.goes_on)
@@ -99,7 +100,7 @@ class Kept:
             self.saved = time.monotonic()
 
 
-def root_bounds(problem: Problem, known: Known) -> LinearBounds:
+def root_bounds(problem: Problem, known: BoundsSoFar) -> LinearBounds:
     """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`.
 
     Where half of the time is not enough for that, they are bounded as halves are: better a search from there than none.
@@ -121,7 +122,7 @@ def most_leaves(problem: Problem, memory: int) -> int:
     return max(16, memory // (8 * LEAF_NUMBERS * neurons))
 
 
-def entered(known: Known, inputs: Tensor, problem: Problem, trees: Sequence[Tree]) -> Known:
+def entered(known: BoundsSoFar, inputs: Tensor, problem: Problem, trees: Sequence[Tree]) -> BoundsSoFar:
     """What the trees have proved by now."""
     if not trees:
         return known
@@ -134,8 +135,8 @@ def entered(known: Known, inputs: Tensor, problem: Problem, trees: Sequence[Tree
 
 
 def attacked(
-    problem: Problem, known: Known, inputs: Tensor, trees: Sequence[Tree], points: Tensor, owners: Sequence[int]
-) -> Known:
+    problem: Problem, known: BoundsSoFar, inputs: Tensor, trees: Sequence[Tree], points: Tensor, owners: Sequence[int]
+) -> BoundsSoFar:
     """A search for counterexamples from the points at which the halves were bounded; what is refuted is split no more."""
     if problem.settings.restarts == 0:
         return known

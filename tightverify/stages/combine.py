@@ -8,16 +8,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.again import again
-from tightverify.bounds.blame import blame_of_all, what_matters
-from tightverify.bounds.columns import generated
+from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.bounds.notes import Notes
+from tightverify.bounds.rebound import rebound
+from tightverify.bounds.recorder import Notes
+from tightverify.bounds.scores import summed_scores, what_matters
 from tightverify.errors import OutOfTimeError
 from tightverify.region import Zonotope
 from tightverify.settings import Settings
-from tightverify.stages.problem import Known, Problem, or_else
+from tightverify.stages.problem import BoundsSoFar, Problem, or_else
 from tightverify.values import below
 
 
@@ -46,7 +46,7 @@ REACH = 3.0
 """So is one after which more is wanting than so many times what it has gained: rounds gain less and less."""
 
 
-def combine_stage(problem: Problem, known: Known) -> Known:
+def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Every bound from its own mixture of planes, in rounds: each goes on from what the last one found."""
     rounds = efforts(problem.settings)
     most = max(effort.fitting.directions for effort in rounds)
@@ -60,7 +60,7 @@ def combine_stage(problem: Problem, known: Known) -> Known:
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
                 begun = beginning(now, effort)
-                bounds = sweep(now, before, margins[left], effort, begun)
+                bounds = bounding_pass(now, before, margins[left], effort, begun)
                 lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)
@@ -98,7 +98,7 @@ def beginning(problem: Problem, effort: Effort) -> LinearBounds:
     return LinearBounds(problem.graph, problem.region, mixtures=effort.steps, notes=notes)
 
 
-def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: LinearBounds) -> LinearBounds:
+def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: LinearBounds) -> LinearBounds:
     """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame.
 
     One over all goes on from what was `begun`, which has all that it finds, also where the time runs out.
@@ -106,12 +106,12 @@ def sweep(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effor
     if effort.part == 1:
         planes, known = effort.fitting.relaxation, before.intervals
         return linear_bounds(problem.graph, problem.region, problem.check, planes, known, start=begun)
-    _, pull = before.pulled({problem.graph.output: problem.wanted.rows}, effort.last_steps)
-    blamed = blame_of_all(before, pull, ~(margins > 0) | problem.settings.thorough)
-    return again(before, *what_matters(blamed, effort.part), effort, problem.check)
+    _, primal_point = before.at_primal_point({problem.graph.output: problem.wanted.rows}, effort.last_steps)
+    scores = summed_scores(before, primal_point, ~(margins > 0) | problem.settings.thorough)
+    return rebound(before, *what_matters(scores, effort.part), effort, problem.check)
 
 
-def first_round_stage(problem: Problem, known: Known) -> Known:
+def first_round_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """One round of `combine`: what the search of `complete` starts from is bounded as in the second."""
     return combine_stage(replace(problem, settings=replace(problem.settings, rounds=1)), known)
 

@@ -15,15 +15,15 @@ import torch
 import solvers
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
-from tightverify.refine.lp import defined
 from tightverify.refine.milp import Deciding, Progress, decide
 from tightverify.refine.mixed import straight
-from tightverify.refine.proof import leaves_of, mixed_program, narrowing_of
+from tightverify.refine.network_lp import defined
+from tightverify.refine.proof import cutoff_tightening_of, leaves_of, mixed_program
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
 from tightverify.stages.dump import dumped
-from tightverify.stages.lp import OneInput, input_by_input
-from tightverify.stages.problem import Known
+from tightverify.stages.one_input import OneInput, input_by_input
+from tightverify.stages.problem import BoundsSoFar
 from tightverify.stages.replay import inputs_of, replayed
 
 
@@ -32,7 +32,7 @@ def surely_ends(graph: Graph) -> bool:
     return all(straight(node) for node in graph.nodes if isinstance(node, Apply))
 
 
-def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
+def decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:
     """Row after row, until the input is decided."""
     if not defined(relaxed.bounds, 0):
         return
@@ -51,24 +51,24 @@ def decided(one: OneInput, relaxed: Relaxed, known: Known) -> Iterator[Known]:
         failed += not known.margins[place, row] > 0
 
 
-def row_decided(one: OneInput, relaxed: Relaxed, known: Known, row: int) -> Iterator[Known]:
+def row_decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar, row: int) -> Iterator[BoundsSoFar]:
     """What a row's programs find: the linear one cut to convergence, then those with whole variables."""
     problem, place, settings, notes = one.problem, one.place, one.problem.settings, relaxed.bounds.notes
     deciding = Deciding(settings.lp_solver, keep=notes is not None)
     cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
-    enough = -float(problem.wanted.offsets[place, row])
-    for start in one.converged(cutter, row, enough, notes):
+    target = -float(problem.wanted.offsets[place, row])
+    for start in one.converged(cutter, row, target, notes):
         known = one.learnt(known, row, start)
         yield known
     if not known.margins[place, row] > 0 and not one.settled(known):
         step: Progress | None = None
         left = one.seconds_left
         try:
-            for step in decide(relaxed, start, cutter.session.problem, enough, deciding, problem.check, left):
+            for step in decide(relaxed, start, cutter.session.problem, target, deciding, problem.check, left):
                 known = one.with_bound(known, row, step.bound)
-                if notes is not None and step.narrowed is not None:
-                    notes.record.add(mixed_program(step.mixed, row, int(notes.sweeps)))
-                    notes.record.add(narrowing_of(step.narrowed))
+                if notes is not None and step.cutoff_tightened is not None:
+                    notes.record.add(mixed_program(step.mixed, row, int(notes.bounding_passes)))
+                    notes.record.add(cutoff_tightening_of(step.cutoff_tightened))
                 if step.point is not None:
                     known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
                 yield known
@@ -77,7 +77,7 @@ def row_decided(one: OneInput, relaxed: Relaxed, known: Known, row: int) -> Iter
         finally:  # when the time has run out too
             if notes is not None and step is not None and step.best.grown is not None:
                 grown = step.best.grown
-                notes.record.add(mixed_program(grown.mixed, row, int(notes.sweeps), grown.limit))
+                notes.record.add(mixed_program(grown.mixed, row, int(notes.bounding_passes), grown.limit))
                 notes.record.add(leaves_of(grown.tree))
         if step is not None:
             dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")

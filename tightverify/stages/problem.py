@@ -10,43 +10,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import parts
-from tightverify.branch.search import Branch
+from tightverify.bounds.memory import parts
+from tightverify.branch.node import Branch
 from tightverify.errors import OutOfTimeError
-from tightverify.evidence import Record
 from tightverify.graph import Graph
 from tightverify.models.model import Model
+from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.settings import Settings
 from tightverify.spec import Property
+from tightverify.stages.progress import Callback, Step, no_callback
 from tightverify.values import Interval
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What was known of some inputs at one moment of a run: after a stage, a round of it, or a part of its inputs.
-
-    `round` counts from 1 in a stage that works in rounds, and is 0 otherwise. `inputs` (n,) are numbered as they were given;
-    `margins` (n, R) are their proved lower bounds of all rows, `worst` (n,) the ones that decide, and `open` (n,) says which
-    are neither proved nor refuted. `seconds` is each input's share, so far, of the time of its batch. `leaves` counts each
-    input's open leaves, where a search splits its region.
-    """
-
-    stage: str
-    round: int
-    inputs: Tensor
-    margins: Tensor
-    worst: Tensor
-    open: Tensor
-    seconds: float
-    leaves: tuple[int, ...] = ()
-
-
-Watch = Callable[[Step], None]
-
-
-def unwatched(_step: Step) -> None:
-    """Looks away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +39,7 @@ class Problem:
     settings: Settings
     numbers: Tensor
     files: Tensor
-    watch: Watch = unwatched
+    watch: Callback = no_callback
     stage: str = ""
     clock: Callable[[], float] = lambda: 0.0
     until: float = math.inf
@@ -80,11 +54,11 @@ class Problem:
         region, wanted, numbers = self.region.to(device), self.wanted.to(device), self.numbers.to(device)
         return replace(self, region=region, wanted=wanted, numbers=numbers)
 
-    def report(self, known: Known, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
+    def report(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
         """Tell the watch what is known of these inputs now; what a stage does not tell is told when it ends."""
         self.watch(self.step(known, round, leaves))
 
-    def step(self, known: Known, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
+    def step(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
         undecided = ~(known.proved(self.wanted) | known.refuted)
         found = (self.numbers, known.margins, known.worst(self.wanted), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
@@ -117,7 +91,7 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class BoundsSoFar:
     """What has been found for a batch: sound lower bounds of the rows (B, R), and replayed counterexamples.
 
     `intervals` are the narrowest that are known of every node, if a stage has left any. `trees` are the nodes of the search
@@ -146,37 +120,37 @@ class Known:
         worst = self.worst(wanted)
         return torch.isfinite(worst) & (worst > 0)
 
-    def with_stopped(self, inputs: slice | Tensor) -> Known:
+    def with_stopped(self, inputs: slice | Tensor) -> BoundsSoFar:
         """The same, the time having run out on some of the inputs."""
         together = torch.zeros_like(self.refuted) if self.stopped is None else self.stopped.clone()
         together[inputs] = True
         return replace(self, stopped=together)
 
-    def with_least(self, inputs: Tensor, least: Tensor) -> Known:
+    def with_least(self, inputs: Tensor, least: Tensor) -> BoundsSoFar:
         """The better of the old and the new bounds of what decides, for some of the inputs."""
         together = torch.full_like(self.margins[:, 0], -math.inf) if self.least is None else self.least.clone()
         together[inputs] = torch.maximum(together[inputs], torch.where(torch.isfinite(least), least, -math.inf))
         return replace(self, least=together)
 
-    def __getitem__(self, inputs: slice | Tensor) -> Known:
+    def __getitem__(self, inputs: slice | Tensor) -> BoundsSoFar:
         intervals = tuple(interval.map(lambda ends: ends[inputs]) for interval in self.intervals)
         least, stopped = (None if value is None else value[inputs] for value in (self.least, self.stopped))
         margins, refuted, points = self.margins[inputs], self.refuted[inputs], self.points[inputs]
-        return Known(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
+        return BoundsSoFar(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
 
-    def to(self, device: str) -> Known:
+    def to(self, device: str) -> BoundsSoFar:
         margins, refuted, points = (value.to(device) for value in (self.margins, self.refuted, self.points))
         intervals = tuple(interval.map(lambda ends: ends.to(device)) for interval in self.intervals)
         least, stopped = (None if value is None else value.to(device) for value in (self.least, self.stopped))
-        return Known(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
+        return BoundsSoFar(margins, refuted, points, stopped, intervals, self.trees, least, self.refusals)
 
-    def with_margins(self, part: slice, margins: Tensor) -> Known:
+    def with_margins(self, part: slice, margins: Tensor) -> BoundsSoFar:
         """The better of the old and the new bounds, for some of the inputs."""
         together = self.margins.clone()
         together[part] = torch.maximum(together[part], torch.where(torch.isfinite(margins), margins, -math.inf))
         return replace(self, margins=together)
 
-    def with_intervals(self, inputs: Tensor, found: Sequence[Interval]) -> Known:
+    def with_intervals(self, inputs: Tensor, found: Sequence[Interval]) -> BoundsSoFar:
         """The new intervals for some of the inputs, which are within the old ones."""
         old = self.intervals or tuple(everything(len(self.margins), interval) for interval in found)
 
@@ -197,7 +171,7 @@ def everything(batch: int, like: Interval) -> Interval:
     return Interval(-upper, upper)
 
 
-Stage = Callable[[Problem, Known], Known]
+Stage = Callable[[Problem, BoundsSoFar], BoundsSoFar]
 """From a problem and what is known to more that is known."""
 
 

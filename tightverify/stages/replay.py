@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tightverify.attack import breaks, into_dtype
 from tightverify.graph import Input
-from tightverify.refine.lp import Floats, NetworkProgram
-from tightverify.stages.problem import Known, Problem
+from tightverify.refine.network_lp import Floats, NetworkProgram
+from tightverify.stages.problem import BoundsSoFar, Problem
 
 
-def replayed(problem: Problem, known: Known, place: int, point: Tensor) -> Known:
+def replayed(problem: Problem, known: BoundsSoFar, place: int, point: Tensor) -> BoundsSoFar:
     """What is known, and whether a flat point (n,) refutes the input at a place of the batch."""
     here = torch.tensor([place])
     if bool(known.refuted[place]) or not bool(torch.isfinite(point).all()):

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 import solvers
+from tightverify.api.planes import as_boxes, curves_of
 from tightverify.calling import plainly
 from tightverify.errors import UsageError
-from tightverify.fits import as_boxes, curves_of
 from tightverify.ops import Operation
 from tightverify.relax.curves import Symmetric
-from tightverify.relax.family import KINDS, Ground, Sheaf
+from tightverify.relax.fitted.family import KINDS, Domain, PlaneSet
 from tightverify.relax.polygons import Polygons
 from tightverify.tightness.envelope import curve_mean, envelope
-from tightverify.tightness.tables import write_rows
+from tightverify.writing import write_rows
 
 DEFAULT_KINDS = ("closed", "mccormick", "r2", "tightest")
 ENVELOPE = "envelope"
@@ -62,7 +62,7 @@ class FunctionTightness:
     """F and G: the function is F(x) G(y), G being 1 for one operand."""
     boxes: Tensor
     gaps: tuple[Gaps, ...]
-    planes: dict[str, Sheaf]
+    planes: dict[str, PlaneSet]
     """By kind, the planes (N, K, 3) themselves."""
 
     @property
@@ -106,10 +106,10 @@ def of_function(
     chosen = chosen_kinds(kinds, arity)
     refuse_missing(solver)
     polygons = Polygons.of_boxes(ends) if arity == 2 else Polygons.of_intervals(ends)
-    ground = Ground(first, second, polygons, solver)
-    sheaves = {kind: KINDS[kind](ground) for kind in chosen}
+    domain = Domain(first, second, polygons, solver)
+    sheaves = {kind: KINDS[kind](domain) for kind in chosen}
     measure = Measure.of(first, second, ends)
-    by_kind = [measure.planes(kind, sheaf) for kind, sheaf in sheaves.items()] + [measure.envelopes()]
+    by_kind = [measure.planes(kind, plane_set) for kind, plane_set in sheaves.items()] + [measure.envelopes()]
     gaps = tuple(gaps for same in zip(*by_kind, strict=True) for gaps in same)
     return FunctionTightness(name, (first, second), ends, gaps, sheaves)
 
@@ -162,20 +162,23 @@ class Measure:
     def value(self, places: Tensor) -> Tensor:
         return self.first.value(places[..., 0]) * self.second.value(places[..., 1])
 
-    def planes(self, kind: str, sheaf: Sheaf) -> list[Gaps]:
+    def planes(self, kind: str, plane_set: PlaneSet) -> list[Gaps]:
         """The gaps that a kind of planes leaves, by box."""
         values = self.value(self.places)
-        below = values - heights(sheaf.lower, self.places).amax(1)
-        above = heights(sheaf.upper, self.places).amin(1) - values
+        below = values - heights(plane_set.lower, self.places).amax(1)
+        above = heights(plane_set.upper, self.places).amin(1) - values
         centre = self.places[:, :1]
-        means = self.mean - heights(sheaf.lower, centre).amax(1)[:, 0], heights(sheaf.upper, centre).amin(1)[:, 0] - self.mean
+        means = (
+            self.mean - heights(plane_set.lower, centre).amax(1)[:, 0],
+            heights(plane_set.upper, centre).amin(1)[:, 0] - self.mean,
+        )
         volume = self.area * (means[0] + means[1])
-        together = volume if sheaf.lower.shape[1] == 1 else self.area * self.mean_together(sheaf)
+        together = volume if plane_set.lower.shape[1] == 1 else self.area * self.mean_together(plane_set)
         return [
             Gaps(
                 box,
                 kind,
-                sheaf.lower.shape[1],
+                plane_set.lower.shape[1],
                 float(volume[box]),
                 float(together[box]),
                 float(means[0][box]),
@@ -188,14 +191,17 @@ class Measure:
             for box in range(len(self.boxes))
         ]
 
-    def mean_together(self, sheaf: Sheaf) -> Tensor:
+    def mean_together(self, plane_set: PlaneSet) -> Tensor:
         """(N,): the mean height between the best of several planes. Midpoints never make that of a concave function smaller."""
         steps = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
         unit = torch.cartesian_prod(steps, steps)
         found = []
         for k, box in enumerate(self.boxes):
             places = (box[0::2] + unit * (box[1::2] - box[0::2]))[None]
-            upper, lower = heights(sheaf.upper[k : k + 1], places).amin(1), heights(sheaf.lower[k : k + 1], places).amax(1)
+            upper, lower = (
+                heights(plane_set.upper[k : k + 1], places).amin(1),
+                heights(plane_set.lower[k : k + 1], places).amax(1),
+            )
             found.append((upper - lower).mean())
         return torch.stack(found)
 

@@ -15,20 +15,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tightverify.api import AnyModel, answers, as_inputs, as_labels, at_least_one, fitting, load, usable
+from tightverify.api.checks import as_inputs, as_labels, at_least_one, fitting, usable
+from tightverify.api.load import AnyModel, load
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
-from tightverify.bounds.linear import largest_temporary, linear_bounds, parts
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.memory import largest_temporary, parts
 from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
+from tightverify.models.answers import answers
 from tightverify.region import Perturbation, Region
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.threads import threads_for
 from tightverify.tightness.places import Place, places
-from tightverify.tightness.tables import write_rows
 from tightverify.values import Interval, below
+from tightverify.writing import write_rows
 
 MODEL_FILES = ("widths.csv", "margins.csv")
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from tightverify.errors import UsageError
 from tightverify.tightness.functions import FunctionTightness, heights
 from tightverify.tightness.networks import Group, ModelTightness
-from tightverify.tightness.tables import box_name, folder_of
+from tightverify.tightness.tables import box_name
+from tightverify.writing import folder_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,10 +89,10 @@ def lines(found: FunctionTightness, box: int) -> Figure:
     drawing = Figure(figsize=(7, 4.5), layout="constrained")
     axes = drawing.add_subplot()
     axes.plot(x, curve.value(x), color="black", linewidth=2, label=found.function)
-    for k, (kind, sheaf) in enumerate(found.planes.items()):
-        for side in (sheaf.lower, sheaf.upper):
+    for k, (kind, plane_set) in enumerate(found.planes.items()):
+        for side in (plane_set.lower, plane_set.upper):
             for number, line in enumerate(heights(side[box : box + 1], places)[0]):
-                axes.plot(x, line, color=colour(k), label=kind if number == 0 and side is sheaf.lower else None)
+                axes.plot(x, line, color=colour(k), label=kind if number == 0 and side is plane_set.lower else None)
     axes.set(xlabel="x", title=f"{found.function} on {box_name((low, high))}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -117,9 +118,9 @@ def surfaces(found: FunctionTightness, box: int) -> Figure:
     """The surface between its planes, a panel for each relaxation."""
     x, y, best, values = mesh(found, box)
     drawing = Figure(figsize=(4.2 * len(found.planes), 4.6), layout="constrained")
-    for k, (kind, sheaf) in enumerate(found.planes.items()):
+    for k, (kind, plane_set) in enumerate(found.planes.items()):
         axes: Any = drawing.add_subplot(1, len(found.planes), k + 1, projection="3d")
-        layers = (best(sheaf.lower[box], False), LOWER), (values, SURFACE), (best(sheaf.upper[box], True), UPPER)
+        layers = (best(plane_set.lower[box], False), LOWER), (values, SURFACE), (best(plane_set.upper[box], True), UPPER)
         for height, shade in layers:
             alpha = 0.9 if shade == SURFACE else 0.35
             axes.plot_surface(x.numpy(), y.numpy(), height.numpy(), color=shade, alpha=alpha, rcount=20, ccount=20)
@@ -134,8 +135,8 @@ def gap_maps(found: FunctionTightness, box: int) -> Figure:
     """The distance from the function to its planes, below and above, on one scale."""
     x, y, best, values = mesh(found, box)
     columns = {
-        kind: (values - best(sheaf.lower[box], False), best(sheaf.upper[box], True) - values)
-        for kind, sheaf in found.planes.items()
+        kind: (values - best(plane_set.lower[box], False), best(plane_set.upper[box], True) - values)
+        for kind, plane_set in found.planes.items()
     }
     top = max(float(gap.max()) for sides in columns.values() for gap in sides)
     drawing = Figure(figsize=(3.4 * len(columns) + 1, 6), layout="constrained")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tightverify.graph import Affine, Apply, Graph
-from tightverify.ops import Blend, Operation
+from tightverify.ops import GruUpdate, Operation
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def origin(graph: Graph, number: int) -> int:
 
 def read_as(op: Operation, operand: int) -> str:
     """What curve an operation puts on an operand, "" for none."""
-    if isinstance(op, Blend):
+    if isinstance(op, GruUpdate):
         return ("sigmoid", "", "")[operand]
     if op.curves is None or op.arity == 1:
         return op.name

@@ -1,0 +1,1 @@
+"""Files of problems: MPS and LP; and what builds problems row by row."""

@@ -1,0 +1,409 @@
+"""The command line: what it prints, what it leaves on the disk, its exit codes, and every bad input that it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tightverify.cli.main import main
+from tightverify.decimals import at_least, at_most
+from tightverify.demo import NETWORKS, digits, held_out
+from tightverify.errors import SoundnessFault
+from tightverify.inputs import dataset
+from tightverify.report.records import read_records
+from tightverify.stages import METHODS
+from tightverify.verify import Result
+
+GRU = str(NETWORKS["GRU"])
+COMMAND = [sys.executable, "-m", "tightverify"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs, and all that is wrong with others: one file each."""
+    folder = tmp_path_factory.mktemp("inputs")
+    x, y = held_out()
+    good = {"x": x[:20], "y": y[:20]}
+    for name, arrays in {
+        "good": good,
+        "all": {"x": x, "y": y},
+        "unlabelled": {"x": x[:5]},
+        "no_x": {"images": x[:5], "y": y[:5]},
+        "wrong_shape": {"x": x[:5, :, :7], "y": y[:5]},
+        "flat": {"x": x[0, 0]},
+        "empty": {"x": x[:0], "y": y[:0]},
+        "nan": {"x": np.where(np.arange(5)[:, None, None] == 3, np.nan, x[:5]), "y": y[:5]},
+        "infinite": {"x": x[:5] + np.inf, "y": y[:5]},
+        "words": {"x": np.array([["a", "b"]])},
+        "high_label": {"x": x[:5], "y": y[:5] + 5},
+        "low_label": {"x": x[:5], "y": y[:5] - 1},
+        "few_labels": {"x": x[:5], "y": y[:4]},
+        "split_labels": {"x": x[:5], "y": y[:5] + 0.5},
+        "objects": {"x": np.array([{"a": 1}], dtype=object)},
+    }.items():
+        np.savez(folder / f"{name}.npz", **arrays)
+    np.save(folder / "single.npy", x[:5])
+    (folder / "pickle.npz").write_bytes(pickle.dumps({"x": [1, 2]}))
+    (folder / "text.npz").write_text("x, y\n1, 2\n")
+    (folder / "nothing.npz").write_bytes(b"")
+    whole = (folder / "good.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    damaged = bytearray(whole)
+    damaged[200:400] = bytes(200)
+    (folder / "damaged.npz").write_bytes(damaged)
+    (folder / "pickle.onnx").write_bytes(pickle.dumps({"weights": [1.0]}))
+    (folder / "cut.onnx").write_bytes(Path(GRU).read_bytes()[:3000])
+    (folder / "text.onnx").write_text("a model, honestly\n")
+    strange = helper.make_graph(
+        [helper.make_node("Erf", ["x"], ["y"], name="strange")],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    onnx.save(helper.make_model(strange, opset_imports=[helper.make_opsetid("", 17)]), str(folder / "strange.onnx"))
+    return folder
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+
+
+def test_a_run_from_end_to_end_as_a_process(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    given = ["certify", GRU, str(folder / "good.npz"), "--eps", "0.03", "--clip", "0", "1", "--batch", "8", "--out", str(out)]
+    run = subprocess.run([*COMMAND, *given], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    for word in ("input", "label", "verdict", "worst margin", "stage", "time", "ROBUST", "MISCLASSIFIED", "20 inputs: "):
+        assert word in run.stdout
+    assert "certifying digits_gru.onnx: 20 of 20" in run.stderr
+    assert "Traceback" not in run.stderr
+    found = lines(out)
+    assert [line["index"] for line in found] == list(range(20))
+    _, y = held_out()
+    for line in found:
+        assert (line["label"], line["eps"], line["norm"], line["method"]) == (y[line["index"]], 0.03, "inf", "linear")
+        assert (line["verdict"] == "ROBUST") <= (line["margin"] is not None and line["margin"] > 0)
+        assert len(line["margins"]) == 9
+        assert (line["verdict"] == "COUNTEREXAMPLE") == (line["counterexample"] is not None)
+    assert len(read_records(out)) == 20
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_an_interrupted_run_keeps_what_it_has(folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    out = tmp_path / "results.jsonl"
+    given = ["certify", GRU, str(folder / "all.npz"), "--eps", "0.05", "--batch", "1", "--out", str(out)]
+    run = subprocess.Popen(
+        [*COMMAND, *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(sent, signal.default_int_handler if sent is signal.SIGINT else signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 120
+    while (not out.exists() or len(out.read_text().splitlines()) < 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(run.pid, sent)
+    printed, told = run.communicate(timeout=60)
+    assert run.returncode == 130, told
+    kept = lines(out)
+    assert 3 <= len(kept) < 360
+    assert [line["index"] for line in kept] == list(range(len(kept)))
+    assert f"{len(kept)} of 360 inputs are done; their results are above and in {out}" in told
+    assert "interrupted" in told
+    assert f"{len(kept)} inputs: " in printed
+    assert "Traceback" not in told
+
+
+def test_a_pipe_that_closes_early_is_no_fault(folder: Path) -> None:
+    given = ["bounds", GRU, str(folder / "all.npz"), "--eps", "0.01", "--json", "--method", "interval", "--quiet"]
+    run = subprocess.Popen([*COMMAND, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert json.loads(run.stdout.readline())["index"] == 0
+    run.stdout.close()
+    assert run.stderr is not None
+    assert run.stderr.read() == ""
+    assert run.wait(timeout=60) == 141
+
+
+BAD = [
+    ("gone.onnx", "good.npz", [], "gone.onnx"),
+    ("pickle.onnx", "good.npz", [], "pickle"),
+    ("cut.onnx", "good.npz", [], "cut off"),
+    ("text.onnx", "good.npz", [], "not an ONNX file"),
+    ("strange.onnx", "wide.npz", [], "Erf"),
+    (GRU, "gone.npz", [], "does not exist"),
+    (GRU, ".", [], "holds no .wav"),
+    (GRU, "pickle.npz", [], "not an .npz file"),
+    (GRU, "text.npz", [], "not an .npz file"),
+    (GRU, "nothing.npz", [], "not an .npz file"),
+    (GRU, "cut.npz", [], "cut short"),
+    (GRU, "damaged.npz", [], "damaged.npz"),
+    (GRU, "single.npy", [], "np.savez"),
+    (GRU, "objects.npz", [], "numbers"),
+    (GRU, "words.npz", [], "numbers"),
+    (GRU, "no_x.npz", [], "no array x, only images, y"),
+    (GRU, "wrong_shape.npz", [], "8, 8"),
+    (GRU, "flat.npz", [], "wanted (N, time, features)"),
+    (GRU, "empty.npz", [], "no inputs"),
+    (GRU, "nan.npz", [], "input 3 holds a NaN"),
+    (GRU, "infinite.npz", [], "infinite"),
+    (GRU, "high_label.npz", [], "classes 0 to 9"),
+    (GRU, "high_label.npz", ["--limit", "1"], "classes 0 to 9"),
+    (GRU, "low_label.npz", [], "classes 0 to 9"),
+    (GRU, "few_labels.npz", [], "one per input"),
+    (GRU, "split_labels.npz", [], "whole numbers"),
+    (GRU, "good.npz", ["--eps", "-0.1"], "eps is -0.1"),
+    (GRU, "good.npz", ["--eps", "nan"], "eps is nan"),
+    (GRU, "good.npz", ["--eps", "much"], "--eps"),
+    (GRU, "good.npz", ["--norm", "3"], "--norm"),
+    (GRU, "good.npz", ["--clip", "1", "0"], "clip"),
+    (GRU, "good.npz", ["--clip", "0.4", "0.6"], "outside the range"),
+    (GRU, "good.npz", ["--frames", "0,8"], "0 to 7"),
+    (GRU, "good.npz", ["--frames", "3-1"], "such as 0,3-5"),
+    (GRU, "good.npz", ["--frames", "-1"], "such as 0,3-5"),
+    (GRU, "good.npz", ["--frames", "0-99999999999999"], "such as 0,3-5"),
+    (GRU, "good.npz", ["--features", "two"], "such as 0,3-5"),
+    (GRU, "good.npz", ["--method", "magic"], "choose one of interval, linear"),
+    (GRU, "good.npz", ["--limit", "0"], "--limit"),
+    (GRU, "good.npz", ["--batch", "0"], "--batch"),
+    (GRU, "good.npz", ["--batch-axis", "7"], "batch_axis"),
+    (GRU, "good.npz", ["--time-limit", "0"], "time limit"),
+    (GRU, "good.npz", ["--seed", "-1"], "--seed"),
+    (GRU, "good.npz", ["--restarts", "-1"], "--restarts"),
+    (GRU, "good.npz", ["--top", "10"], "top is 10"),
+    (GRU, "good.npz", ["--device", "teapot"], "--device"),
+    (GRU, "good.npz", ["--tea"], "--tea"),
+]
+
+
+@pytest.mark.parametrize(("model", "inputs", "options", "words"), BAD, ids=lambda value: str(value)[-40:])
+def test_bad_input_gets_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, inputs: str, options: list[str], words: str
+) -> None:
+    np.savez(folder / "wide.npz", x=np.zeros((2, 3), dtype=np.float32))
+    out = tmp_path / "results.jsonl"
+    given = ["certify", str(folder / model), str(folder / inputs), "--eps", "0.01", "--out", str(out), *options]
+    assert main(given) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert words in told
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["certify", "bounds"])
+def test_devices(folder: Path, tmp_path: Path, command: str, device: str) -> None:
+    found = []
+    for name in ("cpu", device):
+        out = tmp_path / f"{len(found)}.jsonl"
+        given = [command, GRU, str(folder / "good.npz"), "--eps", "0.02", "--limit", "5", "--device", name, "--out", str(out)]
+        assert main([*given, "--quiet"]) == 0
+        found.append(lines(out))
+    key = "margins" if command == "certify" else "lower"
+    for first, second in zip(*found, strict=True):
+        assert first.get("verdict") == second.get("verdict")
+        if first.get("verdict") != "MISCLASSIFIED":
+            assert first[key] == pytest.approx(second[key], rel=1e-9, abs=1e-9)
+
+
+def test_a_device_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here, so none that is missing")
+    for command in ("certify", "bounds"):
+        assert main([command, GRU, str(folder / "good.npz"), "--eps", "0.01", "--device", "cuda", "--quiet"]) == 2
+        assert "error: the device 'cuda' cannot be used here" in capsys.readouterr().err
+
+
+def test_results_are_replaced_only_with_force(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results.jsonl"
+    out.write_text("precious\n")
+    for command in ("certify", "bounds"):
+        given = [command, GRU, str(folder / "unlabelled.npz"), "--eps", "0.01", "--limit", "1", "--out", str(out)]
+        assert main(given) == 2
+        assert "exists already" in capsys.readouterr().err
+        assert out.read_text() == "precious\n"
+        assert main([*given, "--eps", "-1", "--force"]) == 2
+        assert out.read_text() == "precious\n"
+    assert main([*given, "--force"]) == 0
+    assert len(lines(out)) == 1
+    for own in (GRU, str(folder / "unlabelled.npz")):
+        before = Path(own).read_bytes()
+        assert main([*given[:-1], own, "--force"]) == 2
+        assert Path(own).read_bytes() == before
+    there = str(tmp_path / "nowhere" / "results.jsonl")
+    assert main([*given[:-1], there]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_wrong_ones_are_skipped_on_request(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["certify", GRU, str(folder / "good.npz"), "--eps", "0.005", "--limit", "4", "--batch", "3"]
+    for option, numbers in (("--keep-wrong", [0, 1, 2, 3]), ("--skip-wrong", [0, 2, 3, 4])):
+        out = tmp_path / f"{option}.jsonl"
+        assert main([*given, option, "--out", str(out)]) == 0
+        assert [line["index"] for line in lines(out)] == numbers
+        assert ("1 misclassified input was left out" in capsys.readouterr().err) == (option == "--skip-wrong")
+        assert [line["index"] for line in lines(out) if line["verdict"] == "MISCLASSIFIED"] == [1] * (option == "--keep-wrong")
+
+
+def test_nothing_left_to_certify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = held_out()
+    np.savez(folder / "all_wrong.npz", x=x[:3], y=(y[:3] + 1) % 10)
+    assert main(["certify", GRU, str(folder / "all_wrong.npz"), "--eps", "0.01", "--skip-wrong"]) == 0
+    printed, told = capsys.readouterr()
+    assert "0 inputs: none done" in printed
+    assert "3 misclassified inputs were left out" in told
+
+
+def test_records_say_what_was_proved(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    options = ["--eps", "0.01", "--clip", "-9", "9", "--frames", "0,2-3", "--top", "2", "--limit", "1", "--out", str(out)]
+    assert main(["certify", GRU, str(folder / "good.npz"), *options]) == 0
+    (line,) = lines(out)
+    assert line["limits"] == {"clip": [-9.0, 9.0], "frames": [0, 2, 3]}
+    assert (line["top"], line["eps"]) == (2, 0.01)
+
+
+def test_without_labels_the_model_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["certify", GRU, str(folder / "unlabelled.npz"), "--eps", "0.005", "--norm", "2", "--frames", "0,3-5", "--top", "2"]
+    assert main(given) == 0
+    printed, told = capsys.readouterr()
+    assert "5 inputs: 5 ROBUST" in printed
+    assert "has no y" in told
+
+
+def test_quiet_runs_say_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", GRU, str(folder / "unlabelled.npz"), "--eps", "0.005", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("method", ["interval", "linear"])
+def test_bounds(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str) -> None:
+    out = tmp_path / "bounds.jsonl"
+    given = ["bounds", GRU, str(folder / "good.npz"), "--eps", "0.01", "--method", method, "--limit", "3", "--batch", "2"]
+    assert main([*given, "--json", "--out", str(out)]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == lines(out)
+    assert [line["index"] for line in printed] == [0, 1, 2]
+    assert all(low < high for line in printed for low, high in zip(line["lower"], line["upper"], strict=True))
+    assert main(given) == 0
+    table = capsys.readouterr().out
+    assert at_least(printed[0]["lower"][0], 6) in table
+    assert at_most(printed[0]["upper"][0], 6) in table
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", GRU]) == 0
+    text = capsys.readouterr().out
+    for word in ("8 frames of 8 features", "float32", "1418", "GRU 1", "gru_update 7", "equal within 1e-05"):
+        assert word in text
+    assert main(["info", GRU, "--shape", "8,8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["operators in the file"]["GRU"] == 1
+    for shape in ("8,9", "8", "8,x"):
+        assert main(["info", GRU, "--shape", shape]) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_digits_come_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    images, shown = digits()
+    assert images.shape == (1797, 8, 8)
+    assert images.dtype == np.float32
+    assert float((images * 16).sum()) == 561718
+    assert np.bincount(shown).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+def test_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tightverify.demo import show
+
+    monkeypatch.setattr(show, "SWEEP", (0.01, 0.05))
+    monkeypatch.setattr(show, "SWEPT", 5)
+    for _ in range(2):
+        assert main(["demo", "--out", str(tmp_path)]) == 0
+    printed, told = capsys.readouterr()
+    assert "LSTM that reads 8x8 digits" in printed
+    assert "certified share against eps" in told
+    for name in ("digits_lstm", "digits_gru"):
+        found = lines(tmp_path / f"{name}.jsonl")
+        assert [line["index"] for line in found] == list(range(20))
+        assert {"ROBUST", "UNKNOWN", "COUNTEREXAMPLE", "MISCLASSIFIED"} >= {line["verdict"] for line in found}
+        assert len({line["verdict"] for line in found}) >= 3
+    assert len(lines(tmp_path / "sweep.jsonl")) == 20
+    assert (tmp_path / "certified.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+
+
+@pytest.mark.parametrize(("fault", "words"), [(SoundnessFault, "soundness fault"), (ZeroDivisionError, "internal fault")])
+def test_our_own_faults(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: type[Exception],
+    words: str,
+) -> None:
+    real = dataset.stream
+
+    def failing(*given: Any) -> Iterator[Result]:
+        results = real(*given)
+        yield next(results)
+        raise fault("two bounds contradict each other")
+
+    monkeypatch.setattr(dataset, "stream", failing)
+    out = tmp_path / "results.jsonl"
+    given = ["certify", GRU, str(folder / "unlabelled.npz"), "--eps", "0.01", "--out", str(out)]
+    assert main(given) == 3
+    printed, told = capsys.readouterr()
+    assert "1 input: " in printed
+    assert words in told
+    assert "Traceback" not in told
+    assert len(lines(out)) == 1
+    assert main(["--debug", *given, "--force"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_former_names_of_commands_say_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stretches", "--help"]) == 0
+    printed, told = capsys.readouterr()
+    assert "Usage: tightverify" in printed
+    assert "segments now" in told
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in ("certify", "bounds", "info", "demo"))
+    assert main(["certify", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(method in text for method in METHODS)
+    assert main(["--version"]) == 0
+    assert "0.1.0" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_programs_are_dumped_and_other_regions_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = str(folder / "good.npz")
+    common = ["certify", GRU, inputs, "--limit", "1", "--method", "lp", "--rounds", "1", "--restarts", "0"]
+    assert main([*common, "--eps", "0.95", "--frames", "7", "--dump", str(tmp_path / "programs")]) == 0
+    assert {path.suffix for path in (tmp_path / "programs").iterdir()} == {".mps"}
+    assert main([*common, "--eps", "0.01", "--norm", "2"]) == 0
+    assert "the stage lp needs a box" in capsys.readouterr().err
+    assert main([*common, "--eps", "0.01", "--lp-solver", "batched"]) == 2
+    assert "tiny programs" in capsys.readouterr().err

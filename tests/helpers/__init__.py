@@ -1,0 +1,1 @@
+"""What several tests share: exact arithmetic, networks, problems, the check of evidence."""

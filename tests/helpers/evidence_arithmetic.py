@@ -1,0 +1,211 @@
+"""The arithmetic of a check of evidence, in NumPy: functions, least values over a ball's part, polygons, weak duality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tightverify.evidence import Polygon, Program, Question
+
+Floats = NDArray[np.float64]
+
+
+def sigmoid(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+FUNCTIONS: dict[str, Callable[..., Floats]] = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "log": np.log,
+    "reciprocal": np.reciprocal,
+    "square_root": np.sqrt,
+    "maximum": np.maximum,
+    "multiply": lambda x, y: x * y,
+    "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
+    "sigmoid_times": lambda x, y: sigmoid(x) * y,
+    "tanh_times": lambda x, y: np.tanh(x) * y,
+    "gru_update": lambda a, n, h: n + sigmoid(a) * (h - n),
+    "square": np.square,
+    "sum_of_squares": lambda x, y: x * x + y * y,
+}
+
+DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greater_equal}
+"""How the operand of those that have no value everywhere has to compare to 0."""
+
+
+def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
+    """An operation's function, by the name and the parameters that its node has."""
+    if kind["op"] == "leaky_relu":
+        return lambda x: np.where(x < 0, kind["slope"] * x, x)
+    if kind["op"] == "clamp":
+        low, high = (-np.inf if kind["low"] is None else kind["low"]), (np.inf if kind["high"] is None else kind["high"])
+        return lambda x: np.clip(x, low, high)
+    return FUNCTIONS[kind["op"]]
+
+
+def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """An operation's least and greatest values over boxes: nothing is said where it may have none.
+
+    Squares are the least as near to 0 as can be; all else is monotone in each operand for fixed others, and has its extremes at
+    corners.
+    """
+    defined = DOMAINS[kind["op"]](boxes[0][0], 0) if kind["op"] in DOMAINS else True
+    with np.errstate(all="ignore"):
+        corners = [function_of(kind)(*ends) for ends in product(*boxes)]
+        if kind["op"] in ("square", "sum_of_squares"):
+            corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
+    return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
+
+
+def dense(matrix: Any, size: int) -> Floats:
+    if matrix is None:
+        return np.eye(size)
+    return np.diag(matrix.numpy()) if matrix.dim() == 1 else np.asarray(matrix.numpy())
+
+
+def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
+    if question.norm == "inf":
+        return lower, upper
+    power = float(question.norm)
+    away = np.abs(question.centre.clip(lower, upper) - question.centre) ** power
+    reach = (question.radius**power - (away.sum() - away)).clip(min=0) ** (1 / power)
+    return np.maximum(lower, question.centre - reach), np.minimum(upper, question.centre + reach)
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratics:
+    """A node of energies: weighted sums of squares of linear forms of all its operands' neurons, side by side."""
+
+    matrix: Floats
+    shift: Floats
+    weights: Floats
+
+    def at(self, points: Floats) -> Floats:
+        """(S, n) at points (S, m)."""
+        return np.asarray((points @ self.matrix.T + self.shift) ** 2 @ self.weights.T)
+
+    def over(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The energies' range over a box of a few operands: they are convex, so that the most is at a corner.
+
+        Below them are their tangents, here at points to which they were brought down.
+        """
+        corners = np.stack(np.meshgrid(*([0.0, 1.0],) * len(lower), indexing="ij"), -1).reshape(-1, len(lower))
+        most = self.at(lower + corners * (upper - lower)).max(0)
+        points = np.tile((lower + upper) / 2, (len(self.weights), 1))
+        quadratic = np.einsum("nk,ki,kj->nij", self.weights, self.matrix, self.matrix)
+        pace = 0.5 / np.linalg.norm(quadratic, 2, axis=(1, 2))[:, None]
+        for _ in range(1000):
+            points = (points - pace * self.slopes(points)).clip(lower, upper)
+        slopes = self.slopes(points)
+        ends = np.where(slopes > 0, lower, upper)
+        return self.at(points).diagonal() + (slopes * (ends - points)).sum(1), most
+
+    def slopes(self, points: Floats) -> Floats:
+        """(n, m): each energy's gradient at a point (n, m) of its own."""
+        return np.asarray(2 * (self.weights * (points @ self.matrix.T + self.shift)) @ self.matrix)
+
+    def of_forms(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+        """The energies' ends, by those of the forms."""
+        nearest, farthest = np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+        return self.weights @ nearest**2, self.weights @ farthest**2
+
+
+def moved(question: Question, shares: Floats) -> tuple[Floats, Floats, Floats]:
+    """The centre, the generators and the slack of the part of a zonotope where the shares (K, 2) have these ends."""
+    middle, half = shares.mean(1), (shares[:, 1] - shares[:, 0]) / 2
+    return question.centre + middle @ question.generators, half[:, None] * question.generators, question.slack
+
+
+def least_moved(question: Question, rows: Floats, shares: Floats) -> Floats:
+    """The least values of rows (R, N) over such a part."""
+    centre, generators, slack = moved(question, shares)
+    return np.asarray(rows @ centre - np.abs(rows @ generators.T).sum(1) - np.abs(rows) @ slack)
+
+
+def samples_of(question: Question, lower: Floats, upper: Floats, shares: Floats) -> Floats:
+    """Inputs (S, N) all over the part of the region with these coordinates, or these shares; many on its border."""
+    draw = np.random.default_rng(0)
+    if len(question.slack):
+        centre, generators, slack = moved(question, shares)
+        t = draw.uniform(-1, 1, (400, len(generators)))
+        t[::2] = np.sign(t[::2])
+        return np.asarray(centre + t @ generators + draw.uniform(-1, 1, (400, len(slack))) * slack)
+    points = lower + draw.random((400, len(lower))) * (upper - lower)
+    points[::2] = np.where(draw.random((200, len(lower))) < 0.5, lower, upper)
+    if question.norm == "inf":
+        return np.asarray(points)
+    step = points - question.centre
+    length = np.linalg.norm(step, ord=float(question.norm), axis=1, keepdims=True)
+    inside = question.centre + step * np.minimum(1, question.radius / np.maximum(length, 1e-300))
+    return np.asarray(inside[((inside >= lower) & (inside <= upper)).all(1)])
+
+
+def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:
+    """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
+    if question.norm == "inf":
+        return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
+    centre, radius = question.centre, question.radius
+    low, high = lower - centre, upper - centre
+    if question.norm == "1":
+        # A concave function of one multiplier, straight between the rows' sizes.
+        multipliers = np.concatenate([np.zeros_like(rows[:, :1]), np.abs(rows)], axis=1)[..., None]
+        ends = [rows[:, None] * d + multipliers * np.abs(d) for d in (low, high, np.zeros_like(low).clip(low, high))]
+        return np.asarray(rows @ centre + (np.min(ends, 0).sum(-1) - radius * multipliers[..., 0]).max(1))
+
+    def kept_at(power: Floats) -> Floats:
+        multiplier = np.exp(power)[:, None]
+        step = (-rows / multiplier).clip(low, high)
+        return np.asarray((rows * step + multiplier * step**2 / 2).sum(1) - multiplier[:, 0] * radius**2 / 2)
+
+    left, right = np.full(len(rows), -40.0), np.full(len(rows), 40.0)
+    for _ in range(150):
+        third = (right - left) / 3
+        better = kept_at(left + third) > kept_at(right - third)
+        left, right = np.where(better, left, left + third), np.where(better, right - third, right)
+    return np.asarray(rows @ centre + np.maximum(kept_at(left), (rows.clip(min=0) @ low + rows.clip(max=0) @ high)))
+
+
+def put(old: Polygon, new: Polygon) -> Polygon:
+    """All neurons' polygons, some of them new ones; the last vertices are repeated where there are fewer."""
+    most = max(old.vertices.shape[1], new.vertices.shape[1])
+    vertices, more = (np.concatenate([v, np.repeat(v[:, -1:], most - v.shape[1], 1)], 1) for v in (old.vertices, new.vertices))
+    holds = old.holds.copy()
+    vertices[new.neurons], holds[new.neurons] = more, new.holds
+    return replace(old, vertices=vertices, holds=holds)
+
+
+def inside(vertices: Floats, points: Floats) -> NDArray[np.bool_]:
+    """(S, n): whether points (S, n, 2) lie in polygons (n, V, 2), up to rounding."""
+    edges = np.roll(vertices, -1, 1) - vertices
+    away = points[:, :, None] - vertices
+    cross = edges[..., 0] * away[..., 1] - edges[..., 1] * away[..., 0]
+    return np.asarray((cross >= -1e-11 * (1e-3 + np.abs(edges).sum(-1))).all(-1))
+
+
+def breaks_of(entry: Program) -> dict[int, Floats]:
+    """Of each variable that is cut, where."""
+    variables = dict.fromkeys(entry.breaks[:, 0].astype(int).tolist())
+    return {variable: entry.breaks[entry.breaks[:, 0] == variable, 1] for variable in variables}
+
+
+def matrix_of(entry: Program) -> Floats:
+    found = np.zeros((len(entry.row_lower), len(entry.cost)))
+    which = np.repeat(np.arange(len(found)), np.diff(entry.indptr))
+    found[which, entry.indices] = entry.data
+    return found
+
+
+def weak_duality(cost: Floats, rows: Floats, low: Floats, high: Floats, dual: Floats, lower: Floats, upper: Floats) -> float:
+    """The bound of `cost @ v` by multipliers of the rows, over the variables' bounds."""
+    side = np.where(dual > 0, low, high)
+    used = np.where((dual != 0) & np.isfinite(side), dual, 0.0)
+    reduced = cost - used @ rows
+    terms = np.where(reduced > 0, reduced * lower, reduced * upper)
+    return float((used * np.where(used != 0, side, 0.0)).sum() + np.where(reduced == 0, 0.0, terms).sum())

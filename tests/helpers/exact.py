@@ -1,0 +1,172 @@
+"""Exact arithmetic: operations and whole graphs in balls of 200 bits (python-flint), against which floats are held.
+
+Floats are taken as the rational numbers that they are. A ball `b` surely holds the true value, so that `b > x` is true
+only where it is proved: `above_all(bounds)` and its like never blame a bound for the ball's own radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flint
+import torch
+from flint import arb, fmpq
+from torch import Tensor
+
+from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic, Term
+from tightverify.ops import (
+    Clamp,
+    GruUpdate,
+    LeakyRelu,
+    Log,
+    Maximum,
+    Operation,
+    Reciprocal,
+    Sigmoid,
+    Square,
+    SquareRoot,
+    SumOfSquares,
+    Tanh,
+)
+from tightverify.relax.planes import Plane
+from tightverify.relax.quadratic import Forms
+from tightverify.values import Interval
+
+flint.ctx.prec = 200
+
+
+def rational(value: float) -> fmpq:
+    """A finite float as the rational number that it is."""
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def ball(value: float) -> arb:
+    return arb(rational(value))
+
+
+def sigmoid(x: arb) -> arb:
+    return 1 / (1 + (-x).exp())
+
+
+def tanh(x: arb) -> arb:
+    return 1 - 2 / (1 + (2 * x).exp())
+
+
+def operation(op: Operation, *x: arb) -> arb:
+    """The operation's true value."""
+    match op:
+        case Sigmoid():
+            return sigmoid(x[0])
+        case Tanh():
+            return tanh(x[0])
+        case LeakyRelu():
+            other = ball(op.slope) * x[0]
+            return x[0].max(other) if op.slope <= 1 else x[0].min(other)
+        case Clamp():
+            return x[0].max(ball(op.low)).min(ball(op.high))
+        case Square():
+            return x[0] * x[0]
+        case Log():
+            return x[0].log()
+        case SquareRoot():
+            return x[0].sqrt()
+        case Reciprocal():
+            return 1 / x[0]
+        case SumOfSquares():
+            return x[0] * x[0] + x[1] * x[1]
+        case Maximum():
+            return x[0].max(x[1])
+        case GruUpdate():
+            return x[1] + sigmoid(x[0]) * (x[2] - x[1])
+    match op.name:
+        case "multiply":
+            return x[0] * x[1]
+        case "sigmoid_tanh":
+            return sigmoid(x[0]) * tanh(x[1])
+        case "sigmoid_times":
+            return sigmoid(x[0]) * x[1]
+        case "tanh_times":
+            return tanh(x[0]) * x[1]
+    raise NotImplementedError(f"write the exact value of {op} here")
+
+
+def plane_at(plane: Plane, neuron: int, point: Sequence[float], row: int = 0) -> fmpq | None:
+    """The plane's exact value at a point, None where the plane claims nothing."""
+    numbers = [float(slope[row, neuron]) for slope in plane.slopes] + [float(plane.offset[row, neuron])]
+    if not all(abs(number) < float("inf") for number in numbers):
+        return None
+    value = rational(numbers[-1])
+    for slope, x in zip(numbers, point, strict=False):
+        value += rational(slope) * rational(x)
+    return value
+
+
+def positions(operand: Operand, sizes: list[int]) -> list[int]:
+    return torch.arange(sizes[operand.source])[operand.index].tolist()
+
+
+def _rows(term: Term, values: list[arb], size: int) -> list[arb]:
+    if term.matrix is None:
+        return values
+    matrix = term.matrix.cpu()
+    if matrix.dim() == 1:
+        return [ball(float(matrix[k])) * values[k] for k in range(size)]
+    entries = [[(j, ball(w)) for j, w in enumerate(row) if w] for row in matrix.tolist()]
+    return [sum((w * values[j] for j, w in row), arb(0)) for row in entries]
+
+
+def values(graph: Graph, x: Tensor) -> list[list[arb]]:
+    """Every node's true values at one flat input."""
+    found: list[list[arb]] = []
+    sizes = [node.size for node in graph.nodes]
+    for node in graph.nodes:
+        match node:
+            case Input():
+                found.append([ball(v) for v in x[node.block].tolist()])
+            case Affine():
+                total = [ball(b) for b in node.bias.tolist()]
+                for term in node.terms:
+                    operand = [found[term.operand.source][k] for k in positions(term.operand, sizes)]
+                    total = [a + b for a, b in zip(total, _rows(term, operand, node.size), strict=True)]
+                found.append(total)
+            case Apply():
+                operands = [[found[o.source][k] for k in positions(o, sizes)] for o in node.operands]
+                found.append([operation(node.op, *point) for point in zip(*operands, strict=True)])
+            case Quadratic():
+                everything = [found[o.source][k] for o in node.operands for k in positions(o, sizes)]
+                found.append(quadratics(node.forms, everything))
+    return found
+
+
+def quadratics(forms: Forms, x: Sequence[arb]) -> list[arb]:
+    """Sums of squares of the forms as they are stored."""
+    rows = zip(forms.matrix.tolist(), forms.shift.tolist(), strict=True)
+    squares = [(linear(row, x) + ball(shift)) ** 2 for row, shift in rows]
+    return [linear(weights, squares) for weights in forms.weights.tolist()]
+
+
+def linear(row: Sequence[float], values: Sequence[arb]) -> arb:
+    """`row @ values`."""
+    return sum((ball(w) * v for w, v in zip(row, values, strict=True)), arb(0))
+
+
+def is_below(value: arb, bound: float) -> bool:
+    """Whether the true value is proved to lie below a bound."""
+    if bound != bound or bound == -float("inf"):
+        return False
+    return bound == float("inf") or bool(value < ball(bound))
+
+
+def is_above(value: arb, bound: float) -> bool:
+    return is_below(-value, -bound)
+
+
+def outside(truth: list[list[arb]], intervals: Sequence[Interval], row: int = 0) -> list[str]:
+    """The neurons whose true value is proved to lie outside its interval, a sentence each."""
+    faults = []
+    for number, (node, interval) in enumerate(zip(truth, intervals, strict=True)):
+        bounds = zip(interval.lower[row].tolist(), interval.upper[row].tolist(), strict=True)
+        for k, (value, (lower, upper)) in enumerate(zip(node, bounds, strict=True)):
+            if is_below(value, lower) or is_above(value, upper):
+                faults.append(f"node {number}, neuron {k}: {value.str(25)} is outside [{lower!r}, {upper!r}]")
+    return faults

@@ -1,0 +1,46 @@
+"""`tightverify.load`: a torch module or an ONNX file as a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tightverify.api.checks import as_inputs
+from tightverify.calling import plainly
+from tightverify.errors import InputError, UsageError
+from tightverify.models.model import Model
+
+AnyModel = torch.nn.Module | str | Path | Model
+
+
+@plainly
+def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None, inputs: Any = None) -> Model:
+    """Import a torch module or an ONNX file once, to use it in many calls.
+
+    `shape` is the shape of one input, without the batch axis; an ONNX file may state it itself. `batch_axis` is the axis
+    of the model's input along which a batch goes: 0 if not given, or what an ONNX file says. `inputs` (N, *shape) are some
+    that the model is for: they say the shape, and where the import is compared with the model should that have no value at
+    random inputs (a logarithm).
+    """
+    if isinstance(model, Model):
+        return model
+    if inputs is not None:
+        inputs = as_inputs(inputs)
+        if shape is not None and tuple(shape) != tuple(inputs.shape[1:]):
+            raise InputError(
+                f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {', '.join(map(str, shape))}) by `shape`"
+            )
+        shape = tuple(inputs.shape[1:])
+    if isinstance(model, torch.nn.Module):
+        if shape is None:
+            raise UsageError("a torch module does not say what inputs it takes; give shape=(time, features) of one input")
+        from tightverify.models.from_torch.module import from_torch  # only what is used: onnxruntime and export start slowly
+
+        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs)
+    if isinstance(model, (str, Path)):
+        from tightverify.models.from_onnx.file import from_onnx
+
+        return from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs)
+    raise UsageError(f"a model of type {type(model).__name__} was given; wanted a torch module, or the path of an ONNX file")

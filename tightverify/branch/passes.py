@@ -1,0 +1,59 @@
+"""Sweeps over parts on which a row is supposed to fail (`bounds.contradiction`), one after the other as long as they gain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.fitted import Effort, Fitting
+from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.memory import most_together, pass_rows
+from tightverify.bounds.mixtures import PrimalPoint
+from tightverify.bounds.rebound import rebound
+from tightverify.bounds.scores import branching_scores, what_matters
+from tightverify.branch.leaf import together
+from tightverify.values import below
+
+SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
+"""How such parts are swept over: the row alone is cheap beside a sweep, and over many frames takes many steps."""
+WORTH_ANOTHER = 0.03
+"""Another sweep is worth it after one that gained so much of what is wanting."""
+
+
+def swept(bounds: LinearBounds, memory: int, check: Callable[[], None]) -> LinearBounds:
+    """The parts swept over; of each, what matters most for its row is bounded anew. Not all parts take as many sweeps.
+
+    As many are swept over together as keep the largest temporary to about so many bytes of memory.
+    """
+    parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
+    going, before = list(range(len(parts))), [math.inf] * len(parts)
+    most = most_together(bounds.graph, bounds.region, memory, pass_rows(bounds.graph, SWEEP.fitting.directions))
+    while going:
+        chosen, going = going[:most], going[most:]
+        some = together([parts[k] for k in chosen])
+        missing, primal_point = wanting(some)
+        worth = missing.new_tensor([before[k] for k in chosen]) - missing > WORTH_ANOTHER * missing
+        (on,) = torch.nonzero(worth & (missing > 0) & ~some.nothing, as_tuple=True)
+        if not len(on):
+            continue
+        scores = branching_scores(some, primal_point, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
+        matter, anew = what_matters(scores[on], SWEEP.part)
+        found = rebound(some[on], matter, anew, SWEEP, check)
+        for place, which in enumerate(on.tolist()):
+            parts[chosen[which]], before[chosen[which]] = found[place : place + 1], float(missing[which])
+            going.append(chosen[which])
+    return together(parts)
+
+
+def wanting(bounds: LinearBounds) -> tuple[Tensor, PrimalPoint]:
+    """(B,): how far the row that is supposed to fail is from being proved on each part, and what it depends on."""
+    output_constraint = bounds.output_constraint
+    assert output_constraint is not None
+    target = (output_constraint.limit - output_constraint.offset)[:, None]
+    lower, primal_point = bounds.at_primal_point(
+        {bounds.graph.output: output_constraint.row[:, None]}, SWEEP.last_steps, target=target
+    )
+    return output_constraint.limit - below(lower[:, 0] + output_constraint.offset, 0.0), primal_point

@@ -1,0 +1,47 @@
+"""`tightverify info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tightverify.cli.options import FILE
+from tightverify.console import output
+
+
+def lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Lengths of axes, such as 8,28."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} cannot be read as a shape; write the lengths of the axes, such as 8,28")
+    return tuple(int(part) for part in parts)
+
+
+@click.command()
+@click.argument("model", type=FILE, metavar="MODEL.onnx")
+@click.option(
+    "--shape", callback=lengths, metavar="T,F", help="Shape of one input, such as 8,28, where the file leaves it open."
+)
+@click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_json: bool) -> None:
+    """Say what a model is made of, once it was imported and compared with its own runtime."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tightverify.api.load import load
+    from tightverify.models.description import description
+
+    facts = description(load(model, shape, batch_axis), model)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    grid = Table(show_header=False)
+    for name, value in facts.items():
+        parts = [f"{key} {count}" for key, count in value.items()] if isinstance(value, dict) else value
+        grid.add_row(name, Text(", ".join(parts) if isinstance(parts, list) else str(parts)))
+    output().print(grid)

@@ -1,0 +1,248 @@
+"""Inputs of different lengths: each verified at its own length, by a network that takes any.
+
+Clips are never padded or cut to a common length, for that would be another input: frames that the network does not see, or does
+not see like that. A network is imported once for every length among the clips (`AnyLength`), with the number of frames that it
+makes of such a clip itself, and compared with the original there; clips of one length are worked on together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightverify.api.certify import stream
+from tightverify.api.checks import as_inputs, as_labels
+from tightverify.api.load import AnyModel, load
+from tightverify.calling import plainly
+from tightverify.disk import alone_in
+from tightverify.errors import InputError, ModelError, UsageError
+from tightverify.models.answers import rightly_answered
+from tightverify.models.model import Model
+from tightverify.region import Perturbation
+from tightverify.settings import Settings
+from tightverify.spec import classify_as
+from tightverify.stages.progress import Callback, Step, no_callback
+from tightverify.verify import Result
+
+KEPT = 64
+"""So many imports of one network are kept, the last ones used."""
+
+
+class AnyLength:
+    """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each."""
+
+    def __init__(self, model: AnyModel, batch_axis: int | None = None) -> None:
+        self.model, self.batch_axis = model, batch_axis
+        self._imported: dict[tuple[int, ...], Model] = {}
+
+    def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
+        """The network for inputs of one shape (without the batch), `inputs` (N, *shape) among them."""
+        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis, inputs)
+        self._imported[shape] = found
+        if len(self._imported) > KEPT:
+            del self._imported[next(iter(self._imported))]
+        return found
+
+    def shaped(self, samples: int) -> tuple[int, ...]:
+        """The shape in which the network takes a waveform of so many samples: (n,), and for ONNX also (1, n) or (n, 1)."""
+        rest = self._axes
+        if rest is None:
+            return (samples,)
+        long = [k for k, length in enumerate(rest) if length != 1]
+        shown = ", ".join(str(length) if length else "?" for length in rest)
+        if len(long) != 1:
+            raise ModelError(
+                f"{self.model} takes inputs of shape ({shown}), without the batch, which are no waveforms; wanted (samples), "
+                "(1, samples) or (samples, 1)"
+            )
+        if isinstance(rest[long[0]], int) and rest[long[0]] != samples:
+            raise InputError(
+                f"it has {samples} samples, and {self.model} takes inputs of shape ({shown}) only; cut it to that length, or "
+                "export the model with a dynamic axis of samples"
+            )
+        return tuple(samples if k == long[0] else 1 for k in range(len(rest)))
+
+    @cached_property
+    def _axes(self) -> tuple[int | str, ...] | None:
+        """The axes of an ONNX file's input, as far as the file says, without the batch."""
+        if not isinstance(self.model, (str, Path)):
+            return None
+        from tightverify.models.from_onnx.file import chosen_batch_axis, input_axes, read, single_input
+
+        path = Path(self.model)
+        axes = input_axes(single_input(read(path).graph, path), path)
+        if axes is None:
+            return None
+        batch = chosen_batch_axis(axes, len(axes), self.batch_axis, path)
+        return (*axes[:batch], *axes[batch + 1 :])
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """A network and clips of different lengths, checked; `numbers` are their places among those given."""
+
+    network: AnyLength
+    clips: tuple[Tensor, ...]
+    y: Tensor | None
+    numbers: Tensor
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        model: AnyModel | AnyLength,
+        clips: Sequence[Any],
+        labels: Any,
+        names: Sequence[str] = (),
+        batch_axis: int | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Clips:
+        """Clips as a user hands them over: one input of the model each, without the batch."""
+        network = model if isinstance(model, AnyLength) else AnyLength(model, batch_axis)
+        called = tuple(names) or tuple(f"clip {k}" for k in range(len(clips)))
+        if not len(clips):
+            raise InputError("there are no clips; give at least one")
+        if len(called) != len(clips):
+            raise InputError(f"{len(clips)} clips were given, and {len(called)} names; give one for each")
+        tensors = tuple(_one(clip, name) for clip, name in zip(clips, called, strict=True))
+        y = None if labels is None else as_labels(labels, len(tensors))
+        return cls(network, tensors, y, torch.arange(len(tensors)), called, notes)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Clips:
+        places = torch.arange(len(self))[chosen].tolist()
+        return replace(
+            self,
+            clips=tuple(self.clips[k] for k in places),
+            y=None if self.y is None else self.y[chosen],
+            numbers=self.numbers[chosen],
+            names=tuple(self.names[k] for k in places),
+        )
+
+    def groups(self) -> Iterator[tuple[Model, Tensor, Tensor]]:
+        """For every shape, the network, the clips (N, *shape) and their places; the shortest first."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        for k, clip in enumerate(self.clips):
+            places.setdefault(tuple(clip.shape), []).append(k)
+        for shape, some in sorted(places.items(), key=lambda entry: (torch.Size(entry[0]).numel(), entry[0])):
+            model = self._imported(shape, self.names[some[0]], self.clips[some[0]][None])
+            yield model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some)
+
+    def _imported(self, shape: tuple[int, ...], name: str, inputs: Tensor) -> Model:
+        try:
+            return self.network.at(shape, inputs)
+        except ModelError as error:
+            raise type(error)(
+                f"{name}, an input of shape {shape}: {error}; if it is shorter than one frame of the network, leave it out"
+            ) from error
+
+    def check(self, region: Perturbation, top: int) -> None:
+        """Say before any work what is wrong with a clip or a label; the shortest clip's network is imported for that."""
+        model = next(self.groups())[0]
+        for name, clip in zip(self.names, self.clips, strict=True):
+            with said_of(name):
+                region.around(clip[None].to(model.dtype))
+        if self.y is not None:
+            classify_as(torch.stack([self.y.min(), self.y.max()]), model.graph.output_size, top)
+
+    def stream(
+        self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Callback = no_callback
+    ) -> Iterator[Result]:
+        """Results as batches are finished, the shortest clips first; each names its clip's place."""
+        self.check(region, top)
+        return self._stream(region, settings, top, batch, watch)
+
+    def _stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Callback) -> Iterator[Result]:
+        for model, x, places in self.groups():
+            labels = None if self.y is None else self.y[places]
+            told, names = _placed(watch, places), self.numbers[places]
+            for result in stream(model, x, labels, region, settings, None, top, batch, told, names):
+                yield replace(result, index=int(places[result.index]))
+
+    def right(self, top: int) -> Tensor:
+        """(N,): which clips the network itself classifies as their labels say."""
+        found = torch.ones(len(self), dtype=torch.bool)
+        for model, x, places in self.groups() if self.y is not None else ():
+            assert self.y is not None
+            wanted = classify_as(self.y[places], model.graph.output_size, top)
+            found[places] = rightly_answered(model, wanted, x)
+        return found
+
+    def balls(self, region: Perturbation) -> list[tuple[float, float]]:
+        """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
+        dtype = next(self.groups())[0].dtype
+        regions = [region.around(clip[None].to(dtype)) for clip in self.clips]
+        return [(float(each.radius), each.norm) for each in regions]
+
+
+@plainly
+def certify_clips(
+    model: AnyModel | AnyLength,
+    clips: Sequence[Any],
+    labels: Any,
+    region: Perturbation,
+    settings: Settings | None = None,
+    *,
+    names: Sequence[str] = (),
+    top: int = 1,
+    batch: int = 100,
+    batch_axis: int | None = None,
+    watch: Callback = no_callback,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Result]:
+    """Decide for every clip whether the network keeps its answer on the region around it: `certify` for different lengths.
+
+    `clips` are tensors, one input of the model each, without the batch: (samples,), or whatever the model takes; `labels` are
+    (N,), or None for the model's own answers. `names` are what errors call the clips. Results come in the clips' order. To
+    certify the same network again, give it as `AnyLength(model)`, which keeps what was imported.
+    """
+    given = Clips.of(model, clips, labels, names, batch_axis)
+    results: list[Result] = []
+    settings = settings or Settings()
+    with alone_in(**settings.folders):
+        for result in given.stream(region, settings, top, batch, watch):
+            results.append(result)
+            if progress is not None:
+                progress(len(results), len(given))
+    return sorted(results, key=lambda result: result.index)
+
+
+def _one(clip: Any, name: str) -> Tensor:
+    """A clip as a tensor of numbers, named in errors."""
+    with said_of(name):
+        try:
+            tensor = clip if isinstance(clip, Tensor) else torch.as_tensor(clip)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"it cannot be made a tensor ({error}); give numbers") from error
+        if tensor.dim() == 0 or not tensor.numel():
+            raise InputError(f"it has shape {tuple(tensor.shape)}; wanted samples")
+        return as_inputs(tensor[None])[0]
+
+
+@contextmanager
+def said_of(name: str) -> Iterator[None]:
+    """What is wrong with a single input is said of it by its name."""
+    try:
+        yield
+    except UsageError as error:
+        words = str(error)
+        raise type(error)(f"{name}{words[7:] if words.startswith('input 0 ') else f': {words}'}") from error
+
+
+def _placed(watch: Callback, places: Tensor) -> Callback:
+    """A watch that is told the clips' places in place of those within their group."""
+
+    def told(step: Step) -> None:
+        watch(replace(step, inputs=places[step.inputs]))
+
+    return no_callback if watch is no_callback else told

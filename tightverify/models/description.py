@@ -1,0 +1,42 @@
+"""What a model is made of, in plain values."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tightverify.graph import Apply
+from tightverify.models.model import Model
+
+FLOATING = (1, 10, 11, 16)
+"""ONNX's numbers for float32, float16, float64 and bfloat16."""
+
+
+def description(model: Model, path: Path) -> dict[str, Any]:
+    """What an imported ONNX model is made of, in plain values."""
+    import onnx
+
+    graph, file = model.graph, onnx.load(str(path)).graph
+    nodes, neurons = Counter[str](), Counter[str]()
+    for node in graph.nodes:
+        kind = node.op.name if isinstance(node, Apply) else type(node).__name__.lower()
+        nodes[kind] += 1
+        neurons[kind] += node.size
+    weights = [tensor for tensor in file.initializer if tensor.data_type in FLOATING]
+    weights += [a.t for node in file.node for a in node.attribute if node.op_type == "Constant" and a.t.data_type in FLOATING]
+    shape = graph.input_shape
+    frames = f"{shape[0]} frames of {' x '.join(map(str, shape[1:]))} features" if len(shape) > 1 else f"{shape[0]} features"
+    return {
+        "model": model.source,
+        "one input": frames,
+        "outputs": graph.output_size,
+        "precision": str(model.dtype).removeprefix("torch."),
+        "parameters": sum(math.prod(tensor.dims) for tensor in weights),
+        "operators in the file": dict(Counter(node.op_type for node in file.node)),
+        "nodes, unrolled": dict(nodes),
+        "neurons": dict(neurons),
+        "agreement": f"import and model were compared on random inputs: equal within {model.agreement:g}",
+        "notes": list(model.notes),
+    }

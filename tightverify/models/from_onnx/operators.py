@@ -1,0 +1,247 @@
+"""ONNX operators that compute: sums, products, matrices, functions of one neuron, reductions.
+
+Weights that have to be worked out (batch norm's, a mean's) are worked out in float64, and the size of what was added up
+goes to the builder with them, so that every bound's rounding allowance covers it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightverify.errors import ModelError
+from tightverify.models.builder import Symbols
+from tightverify.models.from_onnx.node import Activations, Call
+from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
+
+
+def signed_sum(call: Call, signs: tuple[float, ...]) -> Symbols:
+    """The inputs, each with its sign, added up with broadcasting."""
+    summands: list[tuple[Symbols, Tensor | float]] = []
+    shift = torch.zeros((), dtype=torch.float64)
+    weight = torch.zeros((), dtype=torch.float64)
+    for k, sign in enumerate(signs):
+        value = call.value(k)
+        if isinstance(value, Activations):
+            summands.append((value.numbers, sign))
+        else:
+            shift, weight = shift + sign * call.weights(k), weight + call.weights(k).abs()
+    return call.builder.combine(summands, shift, weight)
+
+
+def add_all(call: Call) -> Symbols:
+    return signed_sum(call, (1.0,) * call.count)
+
+
+def subtract(call: Call) -> Symbols:
+    return signed_sum(call, (1.0, -1.0))
+
+
+def negate(call: Call) -> Symbols:
+    return signed_sum(call, (-1.0,))
+
+
+def multiply(call: Call) -> Symbols:
+    for k, other in ((0, 1), (1, 0)):
+        if not isinstance(call.value(k), Activations):
+            return call.builder.combine([(call.numbers(other), call.weights(k))])
+    return call.builder.multiply(call.numbers(0), call.numbers(1))
+
+
+def divide(call: Call) -> Symbols:
+    """By a constant, whose inverse has to be an ordinary number, or by activations that stay above 0."""
+    if isinstance(call.value(1), Activations):
+        inverse_of = call.builder.apply(Reciprocal(), call.numbers(1))
+        return call.builder.multiply(call.numbers(0), inverse_of)
+    inverse = 1.0 / call.weights(1)
+    if bool((~torch.isfinite(inverse) | (inverse.abs() < torch.finfo(torch.float64).tiny)).any()):
+        raise ModelError(f"{call.place} divides by 0 or by a number out of range in '{call.name(1)}'; mend the model")
+    return call.builder.combine([(call.numbers(0), inverse)])
+
+
+def power(call: Call) -> Symbols:
+    exponents = np.unique(call.constant(1))
+    if exponents.tolist() == [1]:
+        return call.numbers(0)
+    if exponents.tolist() == [0.5]:
+        return call.builder.apply(SquareRoot(), call.numbers(0))
+    if exponents.tolist() == [-1]:
+        return call.builder.apply(Reciprocal(), call.numbers(0))
+    if exponents.tolist() != [2]:
+        raise call.unsupported(f"the exponent {exponents.tolist()}", "only squares, roots and inverses (2, 0.5, -1) are")
+    return call.builder.apply(Square(), call.numbers(0))
+
+
+def applied(op: Operation, call: Call) -> Symbols:
+    return call.builder.apply(op, call.numbers(0))
+
+
+def leaky_relu(call: Call) -> Symbols:
+    slope = call.number("alpha", 0.01)
+    if slope < 0:
+        raise call.unsupported(f"the attribute alpha = {slope:g}", "give it a slope of 0 or more")
+    return call.builder.apply(LeakyRelu(slope), call.numbers(0))
+
+
+def clip(call: Call) -> Symbols:
+    """Bounds are attributes up to opset 10, inputs from 11 on, and may be infinite."""
+    least, most = call.attribute("min"), call.attribute("max")
+    low = call.scalar(1) if call.given(1) else -np.inf if least is None else float(least)
+    high = call.scalar(2) if call.given(2) else np.inf if most is None else float(most)
+    if not low <= high:
+        raise ModelError(f"{call.place} has the bounds {low:g} and {high:g}; wanted the lower one first: mend the model")
+    return call.builder.apply(Clamp(low, high), call.numbers(0))
+
+
+def hard_sigmoid(call: Call) -> Symbols:
+    """`alpha * x + beta`, kept in [0, 1]."""
+    alpha, beta = call.number("alpha", 0.2), call.number("beta", 0.5)
+    return call.builder.apply(Clamp(0.0, 1.0), call.builder.combine([(call.numbers(0), alpha)], beta))
+
+
+def extreme(sign: float, call: Call) -> Symbols:
+    """The largest of the inputs, or for sign -1 the smallest: the negated largest of the negated inputs."""
+    best: Symbols | None = None
+    for k in range(call.count):
+        if not isinstance(call.value(k), Activations):
+            continue
+        x = signed(call, call.numbers(k), sign)
+        best = x if best is None else call.builder.apply(Maximum(), best, x)
+    if best is None:
+        raise ModelError(f"{call.place} has no input that depends on the network's input")
+    for k in range(call.count):
+        if isinstance(call.value(k), Activations):
+            continue
+        limits = sign * call.floats(k)
+        if limits.size and (limits == limits.flat[0]).all():
+            wide = np.broadcast_to(best, np.broadcast_shapes(best.shape, limits.shape))
+            best = call.builder.apply(Clamp(float(limits.flat[0]), np.inf), wide)
+        else:
+            best = call.builder.apply(Maximum(), best, call.builder.constant(sign * call.weights(k)))
+    return signed(call, best, sign)
+
+
+def signed(call: Call, x: Symbols, sign: float) -> Symbols:
+    return x if sign == 1 else call.builder.combine([(x, sign)])
+
+
+def refuse_two_activations(call: Call) -> bool:
+    """Whether the left factor of a matrix product is the one that depends on the input."""
+    left, right = (isinstance(call.value(k), Activations) for k in (0, 1))
+    if left and right:
+        raise call.unsupported("a matrix product of two activations", "one of its factors has to be constant")
+    return left
+
+
+def matrix_product(call: Call) -> Symbols:
+    """One side is a constant matrix or vector; from the left it is the product of the transposes."""
+    left = refuse_two_activations(call)
+    x, weight = (call.numbers(0), call.weights(1)) if left else (call.numbers(1), call.weights(0))
+    if weight.shape[:-2].numel() != 1:
+        raise call.unsupported(f"a constant factor of shape {tuple(weight.shape)}", "use one matrix for all positions")
+    matrix = weight.reshape(weight.shape[-2:])
+    vector = matrix.dim() == 1
+    if left:
+        result = call.builder.matmul(x, matrix[None] if vector else matrix.transpose(0, 1))
+    else:
+        result = call.builder.matmul(x if x.ndim == 1 else x.swapaxes(-1, -2), matrix[None] if vector else matrix)
+        result = result if x.ndim == 1 or vector else result.swapaxes(-1, -2)
+    result = result[..., 0] if vector else result
+    return result.reshape((1,) * (weight.dim() - max(x.ndim, 2)) + result.shape)
+
+
+def gemm(call: Call) -> Symbols:
+    """`alpha * A B + beta * C`, A and B transposed where asked; A or B is constant."""
+    alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
+    turned = call.integer("transA", 0) != 0, call.integer("transB", 0) != 0
+    if refuse_two_activations(call):
+        x = call.numbers(0).T if turned[0] else call.numbers(0)
+        product = call.builder.matmul(x, alpha * (call.weights(1) if turned[1] else call.weights(1).transpose(0, 1)))
+    else:
+        x = call.numbers(1) if turned[1] else call.numbers(1).T
+        product = call.builder.matmul(x, alpha * (call.weights(0).transpose(0, 1) if turned[0] else call.weights(0))).T
+    if not call.given(2):
+        return product
+    if isinstance(call.value(2), Activations):
+        return call.builder.combine([(product, 1.0), (call.numbers(2), beta)])
+    return call.builder.combine([(product, 1.0)], beta * call.weights(2))
+
+
+def batch_normalisation(call: Call) -> Symbols:
+    """`gamma * (x - mean) / sqrt(variance + epsilon) + beta` along axis 1, by the statistics in the file."""
+    call.number("momentum", 0.9)  # concerns training only
+    epsilon = call.number("epsilon", 1e-5)
+    for name, usual in (("training_mode", 0), ("spatial", 1)):
+        if call.integer(name, usual) != usual:
+            raise call.unsupported(f"the attribute {name} = {1 - usual}", "export the model after `model.eval()`")
+    x = call.numbers(0)
+    gamma, beta, mean, variance = (call.weights(k).reshape(-1, *(1,) * (x.ndim - 2)) for k in range(1, 5))
+    if not bool((variance + epsilon > 0).all()):
+        raise ModelError(f"{call.place} has a variance '{call.name(4)}' of 0 or less; wanted more: export the model again")
+    scale = gamma / (variance + epsilon).sqrt()
+    return call.builder.combine([(x, scale)], beta - mean * scale, beta.abs() + (mean * scale).abs())
+
+
+def reduction(call: Call) -> tuple[Symbols, tuple[int, ...], bool]:
+    """The tensor, the axes to reduce (all of them where none is named) and whether they stay, of length 1."""
+    x, axes = call.numbers(0), call.integers("axes", 1) or ()
+    everything = not call.integer("noop_with_empty_axes", 0)
+    if not axes and everything:
+        axes = tuple(range(x.ndim))
+    return x, tuple(sorted(axis % x.ndim for axis in axes)), call.integer("keepdims", 1) != 0
+
+
+def total(mean: bool, call: Call) -> Symbols:
+    x, axes, kept = reduction(call)
+    if not axes:
+        return x
+    count = math.prod(x.shape[axis] for axis in axes)
+    if mean and count == 0:
+        raise call.unsupported("the mean of no numbers", "take that of at least one")
+    summed = call.builder.total(x, axes, 1.0 / count if mean else 1.0)
+    return np.expand_dims(summed, axes) if kept else summed
+
+
+def reduced_extreme(sign: float, call: Call) -> Symbols:
+    x, axes, kept = reduction(call)
+    if not axes:
+        return x
+    rest = [axis for axis in range(x.ndim) if axis not in axes]
+    shape = tuple(x.shape[axis] for axis in rest)
+    flat = signed(call, x.transpose([*rest, *axes]).reshape(*shape, -1), sign)
+    result = signed(call, call.builder.largest(flat, -1), sign)
+    return np.expand_dims(result, axes) if kept else result
+
+
+COMPUTING: dict[str, Callable[[Call], Symbols]] = {
+    "Add": add_all,
+    "BatchNormalization": batch_normalisation,
+    "Clip": clip,
+    "Div": divide,
+    "Gemm": gemm,
+    "HardSigmoid": hard_sigmoid,
+    "LeakyRelu": leaky_relu,
+    "Log": partial(applied, Log()),
+    "MatMul": matrix_product,
+    "Max": partial(extreme, 1.0),
+    "Min": partial(extreme, -1.0),
+    "Mul": multiply,
+    "Neg": negate,
+    "Pow": power,
+    "ReduceMax": partial(reduced_extreme, 1.0),
+    "ReduceMean": partial(total, True),
+    "ReduceMin": partial(reduced_extreme, -1.0),
+    "ReduceSum": partial(total, False),
+    "Reciprocal": partial(applied, Reciprocal()),
+    "Relu": partial(applied, LeakyRelu(0.0)),
+    "Sigmoid": partial(applied, Sigmoid()),
+    "Sqrt": partial(applied, SquareRoot()),
+    "Sub": subtract,
+    "Sum": add_all,
+    "Tanh": partial(applied, Tanh()),
+}

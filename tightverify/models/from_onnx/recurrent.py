@@ -1,0 +1,147 @@
+"""ONNX's LSTM, GRU and RNN: their layout cut into the gates of `recurrent`, attribute by attribute.
+
+X is (time, batch, features), W (directions, gates * H, F), R (directions, gates * H, H), B (directions, 2 * gates * H), states
+(directions, batch, H); Y is (time, directions, batch, H). ONNX's order of gates is input, output, forget, cell for LSTM and
+update, reset, new for GRU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightverify.errors import ModelError
+from tightverify.models.builder import ZERO, Symbols
+from tightverify.models.from_onnx.node import Activations, Call
+from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, run
+from tightverify.ops import LeakyRelu, Operation, Sigmoid, Tanh
+
+ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+"""Where in ONNX's layout each gate of our cells stands."""
+ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
+"""The default functions of one direction: the only ones for LSTM and GRU."""
+FUNCTIONS: dict[str, Operation] = {"tanh": Tanh(), "relu": LeakyRelu(0.0), "sigmoid": Sigmoid()}
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+"""For each direction, whether it starts at the end."""
+
+
+def recurrent(kind: str, call: Call) -> list[Symbols]:
+    """The outputs Y, Y_h and, for LSTM, Y_c."""
+    name = call.text("direction", "forward")
+    directions = DIRECTIONS.get(name)
+    if directions is None:
+        raise call.unsupported(f"the attribute direction = {name}", f"use one of {', '.join(DIRECTIONS)}")
+    refuse_unusual(call)
+    x = call.numbers(0)
+    refuse_lengths(call, len(x))
+    functions = activation_functions(kind, call, len(directions))
+    make = cell_maker(kind, call)
+    weights = directions_of(kind, call, len(directions))
+    states = initial_states(kind, call, (len(directions), x.shape[1], weights[0].size))
+    sequences, ends = [], []
+    for direction, backwards in enumerate(directions):
+        cell = make(weights[direction], functions[direction])
+        runs = [
+            run(call.builder, cell, x[:, item], tuple(state[direction, item] for state in states), backwards)
+            for item in range(x.shape[1])
+        ]
+        sequences.append(np.stack([outputs for outputs, _ in runs], axis=1))
+        ends.append([np.stack(parts) for parts in zip(*(last for _, last in runs), strict=True)])
+    return [np.stack(sequences, axis=1), *(np.stack(parts) for parts in zip(*ends, strict=True))]
+
+
+def refuse_unusual(call: Call) -> None:
+    """The attributes and inputs that change what a cell computes into something that ours do not."""
+    if call.has("clip"):
+        raise call.unsupported("the attribute clip", "export the model without clipping")
+    if call.integer("layout", 0) != 0:
+        raise call.unsupported("the attribute layout = 1", "transpose to (time, batch, features) before it, with layout = 0")
+    if call.integer("input_forget", 0) != 0:
+        raise call.unsupported("the attribute input_forget = 1", "give the forget gate weights of its own")
+    if call.given(7) and (isinstance(call.value(7), Activations) or bool(call.weights(7).any())):
+        raise call.unsupported(f"peepholes (the input P, '{call.name(7)}')", "use an LSTM without them")
+
+
+def refuse_lengths(call: Call, time: int) -> None:
+    """sequence_lens may only say what the shape says already."""
+    if call.given(4) and (call.constant(4) != time).any():
+        raise call.unsupported(
+            f"sequence_lens ('{call.name(4)}') = {call.constant(4).tolist()} for {time} time steps",
+            "leave it away: every input is taken at its full length",
+        )
+
+
+def activation_functions(kind: str, call: Call, directions: int) -> list[str]:
+    """The function of each direction's output; alpha and beta say nothing about those that are supported."""
+    call.attribute("activation_alpha")
+    call.attribute("activation_beta")
+    defaults = ACTIVATIONS[kind]
+    given = call.texts("activations")
+    names = defaults * directions if given is None else tuple(name.lower() for name in given)
+    if len(names) != len(defaults) * directions:
+        raise ModelError(
+            f"{call.place} has {len(names)} activations; wanted {len(defaults)} for each direction: export the model again"
+        )
+    fine = set(FUNCTIONS) if kind == "RNN" else None
+    for k, name in enumerate(names):
+        wanted = fine or {defaults[k % len(defaults)]}
+        if name not in wanted:
+            raise call.unsupported(
+                f"the activation {(given or names)[k]} (number {k + 1} of the attribute activations)",
+                f"use {' or '.join(sorted(wanted))} there",
+            )
+    return list(names[len(defaults) - 1 :: len(defaults)])
+
+
+def cell_maker(kind: str, call: Call) -> Callable[[Weights, str], Cell]:
+    """A function from one direction's weights and activation to its cell."""
+    if kind == "LSTM":
+        return lambda weights, _: LstmCell(weights)
+    if kind == "GRU":
+        after = call.integer("linear_before_reset", 0) != 0
+        return lambda weights, _: GruCell(weights, reset_after=after)
+    return lambda weights, name: RnnCell(weights, FUNCTIONS[name])
+
+
+def directions_of(kind: str, call: Call, directions: int) -> list[Weights]:
+    """Each direction's weights, gates in our order."""
+    order = ORDERS[kind]
+    gates = len(order)
+    W, R = call.weights(1), call.weights(2)
+    size = R.shape[-1]
+    B = call.weights(3) if call.given(3) else torch.zeros(directions, 2 * gates * size, dtype=torch.float64)
+    shapes = (W.shape[:-1], R.shape[:-1], B.shape)
+    if shapes != ((directions, gates * size),) * 2 + ((directions, 2 * gates * size),):
+        raise ModelError(
+            f"{call.place} has weights of shapes {tuple(W.shape)}, {tuple(R.shape)} and {tuple(B.shape)}, which do not fit "
+            f"{directions} direction(s) of {gates} gates: export the model again"
+        )
+    if call.integer("hidden_size", size) != size:
+        raise ModelError(f"{call.place}: hidden_size does not fit its weights of {size} units; export the model again")
+
+    def ordered(rows: Tensor) -> Tensor:
+        return torch.cat([rows[k * size : (k + 1) * size] for k in order])
+
+    half = gates * size
+    return [Weights(ordered(W[d]), ordered(R[d]), ordered(B[d, :half]), ordered(B[d, half:])) for d in range(directions)]
+
+
+def initial_states(kind: str, call: Call, shape: tuple[int, int, int]) -> list[Symbols]:
+    """The hidden state and, for LSTM, the cell's, (directions, batch, H) each; zeros where the file gives none."""
+    states = []
+    for k in (5, 6) if kind == "LSTM" else (5,):
+        state = call.numbers(k) if call.given(k) else np.full(shape, ZERO, dtype=np.int64)
+        if state.shape != shape:
+            raise ModelError(
+                f"{call.place} starts from '{call.name(k)}' of shape {state.shape}; wanted {shape}: if that is the batch that "
+                "the model was exported with, export it with a batch of 1 or a dynamic one"
+            )
+        states.append(state)
+    return states
+
+
+RECURRENT: dict[str, Callable[[Call], list[Symbols]]] = {kind: partial(recurrent, kind) for kind in ORDERS}

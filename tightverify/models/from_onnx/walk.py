@@ -1,0 +1,138 @@
+"""An ONNX graph's nodes in order, each worked out on constants or turned into neurons.
+
+What depends on constants alone is what onnx's own reference makes of it, in the file's own precision: onnxruntime folds
+it into constants as well. What depends on the input goes through the tables of operators; adding one is a function and a
+line in its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
+from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_onnx.node import Activations, Call, Constant, Value, describe
+from tightverify.models.from_onnx.operators import COMPUTING
+from tightverify.models.from_onnx.recurrent import RECURRENT
+from tightverify.models.from_onnx.shapes import FACTS, SHAPES
+from tightverify.models.from_onnx.windows import WINDOWS
+from tightverify.models.sizes import MISFITS, TooLarge, in_short
+
+OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {**SHAPES, **COMPUTING, **WINDOWS, **RECURRENT}
+
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+NEVER_FOLDED = {"Dropout", *RECURRENT}
+"""Operators that the tables treat on constants too: the reference knows only some of their attributes."""
+
+ORDER_KEEPING = "remove it from the end of the model: it does not change which output is the largest"
+CONTROL = "export the model with its loops unrolled and its branches decided, for one fixed input shape"
+QUANTISED = "export the model without quantisation, in float32 or float64"
+REFUSED = {
+    **dict.fromkeys(("ArgMax", "Hardmax", "LogSoftmax", "Softmax"), ORDER_KEEPING),
+    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), CONTROL),
+    **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
+}
+"""What to do about operators that people often bring."""
+
+
+def walk(graph: GraphProto, opset: int, builder: Builder, inputs: dict[str, Symbols]) -> dict[str, Value]:
+    """Every tensor of the graph by its name."""
+    known: dict[str, Value] = {name: Activations(numbers) for name, numbers in inputs.items()}
+    known.update({tensor.name: array(tensor) for tensor in graph.initializer})
+    results = {output.name for output in graph.output}
+    for node in graph.node:
+        for name in node.input:
+            if name and name not in known:
+                raise UnsupportedError(
+                    f"{describe(node)} reads '{name}', an output that is not supported of the operator that makes it; "
+                    "export the model without it"
+                )
+        values = [known[name] if name else None for name in node.input]
+        made = evaluate(node, opset, builder, values, bool(results.intersection(node.output)))
+        known.update({name: value for name, value in zip(node.output, made, strict=False) if name})
+    return known
+
+
+def array(tensor: TensorProto) -> Constant:
+    """A constant of the file."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ModelError(f"the constant '{tensor.name}' cannot be read ({error}); export the model again") from error
+
+
+def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value | None], last: bool) -> list[Value]:
+    """A node's outputs."""
+    refuse(node, last)
+    constants = [value for value in values if not isinstance(value, Activations)]
+    if len(constants) == len(values) and node.op_type not in NEVER_FOLDED:
+        return list(fold(node, opset, constants))
+    refuse_unknown(node)
+    call = Call(node, builder, values)
+    try:
+        if node.op_type in FACTS:
+            made: list[Value] = [FACTS[node.op_type](call)]
+        else:
+            numbers = OPERATORS[node.op_type](call)
+            made = [Activations(np.asarray(part)) for part in (numbers if isinstance(numbers, list) else [numbers])]
+    except TooLarge as error:
+        raise UnsupportedError(f"{call.place} is too large: {error}") from error
+    except TightVerifyError:
+        raise
+    except MISFITS as error:
+        raise ModelError(
+            f"{call.place} does not fit its inputs of shapes {call.shapes()} ({in_short(error)}); check `shape` and "
+            "`batch_axis`"
+        ) from error
+    call.finish()
+    return made
+
+
+def refuse(node: NodeProto, last: bool) -> None:
+    """An operator that no table has, or has only where nothing depends on the input."""
+    if node.domain not in ("", "ai.onnx"):
+        raise UnsupportedError(f"{describe(node)} is not a standard one; export the model with standard ONNX operators only")
+    branches = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+    if node.op_type in REFUSED or branches:
+        advice = REFUSED.get(node.op_type, CONTROL)
+        if advice is ORDER_KEEPING and not last:
+            advice = "only at the end of a model could it be left away; here the model has to be built without it"
+        raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
+
+
+def refuse_unknown(node: NodeProto) -> None:
+    """An operator on activations that no table has."""
+    if node.op_type in OPERATORS or node.op_type in FACTS:
+        return
+    quantised = "Quant" in node.op_type or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer")
+    names = ", ".join(sorted({**OPERATORS, **FACTS}))
+    advice = QUANTISED if quantised else f"build that part of the model from those that are: {names}"
+    raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
+
+
+def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Constant]:
+    """A node on constants alone, by onnx's reference."""
+    names = [name for name in node.input if name]
+    feeds = {name: value for name, value in zip(node.input, values, strict=True) if value is not None}
+    outputs = [name for name in node.output if name]
+    try:
+        kinds = {name: helper.np_dtype_to_tensor_dtype(np.asarray(feeds[name]).dtype) for name in names}
+        graph = helper.make_graph(
+            [node],
+            "constants",
+            [helper.make_tensor_value_info(name, kinds[name], None) for name in dict.fromkeys(names)],
+            [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        made = ReferenceEvaluator(model).run(None, feeds)
+    except Exception as error:
+        raise UnsupportedError(
+            f"{describe(node)} cannot be worked out on its constant inputs ({type(error).__name__}: {in_short(error)}); "
+            "export the model with its constants folded"
+        ) from error
+    found = iter(made)
+    return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]

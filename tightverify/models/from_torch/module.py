@@ -1,0 +1,359 @@
+"""Torch modules: exported by `torch.export`, then read operator by operator.
+
+What is verified is the module in evaluation mode in real arithmetic: its parameters, and the constants that it makes of them
+in its own precision, are taken exactly as they are. The user's module is never changed; all work is done on copies.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from operator import getitem
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+
+from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
+from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_torch.call import Call, Missing, operator_name, place_of
+from tightverify.models.from_torch.operators import OPERATORS, Handler
+from tightverify.models.model import Model, checked
+from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
+
+KEPT = {
+    "adaptive_avg_pool1d",
+    "adaptive_max_pool1d",
+    "avg_pool1d",
+    "group_norm",
+    "hardsigmoid",
+    "hardswish",
+    "layer_norm",
+    "lerp",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "max_pool1d",
+    "mish",
+    "prelu",
+    "roll",
+    "softmax",
+    "softplus",
+    "std",
+}
+"""Operators that are better kept whole: they are imported as one, or refused by the name that the user wrote."""
+
+LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
+ADVICE = {
+    **dict.fromkeys(("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax", "aten.argmax"), LEAVE_OUT),
+    **dict.fromkeys(("aten.layer_norm", "aten.native_layer_norm", "aten.group_norm"), "use batch norm, or no normalisation"),
+    "aten.native_dropout": "drop out only in training: `torch.nn.Dropout`, or `training=self.training`",
+    "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
+    **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),
+    **dict.fromkeys(("aten.gt", "aten.ge", "aten.lt", "aten.le", "aten.eq", "aten.ne"), "use maximum, minimum, relu or clamp"),
+    "aten.reciprocal": "only division by constants is",
+}
+"""What to do instead, where there is more to say than `INSTEAD`."""
+INSTEAD = "write the module with supported operators, listed in tightverify.models.from_torch.operators.OPERATORS"
+
+
+@dataclass(frozen=True, eq=False)
+class BatchFirst:
+    """A module as a function whose batch is the first axis."""
+
+    module: nn.Module
+    batch_axis: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.module(x.movedim(0, self.batch_axis)))
+
+
+def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None) -> Model:
+    """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
+
+    `inputs` (N, *shape) are some of those that it is for (see `checked`).
+    """
+    source = f"the module {type(module).__name__}"
+    if not shape or min(shape) < 1 or not 0 <= batch_axis <= len(shape):
+        raise ModelError(
+            f"shape {shape} and batch axis {batch_axis} do not fit; wanted a shape of positive numbers, "
+            f"such as (time, features), without the batch, and an axis from 0 to {len(shape)}"
+        )
+    dtype = precision(module, source)
+    x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
+    _try(_frozen(module, source), x, source)
+    program = export(_frozen(module, source), x, source)
+    walk = Walk(program, shape, batch_axis)
+    graph = walk.builder.graph(walk.output())
+    original = BatchFirst(_frozen(module, source), batch_axis)
+    _check_repeats(original, x.movedim(batch_axis, 0), source)
+    return checked(Model(graph, original, dtype, source, _notes(module)), inputs)
+
+
+def precision(module: nn.Module, source: str) -> torch.dtype:
+    """The one floating type of a module's parameters, or of its buffers if it has none, or torch's default."""
+    for tensors in (dict(module.named_parameters()), dict(module.named_buffers())):
+        kinds: dict[torch.dtype, str] = {}
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() or tensor.is_complex():
+                kinds.setdefault(tensor.dtype, name)
+        if len(kinds) > 1:
+            mixed = " and ".join(f"{kind} ({name})" for kind, name in kinds.items())
+            raise ModelError(f"{source} mixes {mixed}; wanted one type: convert it with `.double()` or `.float()`")
+        if kinds:
+            found = next(iter(kinds))
+            break
+    else:
+        found = torch.get_default_dtype()
+    if found not in (torch.float32, torch.float64):
+        raise ModelError(f"{source} computes in {found}; wanted float32 or float64: convert it with `.float()`")
+    return found
+
+
+def _frozen(module: nn.Module, source: str) -> nn.Module:
+    """A copy on the CPU, in evaluation mode, without gradients."""
+    try:
+        return copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    except Exception as error:
+        raise ModelError(
+            f"{source} cannot be copied ({_reason(error)}): give one that `copy.deepcopy` can copy, "
+            "without tensors that it computed itself (old weight norm, states from an earlier call)"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _try(module: nn.Module, x: Tensor, source: str) -> None:
+    """Runs a module once: most mistakes show here, in the module's own words."""
+    try:
+        with torch.no_grad(), _silence():
+            output = module(x)
+    except Exception as error:
+        raise ModelError(
+            f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({_reason(error)}); "
+            "check the shape given, the axis of the batch, and that the module takes one tensor"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise ModelError(f"{source} gives a {type(output).__name__}; wanted one tensor: return only the class scores")
+    if output.dim() != 2 or len(output) != 1 or not output.numel() or not output.is_floating_point():
+        raise ModelError(
+            f"{source} gives a tensor of {output.dtype} of shape {tuple(output.shape)} for one input; wanted (1, classes): "
+            "end the module with one row of class scores per input"
+        )
+
+
+def _check_repeats(original: BatchFirst, x: Tensor, source: str) -> None:
+    with torch.no_grad(), _silence():
+        first, second = original(x), original(x)
+    if not torch.equal(first, second) and not bool(first.isnan().any()):
+        raise ModelError(
+            f"{source} gives two outputs for the same input one after the other; wanted a function of the input alone: "
+            "keep no state between calls and draw no random numbers"
+        )
+
+
+def _notes(module: nn.Module) -> tuple[str, ...]:
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, nn.RNNBase)
+    changes = [part for part in module.modules() if part.training and isinstance(part, kinds)]
+    names = sorted({type(part).__name__ for part in changes if not isinstance(part, nn.RNNBase) or part.dropout > 0})
+    if not names:
+        return ()
+    return (f"The module was in training mode; it is verified in evaluation mode, which changes {', '.join(names)}.",)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Export warns of what is no concern of the user's, and logs and prints what is raised anyway."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    unread = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def export(module: nn.Module, x: Tensor, source: str) -> ExportedProgram:
+    """The module as core ATen operators, recurrent layers and `KEPT` whole."""
+    try:
+        with torch.no_grad(), _silence():
+            table = torch.export.default_decompositions()
+            for operator in list(table):
+                name = str(operator).split(".")[1]
+                if name in KEPT or any(kind in name for kind in ("lstm", "gru", "rnn_")):
+                    del table[operator]
+            program: ExportedProgram = torch.export.export(module, (x,), strict=False).run_decompositions(table)
+            return program
+    except Exception as error:
+        raise ModelError(
+            f"{source} cannot be exported by torch.export ({_reason(error)}): let its Python code depend on "
+            "shapes only, never on the numbers in tensors, and use no packed sequences"
+        ) from error
+
+
+class Walk:
+    """An exported program, node by node: `values` maps nodes to what they hold (see `aten_call`)."""
+
+    def __init__(self, program: ExportedProgram, shape: tuple[int, ...], batch_axis: int) -> None:
+        self.program = program
+        self.builder = Builder()
+        self.values: dict[fx.Node, object] = {}
+        self._inputs(np.expand_dims(self.builder.input(shape), batch_axis))
+        for node in program.graph.nodes:
+            if node.op not in ("placeholder", "output") and node.users:
+                self.values[node] = self._value(node)
+
+    def _inputs(self, x: Symbols) -> None:
+        signature = self.program.graph_signature
+        placeholders = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
+        for entry in signature.input_specs:
+            node = placeholders[entry.arg.name]
+            if entry.kind is InputKind.USER_INPUT:
+                self.values[node] = x
+            elif entry.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+                target = cast(str, entry.target)
+                held = self.program.state_dict.get(target, self.program.constants.get(target))
+                self.values[node] = _finite(target, cast(Tensor, held).detach(), bool(node.users))
+            elif node.users:
+                raise UnsupportedError(f"the module reads {entry.target}, of kind {entry.kind.name}: use plain tensors only")
+
+    def output(self) -> Symbols:
+        """The one output's neurons."""
+        for entry in self.program.graph_signature.output_specs:
+            if entry.kind is not OutputKind.USER_OUTPUT:
+                raise UnsupportedError(
+                    f"the module changes {entry.target or 'its input'} when it is called ({entry.kind.name}): "
+                    "verify a module that only computes, and make new tensors in place of changing kept ones"
+                )
+        (node,) = self.program.graph.output_node().args[0]
+        value = self.values[cast(fx.Node, node)]
+        call = Call(self.builder, cast(fx.Node, node), {}, {})
+        return call.neurons(value)
+
+    def _value(self, node: fx.Node) -> object:
+        if node.op != "call_function":
+            return Missing(f"the module's attribute {node.target}", "use plain tensors only")
+        arguments = self._filled((node.args, node.kwargs))
+        args, kwargs = cast(tuple[tuple[object, ...], dict[str, object]], arguments)
+        if node.target is getitem:
+            return cast(tuple[object, ...], args[0])[cast(int, args[1])]
+        if not isinstance(node.target, torch._ops.OpOverload):
+            if getattr(node.target, "__module__", "") == "_operator" and not _any(
+                arguments, lambda value: not isinstance(value, int)
+            ):
+                return cast(Callable[..., object], node.target)(*args)
+            raise _unsupported(node)
+        if not _any(arguments, lambda value: isinstance(value, np.ndarray | Missing)):
+            return self._constant(node, args, kwargs)
+        handler = OPERATORS.get(str(node.target))
+        if handler is None:
+            raise _unsupported(node)
+        call = Call(self.builder, node, *bind(node.target, args, kwargs))
+        result = _handled(call, handler)
+        call.finish()
+        return _checked_shape(call, result)
+
+    def _filled(self, arguments: object) -> object:
+        """Values in place of nodes."""
+        if isinstance(arguments, fx.Node):
+            return self.values[arguments]
+        if isinstance(arguments, dict):
+            return {name: self._filled(argument) for name, argument in arguments.items()}
+        if isinstance(arguments, list):
+            return [self._filled(argument) for argument in arguments]
+        return tuple(self._filled(argument) for argument in arguments) if isinstance(arguments, tuple) else arguments
+
+    def _constant(self, node: fx.Node, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """What torch makes of constants."""
+        operator = cast(torch._ops.OpOverload, node.target)
+        if torch.Tag.nondeterministic_seeded in operator.tags or "empty" in operator_name(node) or operator._schema.is_mutable:
+            raise _unsupported(node)
+        with torch.no_grad(), _silence():
+            return operator(*args, **kwargs)
+
+
+def bind(
+    operator: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """An operator's arguments by name, and its defaults."""
+    schema = operator._schema.arguments
+    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    positional = [argument.name for argument in schema if not argument.kwarg_only]
+    return {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}, defaults
+
+
+def _finite(name: str, values: Tensor, used: bool) -> Tensor:
+    if used and values.is_floating_point() and not bool(torch.isfinite(values).all()):
+        raise ModelError(f"{name} holds NaN or infinite numbers; wanted finite ones: train or load the module anew")
+    return values
+
+
+def _any(values: object, test: Callable[[object], bool]) -> bool:
+    if isinstance(values, list | tuple):
+        return any(_any(value, test) for value in values)
+    if isinstance(values, dict):
+        return any(_any(value, test) for value in values.values())
+    return test(values)
+
+
+def _handled(call: Call, handler: Handler) -> object:
+    """What a handler makes of a call: refused before it takes more memory than there is."""
+    try:
+        for shape in _shapes(call):
+            fits(*shape)
+        return handler(call)
+    except TooLarge as error:
+        raise UnsupportedError(f"{call.name} is too large ({call.place}): {error}") from error
+    except TightVerifyError:
+        raise
+    except MISFITS as error:
+        raise ModelError(
+            f"{call.name} cannot be read ({type(error).__name__}: {in_short(error)}; {call.place}); "
+            "write it another way, and please report the model"
+        ) from error
+
+
+def _shapes(call: Call) -> list[tuple[int, ...]]:
+    """Those of a call's results, as far as torch's export knows them."""
+    made = call.node.meta["val"]
+    shapes = (tuple(one.shape) for one in (made if isinstance(made, list | tuple) else (made,)) if isinstance(one, Tensor))
+    return [shape for shape in shapes if all(isinstance(length, int) for length in shape)]
+
+
+def _checked_shape(call: Call, result: object) -> object:
+    """The result, if its shapes are those that torch gives it: a bug of ours is caught where it happens."""
+    expected = call.node.meta["val"]
+    for made, wanted in zip(
+        result if isinstance(result, tuple) else (result,),
+        expected if isinstance(expected, list | tuple) else (expected,),
+        strict=True,
+    ):
+        if isinstance(made, np.ndarray) and wanted.dtype not in (torch.float32, torch.float64):
+            raise call.refuse(f"gives {wanted.dtype}, which is not supported", "compute in float32 or float64 throughout")
+        if not isinstance(made, np.ndarray | Tensor) or not all(isinstance(length, int) for length in wanted.shape):
+            continue  # Shapes that hang on constants' numbers are not known to export.
+        if tuple(made.shape) != tuple(wanted.shape):
+            raise ModelError(
+                f"{call.name} was read as giving shape {tuple(made.shape)}, and torch gives {tuple(wanted.shape)} "
+                f"({call.place}); please report the model as a bug"
+            )
+    return result
+
+
+def _unsupported(node: fx.Node) -> UnsupportedError:
+    name = operator_name(node)
+    return UnsupportedError(f"{name} is not supported ({place_of(node)}): {ADVICE.get(name, INSTEAD)}")

@@ -1,0 +1,193 @@
+"""For each stretch of a clip, the largest ball on its samples alone on which the network is proved to keep its answer.
+
+Levels in decibels, relative to the clip, are bisected: a level proved is the new least, any other outcome the new most. All
+stretches are worked on together, each at its own level, as so many copies of the clip with a region each. What is reported of
+a stretch is the highest level at which it was itself proved, never one in between; nothing is taken to hold at lower
+levels because it holds at higher ones, or the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightverify.api.certify import stream
+from tightverify.api.checks import as_inputs, fitting
+from tightverify.api.load import AnyModel, load
+from tightverify.calling import plainly
+from tightverify.errors import InputError, UsageError
+from tightverify.models.answers import answers
+from tightverify.models.model import Model
+from tightverify.region import Perturbation, Region
+from tightverify.region.perturbation import ball, samples_axis, segment
+from tightverify.region.sound import ROUNDED_UP
+from tightverify.settings import Settings
+from tightverify.verify import Verdict
+from tightverify.writing import write_rows
+
+FILES = ("stretches.csv", "stretches.png")
+PARTS = 16
+"""So many stretches a clip is cut into, where nobody says how long they shall be."""
+BETWEEN = (-100.0, -20.0)
+"""The levels that are tried, in decibels."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnSegments(Perturbation):
+    """For the k-th of several inputs, the ball of radius `radii[k]` on samples `edges[k]` to `edges[k + 1] - 1`."""
+
+    edges: tuple[int, ...]
+    radii: Tensor
+    norm: float
+
+    @property
+    def words(self) -> str:
+        return "stretches"
+
+    @property
+    def boxes(self) -> bool:
+        return self.norm == math.inf
+
+    def around(self, x: Tensor) -> Region:
+        centre = x.detach().to(torch.float64)
+        free = [segment(centre[:1], pair).expand_as(centre[:1]) for pair in pairwise(self.edges)]
+        return ball(centre, self.radii.to(centre.device), self.norm, None, torch.cat(free))
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What was found of a clip: stretch k is its samples `edges[k]` to `edges[k + 1] - 1`.
+
+    `proved` (S,) are radii in the clip's own units, 0 where no level tried was proved; `refuted` (S,) the least radii at which
+    a counterexample was found, infinite where none was. `size` is what levels are relative to: the clip's own norm,
+    which is its peak for the norm inf.
+    """
+
+    clip: Tensor
+    edges: tuple[int, ...]
+    label: int
+    norm: float
+    size: float
+    proved: Tensor
+    refuted: Tensor
+
+    @property
+    def levels(self) -> list[float]:
+        """The radii proved in decibels relative to the clip; -inf for 0."""
+        return [decibels(radius / self.size) for radius in self.proved.tolist()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A line of plain values per stretch: its first and last sample, its radii, their levels."""
+        each = zip(self.edges, self.edges[1:], self.proved.tolist(), self.refuted.tolist(), strict=False)
+        return [
+            {
+                "first": start,
+                "last": stop - 1,
+                "proved": proved,
+                "proved_db": plain(decibels(proved / self.size)),
+                "refuted": plain(refuted),
+                "refuted_db": plain(decibels(refuted / self.size)),
+            }
+            for start, stop, proved, refuted in each
+        ]
+
+    def save(self, folder: str | Path, rate: int | None = None) -> list[Path]:
+        """Write stretches.csv and stretches.png, in seconds if the sampling rate is given; what had these names is replaced."""
+        from tightverify.radius.picture import picture  # only what is used: matplotlib starts slowly
+
+        return [write_rows(Path(folder), FILES[0], self.rows()), picture(self, Path(folder), FILES[1], rate)]
+
+
+@plainly
+def segments(
+    model: AnyModel,
+    clip: Any,
+    label: int | None = None,
+    *,
+    length: int | None = None,
+    norm: float = math.inf,
+    between: tuple[float, float] = BETWEEN,
+    tolerance: float = 1.0,
+    settings: Settings | None = None,
+    batch: int = 100,
+    batch_axis: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segments:
+    """The certified radius of each stretch of `length` samples (the last may be shorter; a sixteenth of the clip if None).
+
+    `clip` is one input of the model, without the batch: (samples,), (1, samples) or (samples, 1). Levels from the first to the
+    last of `between` are bisected until they are `tolerance` decibels apart. The radius is that of a ball of the norm; for the
+    norm inf, level d is `DecibelBall(d)` on the stretch alone. `label` None takes the model's own answer. Counterexamples are
+    looked for only if `settings` are given and ask for `restarts`. `progress(done, total)` counts rounds.
+    """
+    rounds = rounds_of(between, tolerance)
+    settings = settings or Settings(restarts=0)
+    x = as_inputs(clip if isinstance(clip, Tensor) and clip.dim() == 0 else torch.as_tensor(clip)[None])
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
+    x = fitting(loaded, x)
+    kept = kept_label(loaded, x, label)
+    edges = edges_of(x.shape[samples_axis(tuple(x.shape))], length)
+    size = float(torch.linalg.vector_norm(x.to(torch.float64).flatten(), ord=norm))
+    if size == 0:
+        raise InputError("the clip is silent: all its samples are 0, and levels relative to it mean nothing; take another")
+    count = len(edges) - 1
+    least, most = (torch.full((count,), end, dtype=torch.float64) for end in between)
+    proved, refuted = torch.zeros(count, dtype=torch.float64), torch.full((count,), math.inf, dtype=torch.float64)
+    copies = x.expand(count, *x.shape[1:])
+    for step in range(rounds):
+        level = (least + most) / 2
+        radii = size * 10.0 ** (level / 20) * ROUNDED_UP
+        labels = torch.full((count,), kept)
+        for result in stream(loaded, copies, labels, OnSegments(edges, radii, float(norm)), settings, batch=batch):
+            k, robust = result.index, result.verdict is Verdict.ROBUST
+            proved[k] = radii[k] if robust else proved[k]
+            (least if robust else most)[k] = level[k]
+            if result.verdict is Verdict.COUNTEREXAMPLE:
+                refuted[k] = torch.minimum(refuted[k], radii[k])
+        if progress is not None:
+            progress(step + 1, rounds)
+    return Segments(x[0].to(torch.float64).flatten(), edges, kept, float(norm), size, proved, refuted)
+
+
+def rounds_of(between: tuple[float, float], tolerance: float) -> int:
+    """How often levels are halved until they are within the tolerance."""
+    low, high = between
+    if not (math.isfinite(low) and math.isfinite(high) and low < high and tolerance > 0):
+        raise UsageError(
+            f"levels between {low} and {high} dB to a tolerance of {tolerance} dB were asked for; wanted two finite levels, "
+            "the lower one first, and a tolerance above 0"
+        )
+    return max(1, math.ceil(math.log2((high - low) / tolerance)))
+
+
+def kept_label(model: Model, x: Tensor, label: int | None) -> int:
+    """The label to keep, which has to be the model's answer."""
+    answer = int(answers(model, x))
+    if label is not None and label != answer:
+        raise InputError(f"the model's answer on the clip is {answer}, not the label {label}: there is nothing to keep")
+    return answer
+
+
+def edges_of(samples: int, length: int | None) -> tuple[int, ...]:
+    """Where stretches begin, and the last one's end."""
+    each = math.ceil(samples / PARTS) if length is None else length
+    if not 1 <= each <= samples:
+        raise UsageError(
+            f"stretches of {each} samples were asked for; the clip has {samples}: give a length from 1 to {samples}"
+        )
+    return (*range(0, samples, each), samples)
+
+
+def decibels(ratio: float) -> float:
+    return -math.inf if ratio == 0 else 20 * math.log10(ratio)
+
+
+def plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

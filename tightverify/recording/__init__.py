@@ -1,0 +1,1 @@
+"""What writes evidence down as a run goes on."""

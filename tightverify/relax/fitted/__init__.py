@@ -1,0 +1,1 @@
+"""The tightest planes, fitted by linear programs and proved."""

@@ -1,0 +1,168 @@
+"""Stages that work on one input after the other, and keep the best of what each has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+import solvers
+from tightverify.bounds.fitted import Effort, combined_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.recorder import Notes
+from tightverify.errors import OutOfTimeError
+from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.network_lp import defined
+from tightverify.refine.obbt import obbt, weightiest
+from tightverify.refine.proof import linear_program
+from tightverify.refine.relaxed import Relaxed, relaxed
+from tightverify.settings import Settings
+from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK
+from tightverify.stages.dump import dumped
+from tightverify.stages.problem import BoundsSoFar, Problem, Stage, missing
+from tightverify.stages.replay import inputs_of, replayed
+from tightverify.values import Interval, below
+
+Improving = Callable[["OneInput", Relaxed, BoundsSoFar], Iterator[BoundsSoFar]]
+"""From one input's relaxation and what is known to ever more that is known."""
+
+
+def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improving: Improving) -> Stage:
+    """A stage that goes from input to input, each relaxed as in the last of some rounds of `combine`."""
+
+    def stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+        if not problem.region.separable:
+            return known
+        device = str(known.margins.device)
+        problem, known = replace(problem.to("cpu"), graph=problem.graph.to("cpu")), known.to("cpu")
+        rounds = rounds_of(problem.settings)
+        for part, some in problem.parts(max(effort.fitting.directions for effort in rounds), MIXTURE_SHARE):
+            try:
+                relaxations = relaxed_inputs(some, rounds, known[part].intervals)
+            except OutOfTimeError:
+                known = known.with_stopped(part)
+                continue
+            for place, one in enumerate(relaxations, start=part.start):
+                mine = some.within(1 / (part.start + len(relaxations) - place))
+                try:
+                    for better in improving(OneInput(replace(problem, until=mine.until), place, rounds[-1]), one, known):
+                        known = better
+                except OutOfTimeError:
+                    known = known.with_stopped(torch.tensor([place]))
+                here = torch.tensor([place])
+                problem[here].report(known[here])
+        return known.to(device)
+
+    return stage
+
+
+def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequence[Interval]) -> list[Relaxed]:
+    """The batch relaxed as in the last of so many rounds of `combine`, from the intervals that it left if there are any.
+
+    Where half of the time is not enough for that, it is relaxed as quickly as may be: programs are to have time too.
+    """
+    graph, region, record = problem.graph, problem.region, problem.record
+    check, first = problem.within(PREPARING).check, missing(intervals)
+    if first:
+        intervals = linear_bounds(graph, region, problem.check, known=intervals or None, record=record).intervals
+    try:
+        for effort in rounds[:-1] if first else ():
+            intervals = combined_bounds(graph, region, effort, intervals, check, record).intervals
+        return relaxed(graph, region, rounds[-1], intervals, check, record)
+    except OutOfTimeError:
+        return relaxed(graph, region, QUICK, intervals, problem.check, record)
+
+
+@dataclass(frozen=True, eq=False)
+class OneInput:
+    """One input of a batch, at its place there."""
+
+    problem: Problem
+    place: int
+    effort: Effort
+
+    def improvements(self, one: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:
+        """Row after row, until the input is decided or cannot be proved here."""
+        problem, place, settings = self.problem, self.place, self.problem.settings
+        wanted = problem.wanted[torch.tensor([place])]
+        if not defined(one.bounds, 0):
+            return
+        cutter: Cutter | None = None
+        failed, spare = 0, wanted.rows.shape[1] - wanted.needed
+        for row in self.order(known.margins[place], spare > 0):
+            if not settings.thorough and (failed > spare or self.settled(known)):
+                return
+            try:
+                if cutter is None:
+                    cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
+                found: Converged | None = None
+                for found in self.converged(cutter, row, self.target(row), one.bounds.notes):
+                    known = self.learnt(known, row, found)
+                    yield known
+                if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
+                    chosen = weightiest(one, found, settings.tighten)
+                    intervals = obbt(one, chosen, cutter.cutting, settings.processes, problem.check)
+                    here = problem[torch.tensor([place])]
+                    (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
+                    cutter = Cutter.over(one, self.rows(row), cutter.cutting)
+                    for found in self.converged(cutter, row, self.target(row), one.bounds.notes):
+                        known = self.learnt(known, row, found)
+                        yield known
+                dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
+            except solvers.SolverError as error:
+                cutter = None  # what it holds of the refused rows is unclear
+                known = self.refused(known, row, error)
+                yield known
+            failed += not known.margins[place, row] > 0
+
+    def order(self, margins: Tensor, easy_first: bool) -> list[int]:
+        """The rows that are not proved: the hardest first where all are needed, for it decides."""
+        rows = torch.argsort(margins, descending=easy_first).tolist()
+        return [row for row in rows if self.problem.settings.thorough or not margins[row] > 0]
+
+    def rows(self, row: int) -> dict[int, Tensor]:
+        return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
+
+    def target(self, row: int) -> float:
+        """The value of a program that proves the row; in a thorough run there is none."""
+        return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
+
+    def seconds_left(self) -> float:
+        """What is left of the input's time."""
+        return self.problem.left
+
+    def refused(self, known: BoundsSoFar, row: int, error: solvers.SolverError) -> BoundsSoFar:
+        """What is known, and why the row was left open; the first such row of an input is the one that is told."""
+        number = int(self.problem.numbers[self.place])
+        told = f"the stage {self.problem.stage} left row {row} open: {error}"
+        return replace(known, refusals={number: told, **known.refusals})
+
+    def settled(self, known: BoundsSoFar) -> bool:
+        here = torch.tensor([self.place])
+        return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
+
+    def converged(self, cutter: Cutter, row: int, target: float, notes: Notes | None) -> Iterator[Converged]:
+        """What a program finds, solve by solve; its best bound is noted, also where the time runs out."""
+        found: Converged | None = None
+        try:
+            for found in cutter.converge(self.rows(row), target, self.problem.check):
+                yield found
+        finally:
+            if notes is not None and found is not None and found.best is not None:
+                notes.record.add(linear_program(found, row, int(notes.bounding_passes)))
+
+    def learnt(self, known: BoundsSoFar, row: int, found: Converged) -> BoundsSoFar:
+        """What a program has proved, and whether its worst input is a counterexample."""
+        known = self.with_bound(known, row, found.proved)
+        if found.point is None:
+            return known
+        return replayed(self.problem, known, self.place, inputs_of(self.problem, found.program, found.point, self.place))
+
+    def with_bound(self, known: BoundsSoFar, row: int, proved: float) -> BoundsSoFar:
+        """The row's margin by a proved bound of its linear part."""
+        margins = known.margins[self.place : self.place + 1].clone()
+        bound = torch.tensor(proved, dtype=torch.float64)
+        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
+        return known.with_margins(slice(self.place, self.place + 1), margins)

@@ -1,0 +1,58 @@
+"""The stage `pieces`: regions that a few unknown shares move, cut into pieces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.recorder import Notes
+from tightverify.branch.zonotope_splits import Pieces, over_pieces
+from tightverify.errors import OutOfTimeError
+from tightverify.region import Zonotope
+from tightverify.stages.problem import BoundsSoFar, Problem
+from tightverify.values import below
+
+MOST_HALVINGS = 5
+"""So often the region of an input is halved, at most, where a few unknown shares move it."""
+
+
+def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """Linear bounds over pieces of regions that a few unknown shares move; other regions are left as they are."""
+    if not isinstance(problem.region, Zonotope):
+        return known
+    for part, some in problem.parts():
+        assert isinstance(some.region, Zonotope)
+
+        def bound(pieces: Pieces, some: Problem = some) -> Tensor:
+            cut = replace(some[pieces.owners], region=pieces.region)
+            places = torch.arange(len(pieces.owners))
+            found = torch.cat([_linear(piece, pieces[places[part]].notes) for part, piece in cut.parts()])
+            return torch.where(torch.isfinite(found), found, -math.inf)
+
+        def worst(margins: Tensor, owners: Tensor, some: Problem = some) -> Tensor:
+            return some.wanted[owners].worst(margins)
+
+        try:
+            trees = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
+        except OutOfTimeError:
+            known = known.with_stopped(part)
+            continue
+        found = dict(zip(some.numbers.tolist(), map(tuple, trees.branches), strict=True))
+        known = replace(known.with_margins(part, trees.done), trees={**known.trees, **found})
+        if trees.late:
+            known = known.with_stopped(part)
+        some.report(known[part])
+    return known
+
+
+def _linear(problem: Problem, notes: Notes | None) -> Tensor:
+    """The rows' lower bounds by one sweep."""
+    start = LinearBounds(problem.graph, problem.region, notes=notes)
+    lower = linear_bounds(problem.graph, problem.region, problem.check, start=start).lower(
+        {problem.graph.output: problem.wanted.rows}
+    )
+    return below(lower + problem.wanted.offsets, 0.0)
