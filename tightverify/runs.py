@@ -19,7 +19,7 @@ from tightverify.disk import alone_in, is_stream, standard
 from tightverify.errors import UsageError
 from tightverify.inputs.clips import Clips
 from tightverify.inputs.dataset import Inputs
-from tightverify.region import LpBall, Perturbation
+from tightverify.region import Perturbation
 from tightverify.report.outputs import Write, nowhere, picture_of, sink
 from tightverify.report.pictures import trace_picture
 from tightverify.report.records import Record, finite
@@ -83,7 +83,7 @@ class Run:
         results = inputs.stream(self.region, self.settings, self.top, self.batch, watch)
         balls, numbers = inputs.balls(self.region), inputs.numbers.tolist()
         files = inputs.names if isinstance(inputs, Clips) else (None,) * len(inputs)
-        stated = None if isinstance(self.region, LpBall) else self.region.words
+        stated = self.region.stated
 
         def record(result: Result) -> Record:
             place, method = result.index, self.settings.method
@@ -206,7 +206,7 @@ class Bounding:
         return bounds(part.model, part.x, self.region, self.method, batch=self.batch, device=self.device)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        stated: dict[str, Any] = {} if isinstance(self.region, LpBall) else {"region": self.region.words}
+        stated: dict[str, Any] = {} if self.region.stated is None else {"region": self.region.stated}
         stated |= {"limits": self.region.limits} if self.region.limits else {}
         for start in range(0, len(self.inputs), self.batch):
             part = self.inputs[start : start + self.batch]

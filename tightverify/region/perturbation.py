@@ -36,6 +36,11 @@ class Perturbation(ABC):
         """The region in a few words, for tables."""
 
     @property
+    def stated(self) -> str | None:
+        """The same words where a record says them beside the radius; None where radius and norm say it all."""
+        return self.words
+
+    @property
     @abstractmethod
     def boxes(self) -> bool:
         """Whether the regions are boxes."""
@@ -71,6 +76,10 @@ class LpBall(Perturbation):
     @property
     def words(self) -> str:
         return exactly(self.eps)
+
+    @property
+    def stated(self) -> None:
+        return None
 
     @property
     @plainly
