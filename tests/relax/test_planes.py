@@ -186,7 +186,7 @@ def polygons_of(name: str, boxes: Tensor) -> Polygons:
 
 
 def domain(name: str, polygons: Polygons, solver: str = "batched") -> Domain:
-    return Domain(*FUNCTIONS[name].curves, polygons, solver)
+    return Domain(*FUNCTIONS[name].traits.factors, polygons, solver)
 
 
 def heights(chosen: Tensor, points: Tensor) -> Tensor:
@@ -355,7 +355,7 @@ def test_a_cut_without_its_margin_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
 def question(name: str, polygons: Polygons, sign: int, seed: int = 0) -> Question:
     """Planes of random slopes, about those of the function at its corners."""
     generator = torch.Generator().manual_seed(seed)
-    count, first, second = len(polygons), *FUNCTIONS[name].curves
+    count, first, second = len(polygons), *FUNCTIONS[name].traits.factors
     share = torch.rand((count, polygons.vertices.shape[1], 1), generator=generator, dtype=torch.float64)
     x, y = (polygons.vertices * share).sum(1).div(share.sum(1)).unbind(1)
     f, g = ranges.jet(first, x), ranges.jet(second, y)

@@ -31,9 +31,10 @@ from tightverify.refine.multipliers import mixtures
 from tightverify.refine.network_lp import NetworkProgram, Places, Rows, check_program_solver, network_lp
 from tightverify.refine.obbt import obbt, weightiest
 from tightverify.refine.relaxed import Relaxed, relaxed
-from tightverify.refine.separate import Asked, Support, supporting
+from tightverify.refine.separate import Asked, supporting
 from tightverify.region import LinfBall, Region
 from tightverify.relax.planes import Plane
+from tightverify.relax.traits import Support
 
 DOUBLE = torch.float64
 NETS = ["rnn tanh", "rnn relu", "lstm", "gru", "gru reset before", "lstm 2 layers", "rnn relu, max", "mixed"]
@@ -181,7 +182,7 @@ def test_supporting_planes_hold_and_touch_the_envelope(number: int) -> None:
         height = sign * ((points * support.planes[:, :-1]).sum(1) + support.planes[:, -1])
         assert (height >= sign * op.forward(*points.unbind(1)) - 1e-12).all()
         assert (slack.amin(0) <= 0.05).all()
-        assert (support.beyond(asked) >= support.excess(asked) - 1e-12).all()
+        assert (asked.beyond(support) >= asked.excess(support) - 1e-12).all()
 
 
 def flipped(support: Support | None) -> Support | None:

@@ -19,12 +19,11 @@ from tests.api.test_api import FRAMES, classifier
 from tests.bounds.test_bounds import NETWORKS, centres, normal, probes
 from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import linear_bounds
-from tightverify.errors import UsageError
 from tightverify.graph import Apply, Graph, Input
 from tightverify.models.builder import Builder
 from tightverify.ops import OPS, Log, Maximum, Reciprocal, SquareRoot, SumOfSquares
 from tightverify.refine import milp, mixed
-from tightverify.refine.cells import CellPlanes, cell_planes, has_cells
+from tightverify.refine.cells import CellPlanes, cell_planes
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.cutoff_tightening import LIMIT, CutoffTightened, cutoff_tightened
 from tightverify.refine.milp import Deciding, Progress, decide, refined
@@ -280,12 +279,10 @@ def test_planes_of_cells_hold_there_and_everywhere(number: int) -> None:
     shift = 2.0 if isinstance(op, Log) else 0.0
     box = torch.tensor([[-1.2, 1.7] * op.arity], dtype=DOUBLE) + shift
     cell = torch.tensor([[-0.4, 0.9] * op.arity], dtype=DOUBLE) + shift
-    if not has_cells(op):
+    if op.traits.cells is None:
         assert isinstance(op, Maximum | SquareRoot | Reciprocal | SumOfSquares)
-        with pytest.raises(UsageError, match=op.name):
-            cell_planes(op, cell, box, cell[:, 0::2])
         return
-    found = cell_planes(op, cell, box, cell[:, 0::2])
+    found = cell_planes(op.traits.cells, cell, box, cell[:, 0::2])
     generator = torch.Generator().manual_seed(number)
     for where, lower, upper in (
         (cell, found.lower_offset, found.upper_offset),

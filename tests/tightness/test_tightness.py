@@ -105,7 +105,7 @@ def test_the_envelope_of_a_product_is_mccormicks() -> None:
 def test_the_envelope_of_tanh_is_its_tangent_construction() -> None:
     box = torch.tensor([0.0, 3.0, 0.0, 0.0], dtype=torch.float64)
     mean = float(torch.log(torch.cosh(box[1])) / 3)
-    hull = envelope(Tanh(), FUNCTIONS["tanh"].curves[1], box, mean)
+    hull = envelope(Tanh(), FUNCTIONS["tanh"].traits.factors[1], box, mean)
     assert hull.mean_above == pytest.approx(0, abs=1e-4)
     assert hull.mean_below == pytest.approx(mean - float(torch.tanh(box[1])) / 2, abs=1e-12)
     assert hull.centre_below == pytest.approx(float(torch.tanh(box[1] / 2) - torch.tanh(box[1]) / 2), abs=1e-12)

@@ -21,7 +21,7 @@ CONVEX = 1e-13
 INSIDE = 0.98
 """Points nearer to the border than this share of the way are moved in: on the border itself a plane may stand upright."""
 
-FUNCTIONS: dict[str, Operation] = {op.name: op for op in OPS if op.curves is not None}
+FUNCTIONS: dict[str, Operation] = {op.name: op for op in OPS if op.traits.factors is not None}
 """What planes can be fitted to, by name."""
 
 
@@ -78,9 +78,10 @@ def planes(
 def curves_of(function: str | Operation) -> tuple[int, tuple[Symmetric, Symmetric]]:
     """The number of operands, and F and G."""
     operation = FUNCTIONS.get(function) if isinstance(function, str) else function
-    if not isinstance(operation, Operation) or operation.curves is None:
+    factors = operation.traits.factors if isinstance(operation, Operation) else None
+    if operation is None or factors is None:
         raise UsageError(f"planes cannot be fitted to {function!r}; choose one of {', '.join(FUNCTIONS)}")
-    return operation.arity, operation.curves
+    return operation.arity, factors
 
 
 def as_numbers(what: str, values: Any, wanted: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Column generation: new planes where the present optimum pulls.
 
 A row's best mixture has a primal point: where its bound is attained, each gate has its operands somewhere in its polygon. The
-plane that supports the gate's envelope there is the one that would bring most (`relax.fitted.family.fitted`). It is added to
+plane that supports the gate's envelope there is the one that would bring most (its operation's `columns`). It is added to
 the gate's planes, and the row is bounded again: as in column generation for a linear program, whose limit is the optimum over
 all gates' convex hulls. The first such round brings nearly all, about a hundredth where margins are near 0: what is left is due
 to the polygons.
@@ -14,12 +14,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.fitted import Fitting, boxes_as_polygons, flat_ends, may_be_fitted, pairs
+from tightverify.bounds.fitted import Fitting, flat_ends, pairs
 from tightverify.bounds.linear import LinearBounds, padded
 from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.graph import Apply
-from tightverify.relax.fitted.family import Domain, fitted
 from tightverify.relax.polygons import Polygons
+from tightverify.relax.traits import OperandSet
 
 INSIDE = 0.97
 """Points are moved so far inside the polygon: a plane that supports the envelope on the border may be as steep as it likes."""
@@ -42,19 +42,17 @@ def with_planes_at(bounds: LinearBounds, primal_point: PrimalPoint, fitting: Fit
     planes = dict(bounds.planes)
     for number, operands in primal_point.operands.items():
         node = bounds.graph.nodes[number]
-        if not isinstance(node, Apply) or not may_be_fitted(node) or node.op.curves is None:
+        if not isinstance(node, Apply) or node.op.traits.columns is None:
             continue
         ends, sane = flat_ends(bounds, node)
         if not bool(sane.all()):
             continue
-        polygons = bounds.polygons.get(number) or boxes_as_polygons(node, ends)
+        polygons = bounds.polygons.get(number) or Polygons.of_operands(ends)
         assert polygons is not None
         places = torch.stack([operand.expand(len(bounds.region), -1, -1).transpose(1, 2) for operand in operands], dim=-1)
         points = inside(polygons, places.flatten(0, 1))
-        found = fitted(Domain(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), points)
-        columns = [*range(node.op.arity), 2]
-        shape = planes[number][0].upper.offset.shape
-        more = tuple(pairs(found.lower[..., columns], found.upper[..., columns], shape))
+        found = node.op.traits.columns.at(OperandSet(ends, polygons), points, fitting.search)
+        more = tuple(pairs(*found, planes[number][0].upper.offset.shape))
         planes[number] = padded(bounds, node, (*planes[number], *more))  # old ones pay for mixtures with the new ones too
         if bounds.notes is not None:
             bounds.notes.planes(number, planes[number])
@@ -67,7 +65,7 @@ def inside(polygons: Polygons, points: Tensor) -> Tensor:
         low, high = polygons.vertices[..., 0].amin(1)[:, None], polygons.vertices[..., 0].amax(1)[:, None]
         middle, half = (low + high) / 2, INSIDE * (high - low) / 2
         moved = torch.minimum(torch.maximum(points[..., 0], middle - half), middle + half)
-        return torch.stack([moved, torch.zeros_like(moved)], dim=-1)
+        return moved[..., None]
     centroids = polygons.centroids
     steps = points - centroids[:, None]
     return centroids[:, None] + (INSIDE * polygons.reach(centroids, steps)).clamp(max=1.0)[..., None] * steps

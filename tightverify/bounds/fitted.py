@@ -16,14 +16,11 @@ from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
 from tightverify.graph import Apply, Graph, Operand
-from tightverify.ops import GruUpdate, SumOfSquares
-from tightverify.ops.sum_of_squares import polygon_planes
 from tightverify.recording.record import Record
 from tightverify.region import Region
-from tightverify.relax.fitted.family import Domain, plane_set
-from tightverify.relax.fitted.gru_update import fitted_update, two_products
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
+from tightverify.relax.traits import FittedPlanes, OperandSet, Search
 from tightverify.values import Interval
 
 WORTH = 0.85
@@ -45,6 +42,10 @@ class Fitting:
     solver: str = "batched"
     tolerance: float = 3e-2
     once: bool = True
+
+    @property
+    def search(self) -> Search:
+        return Search(self.solver, self.tolerance, self.once)
 
     @property
     def relaxation(self) -> Relaxation:
@@ -94,7 +95,8 @@ def combined_bounds(
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
     """The closed form first, then the fitted ones."""
     closed = node.op.relax(*operand_boxes(bounds, node))
-    if not may_be_fitted(node):
+    own = node.op.traits.fitted
+    if own is None:
         return (closed,)
     shape = closed.upper.offset.shape
     ends, sane = flat_ends(bounds, node)
@@ -103,7 +105,7 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     if bounds.notes is not None and polygons is not None and node.op.arity == 2:
         everything = torch.arange(node.size, device=ends.device).expand(shape)
         bounds.notes.polygons(len(bounds.intervals) - 1, polygons, sane.view(shape), everything)
-    fitted = fitted_over(node, ends, polygons, shape, fitting)
+    fitted = fitted_over(own, OperandSet(ends, polygons), shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
     return closed, *fitted
@@ -126,7 +128,8 @@ def refitted_planes(
     assert isinstance(node, Apply)
     boxes = operand_boxes(bounds, node)
     closed = node.op.relax(*boxes)
-    if not may_be_fitted(node):
+    own = node.op.traits.fitted
+    if own is None:
         return (closed,)
     ends, sane = flat_ends(bounds, node)
     left = [torch.where(was.width > 0, box.width / was.width, 1.0) for box, was in zip(boxes, before, strict=True)]
@@ -141,8 +144,8 @@ def refitted_planes(
     if node.op.arity == 2 and number in bounds.polygons:
         polygons: Polygons | None = bounds.polygons[number][chosen].cut_to(some)
     else:
-        polygons = boxes_as_polygons(node, some)
-    fitted = fitted_over(node, some, polygons, chosen.shape, fitting)
+        polygons = Polygons.of_operands(some)
+    fitted = fitted_over(own, OperandSet(some, polygons), chosen.shape, fitting)
 
     def renewed(was: Tensor, now: Tensor) -> Tensor:
         return was.flatten().index_copy(0, chosen, now).view(was.shape)
@@ -183,10 +186,6 @@ def as_many(vertices: Tensor, others: Tensor) -> Tensor:
     return torch.cat([vertices, vertices[:, -1:].expand(-1, missing, -1)], dim=1)
 
 
-def may_be_fitted(node: Apply) -> bool:
-    return node.op.curves is not None or isinstance(node.op, GruUpdate | SumOfSquares)
-
-
 def flat_ends(bounds: LinearBounds, node: Apply) -> tuple[Tensor, Tensor]:
     """The operands' boxes (B * n, 2 k), a point in place of each that is too large, and (B * n,) which are not."""
     boxes = operand_boxes(bounds, node)
@@ -208,33 +207,16 @@ def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, di
     if number in bounds.polygons:
         return bounds.polygons[number].cut_to(ends)
     if node.op.arity != 2 or not directions:
-        return boxes_as_polygons(node, ends)
+        return Polygons.of_operands(ends)
     polygons = polygons_of(bounds, number, ends, directions)
     if sane:
         bounds.polygons[number] = polygons
     return polygons
 
 
-def boxes_as_polygons(node: Apply, ends: Tensor) -> Polygons | None:
-    """Boxes of one or two operands as polygons; None for those of three."""
-    if node.op.arity == 3:
-        return None
-    return Polygons.of_intervals(ends) if node.op.arity == 1 else Polygons.of_boxes(ends)
-
-
-def fitted_over(node: Apply, ends: Tensor, polygons: Polygons | None, shape: torch.Size, fitting: Fitting) -> list[Planes]:
-    """Pairs of planes over boxes (N, 2 k) or what is left of them, in the shape asked for."""
-    if polygons is None:
-        middle = (ends[:, 0::2] + ends[:, 1::2]) / 2
-        tight = fitted_update(ends, middle[:, None], fitting.solver, fitting.tolerance)
-        apart = two_products(ends, fitting.solver, fitting.tolerance)
-        return [*pairs(tight.lower, tight.upper, shape), *pairs(apart.lower, apart.upper, shape)]
-    if isinstance(node.op, SumOfSquares):
-        return [polygon_planes(polygons).map(lambda part: part.view(shape))]
-    assert node.op.curves is not None
-    found = plane_set(Domain(*node.op.curves, polygons, fitting.solver, fitting.tolerance, fitting.once), fitting.kinds)
-    columns = [*range(node.op.arity), 2]
-    return list(pairs(found.lower[..., columns], found.upper[..., columns], shape))
+def fitted_over(own: FittedPlanes, operands: OperandSet, shape: torch.Size, fitting: Fitting) -> list[Planes]:
+    """Pairs of an operation's own planes, in the shape asked for."""
+    return list(pairs(*own.planes(operands, fitting.kinds, fitting.search), shape))
 
 
 def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:

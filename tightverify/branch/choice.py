@@ -42,9 +42,11 @@ def split_value(bounds: LinearBounds, node: int, neuron: int) -> float:
     """Where to split a neuron of a single region: in the middle, or where all that reads the neuron bends."""
     box = bounds.intervals[node].map(lambda ends: ends[0, neuron])
     value = float(box.centre)
-    readers = [apply.op.curve for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)]
-    if readers and all(curve is not None and curve.breakpoints for curve in readers):
-        breakpoints = {breakpoint for curve in readers if curve is not None for breakpoint in curve.breakpoints or ()}
+    readers = [
+        apply.op.traits.breakpoints for apply in bounds.graph.nodes if isinstance(apply, Apply) and node in sources(apply)
+    ]
+    if readers and all(readers):
+        breakpoints = {breakpoint for bends in readers for breakpoint in bends or ()}
         value = max(
             (breakpoint for breakpoint in breakpoints if float(box.lower) < breakpoint < float(box.upper)), default=value
         )

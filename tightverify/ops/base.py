@@ -1,8 +1,11 @@
 """What an operation is: a function of one, two or three operands, applied neuron by neuron.
 
-An operation has no state. It answers for itself: its value, its interval over boxes, and the planes that hold it over
-boxes; everything in the project that treats nonlinear functions reads these answers and nothing else. All tensors are
-(B, n), float64 wherever a bound is made.
+An operation has no state. It answers for itself: its value, its interval over boxes, the planes that hold it over boxes, and
+in its `traits` whatever else is known of it; everything in the project that treats nonlinear functions reads these answers and
+nothing else: nothing outside this folder asks which operation it has before it. All tensors are (B, n), float64 wherever a
+bound is made.
+
+What it is exactly, in real numbers, is told by its name and its parameters: so evidence states it, and checks look it up.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from tightverify.relax.curves import Curve, Symmetric
 from tightverify.relax.planes import Planes
+from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
 
@@ -21,10 +24,11 @@ class Operation(ABC):
 
     name: str
     arity: int
-    curves: tuple[Symmetric, Symmetric] | None = None
-    """F and G where the operation is F(x) G(y) for smooth curves, G = 1 for one of one operand"""
-    curve: Curve | None = None
-    """f where the operation is f(x) for a curve that is not smooth, or convex, or concave"""
+
+    @property
+    def traits(self) -> Traits:
+        """What else it knows of itself: an operation that states none is bounded by its interval and its closed form alone."""
+        return Traits()
 
     @property
     def parameters(self) -> dict[str, float]:

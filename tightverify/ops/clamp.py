@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from tightverify.ops.base import Operation
+from tightverify.relax.curve_planes import curve_traits
 from tightverify.relax.curves import Clip, Curve
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
+from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
 
@@ -26,8 +29,12 @@ class Clamp(Operation):
         return {"low": self.low, "high": self.high}
 
     @property
-    def curve(self) -> Curve:  # type: ignore[override]
+    def curve(self) -> Curve:
         return Clip(self.low, self.high)
+
+    @cached_property
+    def traits(self) -> Traits:
+        return curve_traits(self.curve)
 
     def forward(self, *operands: Tensor) -> Tensor:
         return self.curve.value(operands[0])

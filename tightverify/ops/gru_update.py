@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax import curves
+from tightverify.relax.fitted.update_planes import update_traits
 from tightverify.relax.lines import chord_slope, curve_range
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.products import largest_supremum
@@ -34,6 +35,7 @@ SIGMOID = curves.Sigmoid()
 class GruUpdate(Operation):
     name = "gru_update"
     arity = 3
+    traits = update_traits()
 
     def forward(self, *operands: Tensor) -> Tensor:
         gate, new, old = operands

@@ -2,24 +2,74 @@
 
 Lower planes: either operand, the one with the larger centre, is below the maximum. Upper plane: max(x, y) = y + relu(x - y),
 and relu lies below its chord over the difference's interval. Where one operand is surely the larger, it is the maximum.
+
+Envelopes: it is convex, so that an upper plane is valid if it is so at the box's four corners, and the upper envelope is made
+of planes through three of them; the lower one is made of x and y themselves.
+
+Binaries: `v >= x`, `v >= y`, and `v <= x + M z`, `v <= y + N (1 - z)`, where bounds of the operands tell an M and an N.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.traits import Choice, ChoiceRow, Envelope, OperandSet, Search, Support, Traits, where_upper
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
+
+
+@dataclass(frozen=True)
+class LargerOperand(Choice):
+    """One binary says which operand is the larger."""
+
+    def rows(self, box: Sequence[tuple[float, float]]) -> list[ChoiceRow]:
+        (low_x, high_x), (low_y, high_y) = box
+        to_y = max(0.0, float(np.nextafter(high_y - low_x, np.inf)))
+        to_x = max(0.0, float(np.nextafter(high_x - low_y, np.inf)))
+        above_both = [ChoiceRow((-1.0, 0.0), None, 0.0, math.inf), ChoiceRow((0.0, -1.0), None, 0.0, math.inf)]
+        if not math.isfinite(to_x + to_y):
+            return above_both
+        first, second = ChoiceRow((-1.0, 0.0), -to_y, -math.inf, 0.0), ChoiceRow((0.0, -1.0), to_x, -math.inf, to_x)
+        return [*above_both, first, second]
+
+
+@dataclass(frozen=True)
+class MaximumEnvelope(Envelope):
+    """Its planes are exact: no program is solved for them."""
+
+    def support(self, operands: OperandSet, points: Tensor, upper: Tensor, search: Search) -> Support:
+        x, y = operands.interval(0), operands.interval(1)
+        first = points[:, 0] >= points[:, 1]
+        below_it = torch.stack([first.to(points), (~first).to(points), torch.zeros_like(points[:, 0])], dim=1)
+        found = []
+        for at_y in (y.lower, y.upper):
+            for at_x in (x.lower, x.upper):
+                a = (torch.maximum(x.upper, at_y) - torch.maximum(x.lower, at_y)) / x.width
+                b = (torch.maximum(at_x, y.upper) - torch.maximum(at_x, y.lower)) / y.width
+                a, b = torch.nan_to_num(a, 0.0, 0.0, 0.0), torch.nan_to_num(b, 0.0, 0.0, 0.0)
+                corners = [torch.maximum(u, v) - a * u - b * v for u in (x.lower, x.upper) for v in (y.lower, y.upper)]
+                size = 4 * (1 + a.abs() + b.abs()) * (x.magnitude + y.magnitude)
+                offset = above(torch.stack(corners).amax(0), 8 * UNIT_ROUNDOFF * size + TINY)
+                found.append(torch.stack([a, b, offset], dim=1))
+        every = torch.stack(found)
+        lowest = (every[..., :2] * points).sum(-1) + every[..., 2]
+        above_it = every[lowest.argmin(0), torch.arange(len(points))]
+        planes = where_upper(upper, above_it, below_it)
+        return Support(planes, (planes[:, :2] * points).sum(1) + planes[:, 2])
 
 
 @dataclass(frozen=True)
 class Maximum(Operation):
     name = "maximum"
     arity = 2
+    traits = Traits(choice=LargerOperand(), envelope=MaximumEnvelope())
 
     def forward(self, *operands: Tensor) -> Tensor:
         return torch.maximum(*operands)

@@ -7,13 +7,16 @@ more tightly than a sigmoid, a tanh and a product one after the other: see `rela
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax.curves import Identity, Sigmoid, Symmetric, Tanh
+from tightverify.relax.fitted.product_planes import product_traits
 from tightverify.relax.planes import Planes
 from tightverify.relax.products import product_planes, product_range
+from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
 
@@ -26,9 +29,9 @@ class Product(Operation):
     second: Symmetric
     arity = 2
 
-    @property
-    def curves(self) -> tuple[Symmetric, Symmetric]:  # type: ignore[override]
-        return self.first, self.second
+    @cached_property
+    def traits(self) -> Traits:
+        return product_traits(self.first, self.second)
 
     def forward(self, *operands: Tensor) -> Tensor:
         return self.first.value(operands[0]) * self.second.value(operands[1])

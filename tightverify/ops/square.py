@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Curve, Parabola
+from tightverify.relax.curve_planes import curve_traits
+from tightverify.relax.curves import Parabola
 from tightverify.relax.lines import tightest_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import TINY, Interval, above, below
+
+CURVE = Parabola()
 
 
 @dataclass(frozen=True)
 class Square(Operation):
     name = "square"
     arity = 1
-
-    @property
-    def curve(self) -> Curve:  # type: ignore[override]
-        return Parabola()
+    traits = curve_traits(CURVE)
 
     def forward(self, *operands: Tensor) -> Tensor:
         return operands[0] * operands[0]
@@ -32,4 +32,4 @@ class Square(Operation):
         return Interval(below(nearest**2, TINY).clamp(min=0), above(box.magnitude**2, TINY))
 
     def relax(self, *boxes: Interval) -> Planes:
-        return tightest_lines(self.curve, boxes[0])
+        return tightest_lines(CURVE, boxes[0])

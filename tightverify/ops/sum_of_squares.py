@@ -8,6 +8,7 @@ half the gap that the box does. Slopes are those of the tangent at the middle: w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +17,25 @@ from torch import Tensor
 from tightverify.ops.base import Operation
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
+from tightverify.relax.traits import FittedPlanes, OperandSet, PlanePairs, Search, Traits
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
+
+
+@dataclass(frozen=True)
+class PolygonPlanes(FittedPlanes):
+    """Its planes over polygons: in closed form, of one kind."""
+
+    def planes(self, operands: OperandSet, kinds: Sequence[str], search: Search) -> PlanePairs:
+        pair = polygon_planes(operands.planar)
+        lower, upper = (torch.stack([*side.slopes, side.offset], dim=-1)[:, None] for side in (pair.lower, pair.upper))
+        return lower, upper
 
 
 @dataclass(frozen=True)
 class SumOfSquares(Operation):
     name = "sum_of_squares"
     arity = 2
+    traits = Traits(fitted=PolygonPlanes())
 
     def forward(self, *operands: Tensor) -> Tensor:
         return operands[0].square() + operands[1].square()

@@ -23,8 +23,9 @@ import solvers
 from tightverify.graph import Apply
 from tightverify.refine.network_lp import Floats, NetworkProgram, Rows, network_lp, numbers
 from tightverify.refine.relaxed import Relaxed
-from tightverify.refine.separate import Asked, Support, supporting
+from tightverify.refine.separate import Asked, supporting
 from tightverify.relax.planes import Plane
+from tightverify.relax.traits import Support
 from tightverify.values import UNIT_ROUNDOFF
 
 STALLED = 3
@@ -181,13 +182,13 @@ class Cutter:
         """Write the planes that cut; the largest violation."""
         node = self.relaxed.graph.nodes[asked.number]
         assert isinstance(node, Apply)
-        cuts = support.excess(asked) > self.cutting.least_cut
+        cuts = asked.excess(support) > self.cutting.least_cut
         for side in (False, True):
             chosen = torch.nonzero(cuts & (asked.upper == side)).flatten()
             if len(chosen):
                 plane = Plane(tuple(support.planes[chosen, :-1].unbind(1)), support.planes[chosen, -1])
                 more.plane(asked.number, node, plane, below=not side, which=asked.which[chosen].numpy())
-        return float(support.beyond(asked).max())
+        return float(asked.beyond(support).max())
 
     def _edges(self, number: int, node: Apply, points: Tensor, more: Rows) -> float:
         """Write the polygons' edges that the operands lie beyond."""

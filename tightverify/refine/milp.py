@@ -29,10 +29,9 @@ import torch
 import solvers
 from solvers.leaves import ProofTree
 from tightverify.graph import Apply
-from tightverify.refine.cells import has_cells
 from tightverify.refine.converge import Converged
 from tightverify.refine.cutoff_tightening import LIMIT, CutoffTightened, cutoff_tightened
-from tightverify.refine.mixed import Breaks, MixedProgram, breakpoints, mixed_program, straight
+from tightverify.refine.mixed import Breaks, MixedProgram, breakpoints, mixed_program
 from tightverify.refine.network_lp import Floats, NetworkProgram, places_of
 from tightverify.refine.relaxed import Relaxed
 
@@ -203,11 +202,16 @@ def missed(relaxed: Relaxed, program: NetworkProgram, primal: Floats) -> dict[tu
     """
     found: dict[tuple[int, int], float] = {}
     for number, node in enumerate(relaxed.graph.nodes):
-        if isinstance(node, Apply) and number in program.columns and not straight(node) and has_cells(node.op):
+        if isinstance(node, Apply) and number in program.columns and approximate(node):
             operands = [torch.from_numpy(primal[places_of(program.columns, operand)]) for operand in node.operands]
             off = torch.from_numpy(primal[program.columns[number]].copy()) - node.op.forward(*operands)
             found.update({(number, neuron): abs(value) for neuron, value in enumerate(off.tolist())})
     return found
+
+
+def approximate(node: Apply) -> bool:
+    """Whether binaries hold an operation ever better, and never exactly."""
+    return node.op.traits.cells is not None and not node.op.traits.straight
 
 
 def refined(relaxed: Relaxed, mixed: MixedProgram, start: Converged, point: Floats, cuts: int) -> Breaks:

@@ -24,7 +24,6 @@ Where there is no kink two planes hold it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -37,10 +36,10 @@ from torch import Tensor
 import solvers
 from tightverify.evidence import PIECES, PLANE
 from tightverify.graph import Apply
-from tightverify.ops import Maximum
-from tightverify.refine.cells import cell_planes, has_cells
+from tightverify.refine.cells import cell_planes
 from tightverify.refine.network_lp import Floats, NetworkProgram, Places, places_of
 from tightverify.refine.relaxed import Relaxed
+from tightverify.relax.traits import Choice
 from tightverify.values import UNIT_ROUNDOFF
 
 Breaks = Mapping[int, tuple[float, ...]]
@@ -66,23 +65,18 @@ def breakpoints(relaxed: Relaxed, program: NetworkProgram) -> dict[int, tuple[fl
     """The breakpoints with which all functions of straight pieces are exact."""
     found: dict[int, set[float]] = {}
     for number, node in enumerate(relaxed.graph.nodes):
-        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None:
+        if isinstance(node, Apply) and number in program.columns and node.op.traits.breakpoints:
             for column in places_of(program.columns, node.operands[0]).tolist():
                 if not np.isfinite([program.lower[column], program.upper[column]]).all():
                     continue
                 bends = [
                     breakpoint
-                    for breakpoint in node.op.curve.breakpoints or ()
+                    for breakpoint in node.op.traits.breakpoints
                     if program.lower[column] < breakpoint < program.upper[column]
                 ]
                 if bends:
                     found.setdefault(column, set()).update(bends)
     return {column: tuple(sorted(bends)) for column, bends in found.items()}
-
-
-def straight(node: Apply) -> bool:
-    """Whether the operation's function has straight pieces alone, which the first binaries hold exactly."""
-    return isinstance(node.op, Maximum) or (node.op.curve is not None and node.op.curve.breakpoints is not None)
 
 
 def mixed_program(
@@ -94,8 +88,8 @@ def mixed_program(
         sheet.pieces(column)
     for number, node in enumerate(relaxed.graph.nodes):
         if isinstance(node, Apply) and number in program.columns:
-            if isinstance(node.op, Maximum):
-                sheet.maximum(number, node)
+            if node.op.traits.choice is not None:
+                sheet.choice(number, node, node.op.traits.choice)
             else:
                 sheet.cells(number, node, relaxed.sane(number).tolist(), primal)
     return sheet.together(program.widened(problem))
@@ -105,12 +99,12 @@ def exact_neurons(relaxed: Relaxed, program: NetworkProgram, breaks: Breaks) -> 
     """The variables of neurons whose functions have at most one kink in their operand's interval; and the operands'."""
     found: dict[int, int] = {}
     for number, node in enumerate(relaxed.graph.nodes):
-        if isinstance(node, Apply) and number in program.columns and node.op.curve is not None and node.op.curve.breakpoints:
+        if isinstance(node, Apply) and number in program.columns and node.op.traits.breakpoints:
             sane = relaxed.sane(number).tolist()
             for neuron, column in enumerate(places_of(program.columns, node.operands[0]).tolist()):
                 inside = {
                     breakpoint
-                    for breakpoint in node.op.curve.breakpoints
+                    for breakpoint in node.op.traits.breakpoints
                     if program.lower[column] < breakpoint < program.upper[column]
                 }
                 if sane[neuron] and len(inside) < 2 and inside == set(breaks.get(column, ())):
@@ -158,26 +152,27 @@ class Sheet:
         first = self._binaries[column]
         return list(range(first, first + len(self._breaks[column])))
 
-    def maximum(self, number: int, node: Apply) -> None:
-        """`y >= u`, `y >= v`, and `y <= u + M w`, `y <= v + N (1 - w)`, where bounds tell an M and an N."""
-        first, second = (places_of(self._program.columns, operand).tolist() for operand in node.operands)
-        low, high = self._program.lower, self._program.upper
-        for neuron, (u, v) in enumerate(zip(first, second, strict=True)):
+    def choice(self, number: int, node: Apply, choice: Choice) -> None:
+        """The rows that hold an operation exactly, each neuron's with a binary of its own if bounds leave it one."""
+        operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
+        for neuron, columns in enumerate(zip(*operands, strict=True)):
             y = self._program.columns[number].start + neuron
-            self._write([y, u], [1.0, -1.0], 0.0, np.inf, y)
-            self._write([y, v], [1.0, -1.0], 0.0, np.inf, y)
-            to_v = max(0.0, float(np.nextafter(high[v] - low[u], np.inf)))
-            to_u = max(0.0, float(np.nextafter(high[u] - low[v], np.inf)))
-            if not math.isfinite(to_u + to_v):
-                continue
-            choice = self._width
-            self._width += 1
-            self._write([y, u, choice], [1.0, -1.0, -to_v], -np.inf, 0.0, y)
-            self._write([y, v, choice], [1.0, -1.0, to_u], -np.inf, to_u, y)
+            rows = choice.rows([(float(self._program.lower[c]), float(self._program.upper[c])) for c in columns])
+            for row in rows:
+                entries, values = [y], [1.0]
+                for column, value in zip(columns, row.operands, strict=True):
+                    if value:
+                        entries.append(column)
+                        values.append(value)
+                if row.binary is not None:
+                    entries.append(self._width)
+                    values.append(row.binary)
+                self._write(entries, values, row.low, row.high, y)
+            self._width += any(row.binary is not None for row in rows)
 
     def cells(self, number: int, node: Apply, sane: list[bool], primal: Floats | None) -> None:
         """The planes of all cells of an operation whose operands are cut; one that has none over cells stays as it is."""
-        if not has_cells(node.op):
+        if node.op.traits.cells is None:
             return
         operands = [places_of(self._program.columns, operand).tolist() for operand in node.operands]
         which: list[tuple[int, list[int], list[tuple[int, int]]]] = []
@@ -198,10 +193,10 @@ class Sheet:
             return
         over, around = torch.tensor(cells, dtype=torch.float64), torch.tensor(boxes, dtype=torch.float64)
         points = [(over[:, 0::2] + over[:, 1::2]) / 2]
-        if primal is not None and not straight(node):
+        if primal is not None and not node.op.traits.straight:
             points.append(torch.from_numpy(primal[np.array([columns for _, columns, _ in which])]))
         for at in points:
-            found = cell_planes(node.op, over, around, at)
+            found = cell_planes(node.op.traits.cells, over, around, at)
             below = lists(found.lower, found.lower_offset, found.lower_everywhere)
             above = lists(found.upper, found.upper_offset, found.upper_everywhere)
             for sign, planes in ((1.0, below), (-1.0, above)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.fitted import MOST, Effort, boxes_as_polygons, combined_bounds, flat_ends
+from tightverify.bounds.fitted import MOST, Effort, combined_bounds, flat_ends
 from tightverify.bounds.linear import LinearBounds
 from tightverify.graph import Apply, Graph
 from tightverify.recording.record import Record
@@ -61,8 +61,8 @@ def polygons_of(bounds: LinearBounds) -> dict[int, Polygons]:
     found: dict[int, Polygons] = {}
     for number in bounds.planes:
         node = bounds.graph.nodes[number]
-        if isinstance(node, Apply) and node.op.curves is not None:
-            polygons = bounds.polygons.get(number) or boxes_as_polygons(node, flat_ends(bounds, node)[0])
+        if isinstance(node, Apply) and node.op.traits.fitted is not None and node.op.traits.envelope is not None:
+            polygons = bounds.polygons.get(number) or Polygons.of_operands(flat_ends(bounds, node)[0])
             if polygons is not None:
                 found[number] = polygons
     return found

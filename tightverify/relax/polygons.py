@@ -46,6 +46,13 @@ class Polygons:
         """Intervals (N, 2) of one operand, as segments on the axis of the first."""
         return cls(torch.stack([ends, torch.zeros_like(ends)], dim=-1))
 
+    @classmethod
+    def of_operands(cls, ends: Tensor) -> Polygons | None:
+        """Boxes (N, 2 k) of one or two operands; None for those of more."""
+        if ends.shape[1] > 4:
+            return None
+        return cls.of_intervals(ends) if ends.shape[1] == 2 else cls.of_boxes(ends)
+
     def __len__(self) -> int:
         return len(self.vertices)
 

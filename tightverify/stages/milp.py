@@ -16,7 +16,6 @@ import solvers
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.milp import Deciding, Progress, decide
-from tightverify.refine.mixed import straight
 from tightverify.refine.network_lp import defined
 from tightverify.refine.proof import cutoff_tightening_of, leaves_of, mixed_program
 from tightverify.refine.relaxed import Relaxed
@@ -29,7 +28,7 @@ from tightverify.stages.replay import inputs_of, replayed
 
 def surely_ends(graph: Graph) -> bool:
     """Whether a network is linear in pieces, so that its programs hold it exactly."""
-    return all(straight(node) for node in graph.nodes if isinstance(node, Apply))
+    return all(node.op.traits.straight for node in graph.nodes if isinstance(node, Apply))
 
 
 def decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tightverify.graph import Affine, Apply, Graph
-from tightverify.ops import GruUpdate, Operation
+from tightverify.ops import Operation
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,5 @@ def origin(graph: Graph, number: int) -> int:
 
 
 def read_as(op: Operation, operand: int) -> str:
-    """What curve an operation puts on an operand, "" for none."""
-    if isinstance(op, GruUpdate):
-        return ("sigmoid", "", "")[operand]
-    if op.curves is None or op.arity == 1:
-        return op.name
-    name = type(op.curves[operand]).__name__.lower()
-    return "" if name == "identity" else name
+    """What an operation does to an operand first, "" for nothing."""
+    return op.traits.roles[operand] if op.traits.roles else op.name
