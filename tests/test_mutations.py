@@ -18,7 +18,7 @@ from tests.ops import test_ops
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Affine, Graph
 from tightverify.ops import OPS, Operation
-from tightverify.region import LinfBall, Perturbation, Region
+from tightverify.region import Ball, LinfBall, Perturbation, Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import Interval
 
@@ -207,11 +207,11 @@ def test_a_forgotten_bias_is_caught(network: str) -> None:
 def test_a_minimum_without_absolute_values_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, region, points = prepared("lstm", REGIONS[name])
 
-    def no_abs(self: Region, rows: Tensor, block: slice = slice(None), **_: bool) -> Tensor:
+    def no_abs(self: Ball, rows: Tensor, block: slice = slice(None), **_: bool) -> Tensor:
         box = self.box[block]
         return ((rows * box.centre[:, None]) - rows * (box.width / 2)[:, None]).sum(-1)
 
-    monkeypatch.setattr(Region, "minimise", no_abs)
+    monkeypatch.setattr(Ball, "minimise", no_abs)
     assert violations(graph, region, points)
 
 
@@ -222,7 +222,8 @@ def test_a_smaller_region_is_caught(network: str, name: str) -> None:
     graph, region, points = prepared(network, REGIONS[name])
     box = Interval(region.centre - 0.8 * (region.centre - region.box.lower), region.centre + 0.8 * region.box.width / 2)
     box = Interval(box.lower, region.centre + 0.8 * (region.box.upper - region.centre))
-    smaller = Region(region.centre, box, 0.8 * region.radius, region.norm)
+    assert isinstance(region, Ball)
+    smaller = Ball(region.centre, box, 0.8 * region.radius, region.norm)
     assert violations(graph, region, points, lambda graph, _: linear_bounds(graph, smaller))
 
 

@@ -24,14 +24,14 @@ from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Graph
 from tightverify.recording.fingerprint import fingerprint
 from tightverify.recording.record import Record, evidence_file, question
-from tightverify.region import Region
+from tightverify.region import Ball
 from tightverify.settings import Settings
 from tightverify.spec import Property
 from tightverify.stages import share_of, stages_for
 from tightverify.stages.problem import BoundsSoFar, Problem
 from tightverify.stages.progress import Callback, Step
 from tightverify.threads import threads_for
-from tightverify.values import Interval, above, gamma, times
+from tightverify.values import above, gamma, times
 
 
 class Verdict(Enum):
@@ -138,8 +138,7 @@ class Ledger:
         if not len(both):
             return
         wanted, points = self.wanted[both], self.known.points[both]
-        alone = Region(points, Interval(points, points), torch.full((len(both),), math.inf, dtype=torch.float64), math.inf)
-        outputs = interval_bounds(graph.to("cpu"), alone)[graph.output]
+        outputs = interval_bounds(graph.to("cpu"), Ball.points(points))[graph.output]
         most = times(wanted.rows.clamp(min=0), outputs.upper) + times(wanted.rows.clamp(max=0), outputs.lower) + wanted.offsets
         size = times(wanted.rows.abs(), outputs.magnitude) + wanted.offsets.abs()
         if bool(wanted.broken(above(most, gamma(wanted.rows.shape[2] + 4) * size)).any()):

@@ -11,8 +11,8 @@ import torch
 import tightverify as tv
 from solvers import Problem
 from solvers.safe import safe_bound
-from tightverify.bounds.quadratics import length
-from tightverify.region import Region
+from tightverify.region import Ball
+from tightverify.region.ball import length
 
 BOUNDS = ("interval", "linear", "planes", "combine")
 METHODS = (*BOUNDS, "complete", "lp", "milp")
@@ -136,7 +136,7 @@ def test_lengths_of_tiny_and_huge_steps() -> None:
 def test_regions_of_tiny_boxes_keep_their_minimum() -> None:
     centre = torch.zeros(1, 2, dtype=torch.float64)
     reach = torch.full((1, 2), 1e-200, dtype=torch.float64)
-    region = Region(centre, tv.Interval(-reach, reach), torch.tensor([1e-200], dtype=torch.float64), 2)
+    region = Ball(centre, tv.Interval(-reach, reach), torch.tensor([1e-200], dtype=torch.float64), 2)
     row = torch.tensor([[[3e-100, 4e-100]]], dtype=torch.float64)
     assert float(region.minimise(row)) <= -5e-300 * (1 - 1e-12)
 

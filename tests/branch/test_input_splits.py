@@ -23,7 +23,7 @@ from tightverify.branch import search
 from tightverify.branch.input_splits import coordinate_gains
 from tightverify.branch.node import split_in
 from tightverify.graph import Apply
-from tightverify.region import Region
+from tightverify.region import Ball, Region
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.values import Interval
@@ -47,7 +47,7 @@ def points(count: int, inputs: int = 2) -> Tensor:
     return torch.rand((count, inputs), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
 
 
-def some_parts(norm: float) -> Region:
+def some_parts(norm: float) -> Ball:
     """Parts of balls whose boxes are cut at random, so that many leave the centre out."""
     generator = torch.Generator().manual_seed(3)
 
@@ -58,10 +58,10 @@ def some_parts(norm: float) -> Region:
     lower, upper = centre - radius[:, None], centre + radius[:, None]
     at, which = lower + draw(60, 4) * (upper - lower), draw(60, 4)
     lower, upper = torch.where(which < 0.3, at, lower), torch.where(which > 0.7, at, upper)
-    return Region(centre, Interval(lower, upper), radius, norm)
+    return Ball(centre, Interval(lower, upper), radius, norm)
 
 
-def true_least(region: Region, number: int, row: np.ndarray) -> float:
+def true_least(region: Ball, number: int, row: np.ndarray) -> float:
     """The least value on a part, by programs of SciPy's; infinite where it finds none."""
     centre, low, high = (v[number].numpy() for v in (region.centre, region.box.lower, region.box.upper))
     radius, n = float(region.radius[number]), len(centre)
@@ -172,15 +172,15 @@ def test_regions_may_be_cut_at_different_nodes_in_one_call() -> None:
 
 @pytest.mark.parametrize("damage", ["exchanged", "too narrow"])
 def test_damaged_parts_are_noticed(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Region.within
+    original = Ball.within
 
-    def damaged(self: Region, box: Interval) -> Region:
+    def damaged(self: Ball, box: Interval) -> Ball:
         if damage == "too narrow":
             return original(self, Interval(box.lower + 0.1 * box.width, box.upper))
         other = torch.arange(len(self)).view(-1, 2).flip(1).flatten()
         return original(self, Interval(box.lower[other], box.upper[other]))
 
-    monkeypatch.setattr(Region, "within", damaged)
+    monkeypatch.setattr(Ball, "within", damaged)
     assert faults_below("linf", 1) > 0
 
 

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from tightverify.graph import Graph, Input, Quadratic
 from tightverify.region import Region
-from tightverify.region.ball import length
 from tightverify.relax.planes import Planes
 from tightverify.relax.quadratic import quadratic_planes
-from tightverify.values import TINY, Interval, above, gamma
+from tightverify.values import TINY, Interval, above
 
 
 def relaxed_quadratic(
@@ -37,31 +36,26 @@ def relaxed_quadratic(
     return pair.widen(graph.rounding * (each[0] + each[1]) + TINY * (1 + sizes.sum(1, keepdim=True)))
 
 
-def blocks_of(graph: Graph, node: Quadratic) -> dict[int, slice] | None:
-    """The input blocks that a node reads, None if it reads anything else."""
+def coordinates_of(graph: Graph, node: Quadratic, device: torch.device) -> Tensor | None:
+    """The coordinates of the input that a node reads, None if it reads anything else."""
     found = {operand.source: graph.nodes[operand.source] for operand in node.operands}
     blocks = {number: source.block for number, source in found.items() if isinstance(source, Input)}
-    return blocks if len(blocks) == len(found) else None
+    place = torch.arange(graph.input_size, device=device)
+    return node.gather({number: place[block] for number, block in blocks.items()}) if len(blocks) == len(found) else None
 
 
 def radius_around(graph: Graph, region: Region, node: Quadratic, box: Interval) -> Tensor | None:
     """(B,): how far from the middle of their box the operands can be, in the norm 2; None where only the box says that."""
-    blocks = blocks_of(graph, node)
-    if region.norm not in (1, 2) or blocks is None:
-        return None
-    centre = node.gather({number: region.centre[:, block] for number, block in blocks.items()})
-    away, size = length(box.centre - centre), length(box.magnitude + centre.abs())
-    return above(region.radius + away, gamma(centre.shape[1] + 8) * (region.radius + away + size))
+    places = coordinates_of(graph, node, box.lower.device)
+    return None if places is None else region.furthest(places, box)
 
 
 def swings_over(graph: Graph, region: Region, node: Quadratic, box: Interval) -> Tensor | None:
     """(B, K): how far each form can get from its value in the middle of the box; None where only the box says that."""
-    blocks = blocks_of(graph, node)
-    if region.separable or blocks is None:
+    places = None if region.separable else coordinates_of(graph, node, box.lower.device)
+    if places is None:
         return None
     forms = node.forms
-    place = torch.arange(graph.input_size, device=box.lower.device)
-    places = node.gather({number: place[block] for number, block in blocks.items()})
     rows = forms.matrix.new_zeros((1, 2 * len(forms.matrix), graph.input_size))
     rows[0][:, places] = torch.cat([forms.matrix, -forms.matrix])
     down, up = region.minimise(rows).chunk(2, dim=1)

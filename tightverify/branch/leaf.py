@@ -135,7 +135,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         planes[number] = tuple(pair_of([pairs[min(k, len(pairs) - 1)] for pairs in several]) for k in range(most))
     return LinearBounds(
         first.graph,
-        regions_of([leaf.region for leaf in leaves]),
+        first.region.joined([leaf.region for leaf in leaves[1:]]),
         [interval_of(same) for same in zip(*(leaf.intervals for leaf in leaves), strict=True)],
         [torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)],
         planes,
@@ -174,12 +174,3 @@ def pair_of(same: Sequence[Planes]) -> Planes:
 def plane_of(same: Sequence[Plane]) -> Plane:
     slopes = tuple(torch.cat(slope) for slope in zip(*(plane.slopes for plane in same), strict=True))
     return Plane(slopes, torch.cat([plane.offset for plane in same]))
-
-
-def regions_of(regions: Sequence[Region]) -> Region:
-    return Region(
-        torch.cat([region.centre for region in regions]),
-        interval_of([region.box for region in regions]),
-        torch.cat([region.radius for region in regions]),
-        regions[0].norm,
-    )

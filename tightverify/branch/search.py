@@ -38,6 +38,7 @@ from tightverify.branch.passes import SWEEP, swept
 from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph, Input
+from tightverify.region import SplitBy
 from tightverify.spec import Property
 from tightverify.values import below
 
@@ -283,7 +284,9 @@ class Branching:
         decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
         proved = wanted.proved(margins)
         scores = branching_scores(bounds, primal_point, decisive)
-        gains = {**scores.gains, **coordinate_gains(bounds, scores.losses)}
+        gains = dict(scores.gains)
+        if SplitBy.COORDINATES in bounds.region.splits:
+            gains |= coordinate_gains(bounds, scores.losses)
         return Bounded(
             margins,
             torch.where(empty & (bounds.output_constraint is None), math.inf, wanted.worst(margins)),

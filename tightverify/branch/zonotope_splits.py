@@ -24,7 +24,7 @@ from tightverify.branch.node import Branch, Split
 from tightverify.errors import OutOfTimeError
 from tightverify.evidence import SHARE
 from tightverify.recording.record import Record
-from tightverify.region import Zonotope
+from tightverify.region import Generated
 
 LEAST_GAIN = 0.1
 """An input is cut further only if one of the last two cuts closed so much of what its worst piece lacked."""
@@ -38,7 +38,7 @@ class Pieces:
     and the most that each share is on them.
     """
 
-    region: Zonotope
+    region: Generated
     owners: Tensor
     numbers: Tensor
     margins: Tensor
@@ -47,7 +47,7 @@ class Pieces:
     notes: Notes | None
 
     @classmethod
-    def whole(cls, region: Zonotope, margins: Tensor, record: Record | None) -> Pieces:
+    def whole(cls, region: Generated, margins: Tensor, record: Record | None) -> Pieces:
         owners, shares = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
         ends = torch.stack([-shares, shares], 1)
         return cls(region, owners, torch.zeros_like(owners), margins, margins, ends, Notes.begin(record, region))
@@ -112,7 +112,7 @@ class Trees:
 
 
 def over_pieces(
-    region: Zonotope,
+    region: Generated,
     margins: Tensor,
     bound: Callable[[Pieces], Tensor],
     worst: Callable[[Tensor, Tensor], Tensor],

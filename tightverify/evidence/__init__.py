@@ -29,6 +29,7 @@ from tightverify.evidence.entries import (
     Polygon,
     Program,
     Question,
+    RegionEntry,
     Resumed,
 )
 from tightverify.evidence.reading import format_of, read_evidence
@@ -55,6 +56,7 @@ __all__ = [
     "Polygon",
     "Program",
     "Question",
+    "RegionEntry",
     "Resumed",
     "format_of",
     "read_evidence",

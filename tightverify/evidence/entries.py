@@ -26,6 +26,19 @@ EQUATION, PLANE, EDGE, PIECES = range(4)
 
 
 @dataclass(frozen=True, eq=False)
+class RegionEntry:
+    """A region as a `Question` has it, whose fields of these names say what they are."""
+
+    norm: str
+    radius: float
+    centre: Floats
+    lower: Floats
+    upper: Floats
+    generators: Floats
+    slack: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Question:
     """What is asked: of `rows @ y + offsets`, so many (`needed`) are above 0 on the region.
 

@@ -181,8 +181,7 @@ class Clips:
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
         dtype = next(self.groups())[0].dtype
-        regions = [region.around(clip[None].to(dtype)) for clip in self.clips]
-        return [(float(each.radius), each.norm) for each in regions]
+        return [ball for clip in self.clips for ball in region.around(clip[None].to(dtype)).balls]
 
 
 @plainly

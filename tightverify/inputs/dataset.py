@@ -53,8 +53,7 @@ class Inputs:
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each input's own region; a radius is infinite where it is no ball."""
-        regions = region.around(self.x)
-        return [(radius, regions.norm) for radius in regions.radius.tolist()]
+        return region.around(self.x).balls
 
     @property
     def notes(self) -> tuple[str, ...]:

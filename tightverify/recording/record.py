@@ -28,7 +28,7 @@ from tightverify.errors import UsageError
 from tightverify.evidence.entries import FORMAT, BoundingPass, Entry, Floats, Question
 from tightverify.graph import Affine, Apply, Graph, Node, Operand, Quadratic
 from tightverify.ops import Operation
-from tightverify.region import Region, Zonotope
+from tightverify.region import Region
 from tightverify.spec import Property
 
 BLOCK = 2**23
@@ -220,20 +220,19 @@ def question(number: int, model: str, mark: str, method: str, graph: Graph, regi
     def plain(values: Tensor) -> Floats:
         return values[0].cpu().numpy()
 
-    none = region.centre.new_zeros((1, 0))
-    moved = (region.generators, region.slack) if isinstance(region, Zonotope) else (none[..., None], none)
+    place = region.written
     return Question(
         input=number,
         model=model,
         fingerprint=mark,
         method=method,
-        norm=f"{region.norm:g}",
-        radius=float(region.radius[0]),
-        centre=plain(region.centre),
-        lower=plain(region.box.lower),
-        upper=plain(region.box.upper),
-        generators=plain(moved[0]),
-        slack=plain(moved[1]),
+        norm=place.norm,
+        radius=place.radius,
+        centre=place.centre,
+        lower=place.lower,
+        upper=place.upper,
+        generators=place.generators,
+        slack=place.slack,
         rows=plain(wanted.rows),
         offsets=plain(wanted.offsets),
         needed=wanted.needed,

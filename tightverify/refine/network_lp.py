@@ -160,7 +160,7 @@ def check_program_solver(name: str) -> None:
 def check(bounds: LinearBounds, number_of_input: int) -> None:
     if not bounds.region.separable:
         raise UsageError(
-            f"the region is a ball of norm {bounds.region.norm:g}, which is no box: a linear program needs a box; "
+            f"the region is {bounds.region.words}, which is no box: a linear program needs a box; "
             "use LinfBall or Box, or a method without linear programs of whole networks"
         )
     if not 0 <= number_of_input < len(bounds.region):

@@ -4,23 +4,47 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 
 | file | what it has |
 |---|---|
-| `ball` | `Region`: balls cut to boxes |
-| `zonotope` | `Zonotope`: a point moved along given directions by unknown shares |
+| `base` | `Region`: what every kind of region answers |
+| `ball` | `Ball`: balls cut to boxes |
+| `zonotope` | `Zonotope`: a point moved along given directions by unknown coefficients |
 | `perturbation` | Lp balls and boxes |
 | `sound` | decibels, signal to noise, gain, added noise, shift |
+
+`REGIONS` is the list of what a user can name. To add a region, write its `Perturbation` in a file here and name it there (a set
+that is no ball and no zonotope: its own final kind of `Region` too); that puts it under every contract test.
 """
 
-from tightverify.region.ball import Region
+from collections.abc import Callable
+
+from tightverify.region.ball import Ball
+from tightverify.region.base import Generated, Region, SplitBy
 from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
 from tightverify.region.zonotope import Zonotope
 
+REGIONS: dict[str, Callable[..., Perturbation]] = {
+    "LinfBall": LinfBall,
+    "L2Ball": L2Ball,
+    "L1Ball": L1Ball,
+    "LpBall": LpBall,
+    "Box": Box,
+    "DecibelBall": DecibelBall,
+    "SnrBall": SnrBall,
+    "Gain": Gain,
+    "AddedNoise": AddedNoise,
+    "Shift": Shift,
+}
+"""The regions that a user can state, by name."""
+
 __all__ = [
+    "REGIONS",
     "AddedNoise",
+    "Ball",
     "Box",
     "DecibelBall",
     "Frames",
     "Gain",
+    "Generated",
     "L1Ball",
     "L2Ball",
     "LinfBall",
@@ -30,5 +54,6 @@ __all__ = [
     "Segment",
     "Shift",
     "SnrBall",
+    "SplitBy",
     "Zonotope",
 ]

@@ -23,11 +23,15 @@ of those away counts as that far, which only makes the region larger.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tightverify.evidence import RegionEntry
+from tightverify.region.base import Region, SplitBy
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, gamma, times
 
 FAR = 2.0**64
@@ -35,34 +39,52 @@ CLAMPINGS = 8
 HALVINGS = 24
 
 
+@final
 @dataclass(frozen=True, eq=False)
-class Region:
-    """A batch of balls intersected with boxes; all tensors are (B, n), `radius` is (B,). `norm` is 1, 2 or inf."""
+class Ball(Region):
+    """A batch of balls intersected with boxes; `radius` is (B,), infinite for boxes alone. `norm` is 1, 2 or inf."""
 
-    centre: Tensor
-    box: Interval
     radius: Tensor
     norm: float
 
+    @classmethod
+    def boxes(cls, centre: Tensor, box: Interval) -> Ball:
+        """Boxes alone, around centres (B, n)."""
+        everywhere = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
+        return cls(centre, box, everywhere, torch.inf)
+
+    @classmethod
+    def points(cls, points: Tensor) -> Ball:
+        """Points (B, n), each a region of its own that holds nothing else."""
+        return cls.boxes(points, Interval(points, points))
+
+    @property
+    def words(self) -> str:
+        return "a box" if self.separable else f"a ball of norm {self.norm:g}"
+
     @property
     def separable(self) -> bool:
-        """Whether the minimum of a linear function is a sum over coordinates."""
         return self.norm == torch.inf
 
-    def __len__(self) -> int:
-        return len(self.centre)
+    @property
+    def splits(self) -> frozenset[SplitBy]:
+        return frozenset({SplitBy.NEURONS, SplitBy.COORDINATES})
 
-    def __getitem__(self, inputs: slice | Tensor) -> Region:
-        """The regions of some of the inputs."""
-        box = Interval(self.box.lower[inputs], self.box.upper[inputs])
-        return Region(self.centre[inputs], box, self.radius[inputs], self.norm)
+    @property
+    def generated(self) -> None:
+        return None
 
-    def to(self, device: str) -> Region:
-        return Region(self.centre.to(device), self.box.map(lambda b: b.to(device)), self.radius.to(device), self.norm)
+    @property
+    def balls(self) -> list[tuple[float, float]]:
+        return [(radius, self.norm) for radius in self.radius.tolist()]
+
+    @property
+    def written(self) -> RegionEntry:
+        centre, lower, upper = (part[0].cpu().numpy() for part in (self.centre, self.box.lower, self.box.upper))
+        return RegionEntry(f"{self.norm:g}", float(self.radius[0]), centre, lower, upper, np.zeros((0, 1)), np.zeros(0))
 
     @property
     def rounding_scale(self) -> Tensor:
-        """(B, n): what one unit of a coordinate's coefficient may add to the sums in `minimise`, in absolute value."""
         scale = 4 * self.box.magnitude + 4 * self.centre.abs()
         return scale if self.norm == torch.inf else scale + 4 * self.radius[:, None]
 
@@ -72,9 +94,8 @@ class Region:
         unit = exponent_of(self.radius[:, None])
         return scaled(self.radius[:, None], -unit), unit
 
-    def within(self, box: Interval) -> Region:
-        """What is in a smaller box."""
-        return Region(self.centre, box, self.radius, self.norm)
+    def within(self, box: Interval) -> Ball:
+        return replace(self, box=box)
 
     @property
     def nearest(self) -> Tensor:
@@ -83,10 +104,7 @@ class Region:
 
     @property
     def reach(self) -> Interval:
-        """How far the ball lets each coordinate go, given how far from its centre the box keeps the others.
-
-        It does not meet the box where the region is empty.
-        """
+        """By the ball, given how far from its centre the box keeps the other coordinates."""
         if self.norm == torch.inf:
             return self.box
         radius, unit = self._measured
@@ -99,11 +117,6 @@ class Region:
         return Interval(below(self.centre - reach, allowance), above(self.centre + reach, allowance))
 
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
-        """(B, R): the least `rows @ x`, for rows (B or 1, R, m) over the m coordinates of a block.
-
-        For one block of several the region must be separable. Rounding is the caller's to allow for. With `scratch`
-        the rows may be overwritten.
-        """
         box = self.box[block]
         if self.separable:
             middle = box.centre
@@ -124,11 +137,16 @@ class Region:
             gain = scaled(_ridge_gain(weight, capacity, radius[:, 0], away), unit)
         return times(rows, near) - gain
 
-    def minimiser(self, rows: Tensor) -> Tensor:
-        """(B, R, n): a point at which `rows @ x` is least, or nearly: it steers a search, and proves nothing.
+    def furthest(self, places: Tensor, values: Interval) -> Tensor | None:
+        """In a ball of the norm 1 or 2, its radius and how far its centre is from there."""
+        if self.norm == torch.inf:
+            return None
+        centre = self.centre[:, places]
+        away, size = length(values.centre - centre), length(values.magnitude + centre.abs())
+        return above(self.radius + away, gamma(centre.shape[1] + 8) * (self.radius + away + size))
 
-        Where the ball binds, it is the derivative of the least value by the row.
-        """
+    def minimiser(self, rows: Tensor) -> Tensor:
+        """Where the ball binds, it is the derivative of the least value by the row."""
         if self.norm == torch.inf:
             return torch.where(rows > 0, self.box.lower[:, None], self.box.upper[:, None])
         with torch.enable_grad():
@@ -137,7 +155,6 @@ class Region:
         return torch.nan_to_num(point)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The step (B, ..., n) along a gradient that goes from the centre about to the border: it steers a search."""
         shape = (len(self),) + (1,) * (gradient.dim() - 2) + (-1,)
         reach = torch.minimum(self.box.width, 2 * self.radius[:, None]).view(shape) / 2
         if self.separable:
@@ -148,7 +165,6 @@ class Region:
         return step
 
     def contains(self, x: Tensor) -> Tensor:
-        """(B,): whether each point (B, n) surely lies inside; what rounding leaves in doubt is refused."""
         inside: Tensor = ((x >= self.box.lower) & (x <= self.box.upper)).all(1)
         radius, unit = self._measured
         length = torch.linalg.vector_norm(_in_units(x - self.centre, unit), ord=self.norm, dim=1)
@@ -156,7 +172,6 @@ class Region:
         return inside & near & ((x - self.centre).abs().amax(1) <= self.radius)
 
     def project(self, x: Tensor) -> Tensor:
-        """A point inside, near x (B, ..., n): for search, not for proof."""
         shape = (len(self),) + (1,) * (x.dim() - 2) + (-1,)
         lower, upper = self.box.lower.view(shape), self.box.upper.view(shape)
         x = torch.minimum(torch.maximum(x, lower), upper)
@@ -173,7 +188,6 @@ class Region:
         return torch.minimum(torch.maximum(centre + step, lower), upper)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """(B, count, n): points of the region, many of them on its border and at its corners."""
         shape = (len(self), count, self.centre.shape[1])
         draw = torch.rand(shape, generator=generator, dtype=torch.float64).to(self.centre.device)
         draw[:, ::2] = draw[:, ::2].round()

@@ -15,7 +15,8 @@ from torch import Tensor
 from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
-from tightverify.region.ball import Region
+from tightverify.region.ball import Ball
+from tightverify.region.base import Region
 from tightverify.values import Interval, above, below
 
 Frames = Sequence[int] | Tensor | None
@@ -93,7 +94,7 @@ class LpBall(Perturbation):
     def boxes(self) -> bool:
         return self.norm == torch.inf
 
-    def around(self, x: Tensor) -> Region:
+    def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         free = positions(centre, self.frames, self.features) & segment(centre, self.samples)
         radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
@@ -148,7 +149,7 @@ class Box(Perturbation):
     def boxes(self) -> bool:
         return True
 
-    def around(self, x: Tensor) -> Region:
+    def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         try:
             lower = own(torch.as_tensor(self.lower, dtype=torch.float64, device=x.device)).expand_as(centre)
@@ -165,8 +166,7 @@ class Box(Perturbation):
         if bool(((centre < lower) | (centre > upper)).any()):
             raise RegionError("an input lies outside its own box; give boxes that hold the inputs")
         box = Interval(lower.flatten(1), upper.flatten(1))
-        radius = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
-        return Region(centre.flatten(1), box, radius, torch.inf)
+        return Ball.boxes(centre.flatten(1), box)
 
 
 def check_clip(clip: tuple[float, float] | None) -> None:
@@ -183,7 +183,7 @@ def plain_limits(clip: tuple[float, float] | None, samples: Segment) -> dict[str
     return found
 
 
-def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] | None, free: Tensor) -> Region:
+def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] | None, free: Tensor) -> Ball:
     """Balls around a batch of inputs, each of its own radius (B,), cut to a range, changed only where `free` says."""
     each = radius.view(-1, *(1,) * (centre.dim() - 1))
     box = Interval(below(centre, each), above(centre, each))
@@ -198,7 +198,7 @@ def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] 
             )
         box = Interval(box.lower.clamp(min=low), box.upper.clamp(max=high))
     box = Interval(torch.where(free, box.lower, centre), torch.where(free, box.upper, centre))
-    return Region(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, norm)
+    return Ball(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, norm)
 
 
 def positions(x: Tensor, frames: Frames, features: Frames) -> Tensor:

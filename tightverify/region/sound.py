@@ -16,7 +16,7 @@ from torch import Tensor
 from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
-from tightverify.region.ball import Region
+from tightverify.region.ball import Ball
 from tightverify.region.perturbation import (
     Perturbation,
     Segment,
@@ -67,7 +67,7 @@ class DecibelBall(Perturbation):
     def boxes(self) -> bool:
         return True
 
-    def around(self, x: Tensor) -> Region:
+    def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         peak = centre.flatten(1).abs().amax(1)
         refuse_silence(peak, "a decibel ball has no size there")
@@ -105,7 +105,7 @@ class SnrBall(Perturbation):
     def boxes(self) -> bool:
         return False
 
-    def around(self, x: Tensor) -> Region:
+    def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         lengths = torch.tensor([math.hypot(*clip) for clip in centre.flatten(1).tolist()], dtype=torch.float64)
         refuse_silence(lengths, "a signal-to-noise ratio means nothing there")

@@ -1,7 +1,7 @@
 """Inputs that a few unknown numbers move: zonotopes, and the exact minimum of a linear function over them.
 
 A region is `{centre + sum_k t_k g_k + r : |t_k| <= 1, |r_i| <= slack_i}`, a point moved along K given directions g_k (the
-generators), each by an unknown share t_k, over flat inputs (B, n). A linear function of it is one of t and r, so that
+generators), each times an unknown coefficient t_k, over flat inputs (B, n). A linear function of it is one of t and r, so that
 
     min of a @ x  =  a @ centre - sum_k |a @ g_k| - |a| @ slack,
 
@@ -19,12 +19,15 @@ is surely within its slack, whatever rounding did to the test itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 from torch import Tensor
 
-from tightverify.region.ball import Region
+from tightverify.evidence import RegionEntry
+from tightverify.region.base import Generated, SplitBy
 from tightverify.values import UNIT_ROUNDOFF, Interval, above, below, gamma, times
 
 ROUNDINGS = 4
@@ -33,56 +36,77 @@ OWN_ROUNDINGS = 64
 """Of the centre, the generators and the test in `contains`, in float64."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Zonotope(Region):
-    """A batch of zonotopes: `generators` are (B, K, n), `slack` is (B, n), `box` is the hull; the ball is all of space."""
+@final
+@dataclass(frozen=True, eq=False)
+class Zonotope(Generated):
+    """A batch of zonotopes: `generators` are (B, K, n), `slack` is (B, n), `box` is the hull."""
 
-    generators: Tensor
     slack: Tensor
+
+    @property
+    def words(self) -> str:
+        return "a zonotope"
 
     @property
     def separable(self) -> bool:
         return False
 
-    def __getitem__(self, inputs: slice | Tensor) -> Zonotope:
-        return Zonotope(**vars(super().__getitem__(inputs)), generators=self.generators[inputs], slack=self.slack[inputs])
+    @property
+    def splits(self) -> frozenset[SplitBy]:
+        return frozenset({SplitBy.GENERATORS})
 
-    def to(self, device: str) -> Zonotope:
-        return Zonotope(**vars(super().to(device)), generators=self.generators.to(device), slack=self.slack.to(device))
+    @property
+    def generated(self) -> Zonotope:
+        return self
+
+    @property
+    def balls(self) -> list[tuple[float, float]]:
+        return [(math.inf, math.inf)] * len(self)
+
+    @property
+    def written(self) -> RegionEntry:
+        parts = (self.centre, self.box.lower, self.box.upper, self.generators, self.slack)
+        return RegionEntry("inf", math.inf, *(part[0].cpu().numpy() for part in parts))
+
+    @property
+    def reach(self) -> Interval:
+        return self.box
+
+    def within(self, box: Interval) -> Zonotope:
+        return replace(self, box=box)
+
+    def furthest(self, places: Tensor, values: Interval) -> None:
+        return None
 
     @property
     def rounding_scale(self) -> Tensor:
         """(B, n): as for all regions; a row's sums over n samples and K generators round at most n + K + 3 times."""
-        share = self.generators.shape[1] / self.generators.shape[2]
-        return (4 + share) * (self.centre.abs() + self.generators.abs().sum(1) + self.slack)
+        extra = self.generators.shape[1] / self.generators.shape[2]
+        return (4 + extra) * (self.centre.abs() + self.generators.abs().sum(1) + self.slack)
 
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         least = times(rows, self.centre[:, block]) - times(rows.abs(), self.slack[:, block])
         return least - torch.matmul(rows, self.generators[:, :, block].mT).abs().sum(-1)
 
     def minimiser(self, rows: Tensor) -> Tensor:
-        shares = -torch.matmul(rows, self.generators.mT).sign()
-        return self.centre[:, None] + torch.matmul(shares, self.generators) - rows.sign() * self.slack[:, None]
+        coefficients = -torch.matmul(rows, self.generators.mT).sign()
+        return self.centre[:, None] + torch.matmul(coefficients, self.generators) - rows.sign() * self.slack[:, None]
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """By the sign of each generator's own slope, all of it."""
         return torch.matmul(torch.matmul(gradient, self.generators.mT).sign(), self.generators)
 
-    def shares(self, x: Tensor) -> Tensor:
-        """(B, S, K): the shares of a point near each x (B, S, n), the nearest for one generator."""
+    def coefficients(self, x: Tensor) -> Tensor:
+        """(B, S, K): the coefficients of a point near each x (B, S, n), the nearest for one generator."""
         found = torch.matmul(x - self.centre[:, None], torch.linalg.pinv(self.generators))
         return found.nan_to_num().clamp(-1, 1)
 
     @property
     def longest(self) -> Tensor:
-        """(B,): the generators that move the samples most."""
         return self.generators.abs().sum(2).argmax(1)
 
     def halves(self, which: Tensor) -> Zonotope:
-        """(2 B): both halves of each, one after the other, along a generator (B,) of each.
-
-        The new centre rounds once, by at most half a unit of its size, which the slack takes in.
-        """
+        """The new centre rounds once, by at most half a unit of its size, which the slack takes in."""
         rows = torch.arange(len(self), device=self.centre.device)
         half = self.generators[rows, which] / 2
         generators = self.generators.clone()
@@ -95,34 +119,34 @@ class Zonotope(Region):
         )
 
     def project(self, x: Tensor) -> Tensor:
-        return self.at(self.shares(x.view(len(self), -1, x.shape[-1]))).view(x.shape)
+        return self.at(self.coefficients(x.view(len(self), -1, x.shape[-1]))).view(x.shape)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         draw = torch.rand((len(self), count, self.generators.shape[1]), generator=generator, dtype=torch.float64)
         draw[:, ::2] = draw[:, ::2].round()
         return self.at((2 * draw - 1).to(self.centre.device))
 
-    def at(self, shares: Tensor) -> Tensor:
-        """(B, S, n): the points of shares (B, S, K), without any slack."""
-        return self.centre[:, None] + torch.matmul(shares, self.generators)
+    def at(self, coefficients: Tensor) -> Tensor:
+        """(B, S, n): the points of coefficients (B, S, K), without any slack."""
+        return self.centre[:, None] + torch.matmul(coefficients, self.generators)
 
     def contains(self, x: Tensor) -> Tensor:
         test = gamma(self.generators.shape[1] + 4) * (self.centre.abs() + self.generators.abs().sum(1) + x.abs())
-        shares = self.shares(x[:, None])[:, 0]
+        coefficients = self.coefficients(x[:, None])[:, 0]
         for k in range(self.generators.shape[1]):
-            shares = self._improved(x, shares, k)
-        off = (x - self.at(shares[:, None])[:, 0]).abs()
+            coefficients = self._improved(x, coefficients, k)
+        off = (x - self.at(coefficients[:, None])[:, 0]).abs()
         inside: Tensor = (off + test <= self.slack).all(1)
         return inside
 
-    def _improved(self, x: Tensor, shares: Tensor, k: int) -> Tensor:
-        """The shares (B, K) with the middle of what all samples allow for share k, the others being what they are."""
+    def _improved(self, x: Tensor, coefficients: Tensor, k: int) -> Tensor:
+        """The coefficients (B, K) with the middle of what all samples allow for number k, the others being what they are."""
         line = self.generators[:, k]
-        rest = x - self.at(shares[:, None])[:, 0] + shares[:, k, None] * line
+        rest = x - self.at(coefficients[:, None])[:, 0] + coefficients[:, k, None] * line
         ends = torch.stack([(rest - self.slack) / line, (rest + self.slack) / line])
         least = torch.where(line != 0, ends.amin(0), -1.0).amax(1).clamp(-1, 1)
         most = torch.where(line != 0, ends.amax(0), 1.0).amin(1).clamp(-1, 1)
-        better = shares.clone()
+        better = coefficients.clone()
         better[:, k] = (least + most) / 2
         return better
 
@@ -147,5 +171,4 @@ def thickened(centre: Tensor, generators: Tensor, slack: Tensor) -> Zonotope:
     reach = generators.abs().sum(1)
     allowance = reach + slack + gamma(generators.shape[1] + 4) * (centre.abs() + reach + slack)
     box = Interval(below(centre, allowance), above(centre, allowance))
-    everywhere = torch.full((len(centre),), torch.inf, dtype=torch.float64, device=centre.device)
-    return Zonotope(centre=centre, box=box, radius=everywhere, norm=torch.inf, generators=generators, slack=slack)
+    return Zonotope(centre, box, generators, slack)

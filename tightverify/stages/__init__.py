@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tightverify.errors import UsageError
-from tightverify.region import Zonotope
+from tightverify.region import SplitBy
 from tightverify.stages.attack import attack_stage
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.branch import branch_stage
@@ -75,7 +75,7 @@ def share_of(problem: Problem, stage: Stage, later: Sequence[Stage]) -> float:
 def has_work(stage: Stage, problem: Problem) -> bool:
     """Whether a stage has anything to say of such regions."""
     if stage is branch_stage:
-        return problem.settings.splits > 0 and not isinstance(problem.region, Zonotope)
+        return problem.settings.splits > 0 and SplitBy.NEURONS in problem.region.splits
     return stage not in BOXES_ONLY or problem.region.separable
 
 
@@ -96,7 +96,7 @@ def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     stages = stages_of(problem.settings.method)
     if problem.region.separable and surely_ends(problem.graph):
         stages = tuple(("milp", milp_stage) if stage is branch_stage else (name, stage) for name, stage in stages)
-    if isinstance(problem.region, Zonotope) and linear_stage in dict(stages).values():
+    if SplitBy.GENERATORS in problem.region.splits and linear_stage in dict(stages).values():
         last = ("pieces", pieces_stage)
         place = next((k for k, (_, stage) in enumerate(stages, start=1) if stage is attack_stage), len(stages))
         early = (last,) if place < len(stages) and problem.record is None else ()

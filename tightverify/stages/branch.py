@@ -18,7 +18,7 @@ from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError
 from tightverify.recording.fingerprint import fingerprint
 from tightverify.recording.record import Record
-from tightverify.region import Zonotope
+from tightverify.region import SplitBy
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
 from tightverify.stages.problem import BoundsSoFar, Problem, missing, or_else
 from tightverify.values import Interval
@@ -37,7 +37,7 @@ LEAF_NUMBERS = 250
 def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out."""
     settings = problem.settings
-    if settings.splits == 0 or isinstance(problem.region, Zonotope):
+    if settings.splits == 0 or SplitBy.NEURONS not in problem.region.splits:
         return known  # what few unknown numbers move is cut along these (`stages.zonotope_splits`)
     for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
         trees: list[Tree] = []

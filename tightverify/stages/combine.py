@@ -15,7 +15,7 @@ from tightverify.bounds.rebound import rebound
 from tightverify.bounds.recorder import Notes
 from tightverify.bounds.scores import summed_scores, what_matters
 from tightverify.errors import OutOfTimeError
-from tightverify.region import Zonotope
+from tightverify.region import SplitBy
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
 from tightverify.values import below
@@ -56,7 +56,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         begun: LinearBounds | None = None
         try:
             before = linear_bounds(some.graph, some.region, some.check, record=some.record)
-            own = rows_of(some, before) if isinstance(some.region, Zonotope) else margins.clone()
+            own = rows_of(some, before) if SplitBy.GENERATORS in some.region.splits else margins.clone()
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
                 begun = beginning(now, effort)

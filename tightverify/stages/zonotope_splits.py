@@ -1,4 +1,4 @@
-"""The stage `pieces`: regions that a few unknown shares move, cut into pieces."""
+"""The stage `pieces`: regions that a few unknown coefficients move, cut into pieces."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.recorder import Notes
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
-from tightverify.region import Zonotope
 from tightverify.stages.problem import BoundsSoFar, Problem
 from tightverify.values import below
 
 MOST_HALVINGS = 5
-"""So often the region of an input is halved, at most, where a few unknown shares move it."""
+"""So often the region of an input is halved, at most, where a few unknown coefficients move it."""
 
 
 def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
-    """Linear bounds over pieces of regions that a few unknown shares move; other regions are left as they are."""
-    if not isinstance(problem.region, Zonotope):
-        return known
+    """Linear bounds over pieces of regions that a few unknown coefficients move; other regions are left as they are."""
     for part, some in problem.parts():
-        assert isinstance(some.region, Zonotope)
+        region = some.region.generated
+        if region is None:
+            return known
 
         def bound(pieces: Pieces, some: Problem = some) -> Tensor:
             cut = replace(some[pieces.owners], region=pieces.region)
@@ -37,7 +36,7 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
             return some.wanted[owners].worst(margins)
 
         try:
-            trees = over_pieces(some.region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
+            trees = over_pieces(region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue
