@@ -157,8 +157,7 @@ def test_a_neuron_that_is_summed_many_times_keeps_its_weight() -> None:
     x = builder.input((1,))
     graph = builder.graph(builder.total(np.broadcast_to(x, (5000, 1)), (0,), 1 / 5000))
     region = LinfBall(0.0).around(torch.ones(1, 1, dtype=DOUBLE))
-    weight = next(term.matrix for node in graph.nodes for term in getattr(node, "terms", ()))
-    assert weight is not None
+    weight = next(term.map.weights for node in graph.nodes for term in getattr(node, "terms", ()))
     assert abs(float(weight) - 1.0) <= 2.3e-16
     output = interval_bounds(graph, region)[graph.output]
     assert float(output.lower) <= 1.0 <= float(output.upper)

@@ -3,12 +3,12 @@
 Four kinds of node, each a vector of neurons:
 
 * `Input`: some consecutive coordinates of the flat input;
-* `Affine`: a sum of terms `matrix @ source[index]` plus a bias;
+* `Affine`: a sum of terms, linear maps of `source[index]`, plus a bias;
 * `Apply`: an operation of `ops`, neuron by neuron, on slices of earlier nodes;
 * `Quadratic`: sums of squares of linear forms of earlier nodes (`relax.quadratic`).
 
 Everything that only moves numbers about (reshape, transpose, slice, concat, ...) has been resolved into indices when the
-graph was made. Matrices may be shared between nodes (the same weights at every time step). `Graph` keeps what is worked
+graph was made. Maps may be shared between nodes (the same weights at every time step). `Graph` keeps what is worked
 out once per network.
 """
 
@@ -22,9 +22,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from tightverify.linear_map import LinearMap, side_by_side
 from tightverify.ops.base import Operation
 from tightverify.relax.quadratic import Forms
-from tightverify.values import TINY, Index, Interval, gamma
+from tightverify.values import Index, Interval, gamma
 
 OTHER_ROUNDINGS = 16
 """How many roundings of its own size every number of a graph may have gone through, beside those that are counted."""
@@ -43,36 +44,26 @@ class Operand:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """`matrix @ operand`, `matrix * operand` for a vector, or the operand itself for None."""
+    """A linear map of an operand's neurons."""
 
     operand: Operand
-    matrix: Tensor | None = None
+    map: LinearMap
 
-    @property
-    def dense(self) -> bool:
-        return self.matrix is not None and self.matrix.dim() == 2
 
-    def push(self, x: Tensor) -> Tensor:
-        """The term's value (..., n) from its operand's (..., m)."""
-        if self.matrix is None:
-            return x
-        matrix = self.matrix.to(x.dtype)
-        return x * matrix if matrix.dim() == 1 else x @ matrix.T
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Terms of one node that are worked out together, by one map of their operands side by side."""
 
-    def primal_point(self, rows: Tensor) -> Tensor:
-        """Rows (..., n) over the term's value as rows (..., m) over its operand."""
-        if self.matrix is None:
-            return rows
-        return rows * self.matrix if self.matrix.dim() == 1 else rows @ self.matrix
+    operands: tuple[Operand, ...]
+    map: LinearMap
+    widths: list[int]
+    """how many neurons each operand reads"""
 
-    @property
-    def absolute(self) -> Term:
-        return replace(self, matrix=None if self.matrix is None else self.matrix.abs())
-
-    @property
-    def magnitude(self) -> Term:
-        """The term of sizes: an importer's weights may have underflowed, and so have size even where they are 0."""
-        return replace(self, matrix=None if self.matrix is None else self.matrix.abs().add_(TINY))
+    def pull(self, rows: Tensor) -> Iterator[tuple[Operand, Tensor]]:
+        """Rows (..., n) over the node as rows over each operand."""
+        pulled = self.map.pull(rows)
+        parts = (pulled,) if len(self.operands) == 1 else torch.split(pulled, self.widths, dim=-1)
+        return zip(self.operands, parts, strict=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +105,7 @@ class Affine:
     @property
     def moves_only(self) -> bool:
         """Whether each neuron is one neuron of the source, scaled and shifted."""
-        return len(self.terms) == 1 and (self.terms[0].matrix is None or self.terms[0].matrix.dim() == 1)
+        return len(self.terms) == 1 and self.terms[0].map.elementwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,46 +167,50 @@ class Graph:
         adds to it, as many times as it reads it, each time a sum over the reader's neurons), those of a walk's constant,
         and those of the region's minimum.
         """
-        forward = max(sum(2 + self._length(operand) for operand in node.operands) for node in self.nodes)
+        forward = max(sum(2 + length for length in self._lengths(node)) for node in self.nodes)
         backward = [0] * len(self.nodes)
         for node in self.nodes:
-            for operand in node.operands:
-                backward[operand.source] += 2 * self._repeats(operand)
-            for term in node.terms if isinstance(node, Affine) else ():
-                if term.dense:
-                    backward[term.operand.source] += node.size * self._repeats(term.operand)
-            for operand in node.operands if isinstance(node, Quadratic) else ():
-                backward[operand.source] += 2 * node.size * self._repeats(operand)
+            for operand, length in zip(node.operands, _lengths_back(node), strict=True):
+                backward[operand.source] += (2 + length) * self._repeats(operand)
         constant = len(self.nodes) + max(node.size for node in self.nodes)
         return gamma(forward + max(backward) + constant + self.input_size + OTHER_ROUNDINGS)
 
-    def _length(self, operand: Operand) -> int:
-        return (
-            len(range(self.nodes[operand.source].size)[operand.index])
-            if isinstance(operand.index, slice)
-            else len(operand.index)
-        )
+    def _lengths(self, node: Node) -> list[int]:
+        """For each operand, the summands that one neuron of the node gets from it, at most."""
+        if isinstance(node, Affine):
+            return [term.map.fan_in for term in node.terms]
+        return [self.width(operand) for operand in node.operands]
+
+    def width(self, operand: Operand) -> int:
+        """How many neurons an operand reads."""
+        size, index = self.nodes[operand.source].size, operand.index
+        return len(range(size)[index]) if isinstance(index, slice) else len(index)
 
     def _repeats(self, operand: Operand) -> int:
         """How many times the operand reads one neuron, at most."""
         return 1 if isinstance(operand.index, slice) else int(torch.bincount(operand.index).max())
 
     @cached_property
-    def stacked(self) -> dict[int, tuple[tuple[Term, ...], Tensor]]:
-        """For affine nodes with several dense terms: these, and their matrices side by side.
+    def products(self) -> dict[int, tuple[Product, ...]]:
+        """For affine nodes: what all their terms are together, those that mix neurons as one map.
 
-        One product with all of them is faster than one with each; nodes that share matrices share what is made of them.
+        One product with all of them is faster than one with each; nodes that share maps share what is made of them.
         """
-        made: dict[tuple[int, ...], Tensor] = {}
-        found: dict[int, tuple[tuple[Term, ...], Tensor]] = {}
+        made: dict[tuple[int, ...], LinearMap] = {}
+
+        def product(terms: Sequence[Term]) -> Product:
+            maps = [term.map for term in terms]
+            key = tuple(id(one) for one in maps)
+            if key not in made:
+                made[key] = side_by_side(maps)
+            return Product(tuple(term.operand for term in terms), made[key], [one.shape[1] for one in maps])
+
+        found: dict[int, tuple[Product, ...]] = {}
         for number, node in enumerate(self.nodes):
-            dense = tuple(term for term in node.terms if term.dense) if isinstance(node, Affine) else ()
-            matrices = [term.matrix for term in dense if term.matrix is not None]
-            if len(matrices) > 1:
-                key = tuple(id(matrix) for matrix in matrices)
-                if key not in made:
-                    made[key] = torch.cat(matrices, dim=1)
-                found[number] = dense, made[key]
+            if isinstance(node, Affine):
+                mixing = [term for term in node.terms if not term.map.elementwise]
+                others = [[term] for term in node.terms if term.map.elementwise]
+                found[number] = tuple(product(terms) for terms in ([mixing, *others] if mixing else others))
         return found
 
     @cached_property
@@ -245,7 +240,7 @@ class Graph:
                 case Affine():
                     total = node.bias.to(x.dtype).expand(*x.shape[:-1], -1)
                     for term in node.terms:
-                        total = total + term.push(term.operand.read(values))
+                        total = total + term.map.push(term.operand.read(values))
                     values.append(total)
                 case Apply():
                     values.append(node.op.forward(*(operand.read(values) for operand in node.operands)))
@@ -258,14 +253,20 @@ class Graph:
         return self.evaluate(x)[self.output]
 
     def to(self, device: str) -> Graph:
-        """The same graph on another device; shared matrices stay shared."""
+        """The same graph on another device; shared maps stay shared."""
         moved: dict[int, Tensor] = {}
+        maps: dict[int, LinearMap] = {}
         forms: dict[int, Forms] = {}
 
         def move(tensor: Tensor) -> Tensor:
             if id(tensor) not in moved:
                 moved[id(tensor)] = tensor.to(device)
             return moved[id(tensor)]
+
+        def mapped(of: LinearMap) -> LinearMap:
+            if id(of) not in maps:
+                maps[id(of)] = of.of_weights(move)
+            return maps[id(of)]
 
         def shared(of: Forms) -> Forms:
             if of.matrix.device == torch.device(device):
@@ -274,25 +275,41 @@ class Graph:
                 forms[id(of)] = of.to(device)
             return forms[id(of)]
 
-        return replace(self, nodes=tuple(_move(node, move, shared) for node in self.nodes))
+        return replace(self, nodes=tuple(_move(node, move, mapped, shared) for node in self.nodes))
 
     def matrices(self) -> Iterator[Tensor]:
         """Every constant of the network, shared ones as often as they are used."""
         for node in self.nodes:
             if isinstance(node, Affine):
                 yield node.bias
-                yield from (term.matrix for term in node.terms if term.matrix is not None)
+                yield from (term.map.weights for term in node.terms)
             if isinstance(node, Quadratic):
                 yield from (node.forms.matrix, node.forms.shift, node.forms.weights)
 
 
-def _move(node: Node, move: Callable[[Tensor], Tensor], shared: Callable[[Forms], Forms]) -> Node:
+def _lengths_back(node: Node) -> list[int]:
+    """For each operand, the products that one neuron's coefficient gets from the node, at most, beside a plane's own."""
+    match node:
+        case Affine():
+            return [term.map.fan_out for term in node.terms]
+        case Quadratic():
+            return [2 * node.size] * len(node.operands)
+        case _:
+            return [0] * len(node.operands)
+
+
+def _move(
+    node: Node,
+    move: Callable[[Tensor], Tensor],
+    mapped: Callable[[LinearMap], LinearMap],
+    shared: Callable[[Forms], Forms],
+) -> Node:
     def operand(old: Operand) -> Operand:
         return replace(old, index=move(old.index)) if isinstance(old.index, Tensor) else old
 
     match node:
         case Affine():
-            terms = tuple(Term(operand(t.operand), None if t.matrix is None else move(t.matrix)) for t in node.terms)
+            terms = tuple(Term(operand(term.operand), mapped(term.map)) for term in node.terms)
             return Affine(terms, move(node.bias), move(node.bias_size))
         case Apply():
             return replace(node, operands=tuple(operand(o) for o in node.operands))

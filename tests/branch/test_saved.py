@@ -54,8 +54,8 @@ def test_the_place_of_a_matrix_counts() -> None:
     node = graph.nodes[place]
     assert isinstance(node, Affine)
     one, other = node.terms[:2]
-    moved = replace(node, terms=(Term(one.operand, None), Term(other.operand, one.matrix)))
-    still = replace(node, terms=(one, Term(other.operand, None)))
+    moved = replace(node, terms=(Term(one.operand, other.map), Term(other.operand, one.map)))
+    still = replace(node, terms=(one, Term(other.operand, one.map)))
     marks = {mark(replace(graph, nodes=(*graph.nodes[:place], new, *graph.nodes[place + 1 :]))) for new in (node, moved, still)}
     assert len(marks) == 3
 

@@ -63,12 +63,6 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
     return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 
 
-def dense(matrix: Any, size: int) -> Floats:
-    if matrix is None:
-        return np.eye(size)
-    return np.diag(matrix.numpy()) if matrix.dim() == 1 else np.asarray(matrix.numpy())
-
-
 def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
     if question.norm == "inf":

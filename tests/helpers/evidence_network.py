@@ -12,7 +12,6 @@ from tests.helpers.evidence_arithmetic import (
     DOMAINS,
     Floats,
     Quadratics,
-    dense,
     function_of,
     least,
     least_moved,
@@ -50,7 +49,7 @@ class Numbers:
         for node in graph.nodes:
             bias = getattr(node, "bias", None)
             biases.append(np.zeros(0) if bias is None else bias.numpy())
-            matrices.append([dense(term.matrix, node.size) for term in getattr(node, "terms", ())])
+            matrices.append([term.map.matrix.numpy() for term in getattr(node, "terms", ())])
         forms = {number: node.forms for number, node in enumerate(graph.nodes) if hasattr(node, "forms")}
         quadratics = {k: Quadratics(*(part.numpy() for part in (f.matrix, f.shift, f.weights))) for k, f in forms.items()}
         return cls(biases, matrices, quadratics)

@@ -106,13 +106,11 @@ def positions(operand: Operand, sizes: list[int]) -> list[int]:
 
 
 def _rows(term: Term, values: list[arb], size: int) -> list[arb]:
-    if term.matrix is None:
-        return values
-    matrix = term.matrix.cpu()
-    if matrix.dim() == 1:
-        return [ball(float(matrix[k])) * values[k] for k in range(size)]
-    entries = [[(j, ball(w)) for j, w in enumerate(row) if w] for row in matrix.tolist()]
-    return [sum((w * values[j] for j, w in row), arb(0)) for row in entries]
+    found = [arb(0) for _ in range(size)]
+    for row, column, weight in zip(*(part.tolist() for part in term.map.entries()), strict=True):
+        if weight:
+            found[row] += ball(weight) * values[column]
+    return found
 
 
 def values(graph: Graph, x: Tensor) -> list[list[arb]]:

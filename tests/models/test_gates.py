@@ -51,8 +51,7 @@ def bare(graph: Graph) -> Graph:
         if isinstance(node, Affine):
             assert bool((node.bias_size >= node.bias.abs()).all())
             for size, term in zip(sizes, node.terms, strict=True):
-                shape = (node.size,) if term.matrix is None else tuple(term.matrix.shape)
-                assert shape == ((node.size, size) if len(shape) == 2 else (node.size,))
+                assert term.map.shape == (node.size, size)
     return graph
 
 

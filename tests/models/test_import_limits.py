@@ -190,7 +190,7 @@ def test_a_sum_of_many_is_one_matrix_as_before() -> None:
     builder = Builder()
     builder.total(builder.input((6000,)).reshape(3000, 2), (0,))
     (summed,) = (part for part in builder._nodes if isinstance(part, Affine))
-    assert [tuple(term.matrix.shape) for term in summed.terms] == [(2, 6000)]
+    assert [term.map.shape for term in summed.terms] == [(2, 6000)]
 
 
 def test_rows_taken_many_times_over_are_not_multiplied_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,14 +76,9 @@ def backward_pass(
                 at_input(node, row, pending.owns(number))
             case Affine() as node:
                 total = total + row @ node.bias
-                dense, matrix = graph.stacked.get(number, ((), None))
-                if matrix is not None:
-                    widths = [term.matrix.shape[1] for term in dense if term.matrix is not None]
-                    for term, part in zip(dense, torch.split(row @ matrix, widths, dim=-1), strict=True):
-                        pending.add(term.operand, part, fresh=True)
-                for term in node.terms:
-                    if matrix is None or not term.dense:
-                        pending.add(term.operand, term.primal_point(row), fresh=term.matrix is not None)
+                for product in graph.products[number]:
+                    for operand, part in product.pull(row):
+                        pending.add(operand, part, fresh=part is not row)
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
             case Quadratic() as node:
@@ -113,7 +108,7 @@ def through_quadratic(node: Quadratic, planes: Planes, row: Tensor, pending: Pen
     passed = row @ high
     if low is not high:
         passed = passed + positive @ (low - high)
-    widths = [pending.width(operand) for operand in node.operands]
+    widths = [pending.graph.width(operand) for operand in node.operands]
     for operand, part in zip(node.operands, torch.split(passed, widths, dim=-1), strict=True):
         pending.add(operand, part, fresh=True)
     return offsets(planes, row, positive)
@@ -136,7 +131,7 @@ class Pending:
     """The rows that each node has gathered so far; a tensor is added to in place only if it was made here."""
 
     def __init__(self, graph: Graph, rows: dict[int, Tensor]) -> None:
-        self._graph = graph
+        self.graph = graph
         self._rows = dict(rows)
         self._own: set[int] = set()
 
@@ -147,15 +142,10 @@ class Pending:
         """Whether nobody else holds the memory of the rows that the node has gathered."""
         return number in self._own
 
-    def width(self, operand: Operand) -> int:
-        """How many neurons an operand reads."""
-        size, index = self._graph.nodes[operand.source].size, operand.index
-        return len(range(size)[index]) if isinstance(index, slice) else len(index)
-
     def add(self, operand: Operand, rows: Tensor, fresh: bool) -> None:
         """Gather rows over an operand; `fresh` says that nobody else holds their memory."""
         source, index = operand.source, operand.index
-        size = self._graph.nodes[source].size
+        size = self.graph.nodes[source].size
         gathered = self._rows.get(source)
         if gathered is None and isinstance(index, slice) and rows.shape[-1] == size:
             self._rows[source] = rows

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.quadratics import swings_over
-from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Input, Quadratic, Term
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.quadratic import lowest_points, quadratic_range
 from tightverify.values import TINY, Interval, above, below, gamma
@@ -35,20 +35,16 @@ def enclose(graph: Graph, number: int, known: Sequence[Interval], region: Region
             for term in node.terms:
                 box = known[term.operand.source][term.operand.index]
                 middle = box.centre
-                centre = centre + term.push(middle)
-                radius = radius + term.magnitude.push(torch.maximum(box.upper - middle, middle - box.lower))
-                size = size + term.magnitude.push(box.magnitude)
+                magnitude = term.map.magnitude
+                centre = centre + term.map.push(middle)
+                radius = radius + magnitude.push(torch.maximum(box.upper - middle, middle - box.lower))
+                size = size + magnitude.push(box.magnitude)
             allowance = graph.rounding * size + TINY
             ends = Interval(below(centre - radius, allowance), above(centre + radius, allowance))
-            return least_of_all(graph, node, known, ends) if all(map(monotone, node.terms)) else ends
+            return least_of_all(graph, node, known, ends) if all(term.map.monotone for term in node.terms) else ends
         case Quadratic() as node:
             box = node.box(known)
             return quadratic_range(node.forms, box, lowest_points(node.forms, box), swings_over(graph, region, node, box))
-
-
-def monotone(term: Term) -> bool:
-    """Whether a term's value never falls when its operand grows."""
-    return term.matrix is None or not bool((term.matrix < 0).any())
 
 
 def least_of_all(graph: Graph, node: Affine, known: Sequence[Interval], ends: Interval) -> Interval:
@@ -57,7 +53,7 @@ def least_of_all(graph: Graph, node: Affine, known: Sequence[Interval], ends: In
     positive = (node.bias >= gamma(OTHER_ROUNDINGS) * node.bias_size).all()
     for term in node.terms:
         lower = known[term.operand.source].lower[..., term.operand.index]
-        least, size = least + term.push(lower), size + term.magnitude.push(lower.abs())
+        least, size = least + term.map.push(lower), size + term.map.magnitude.push(lower.abs())
         positive = positive & (lower >= 0).all()
     found = below(least, graph.rounding * size + TINY)
     found = torch.where(positive, found.clamp(min=0), found)  # A sum of nothing negative is not negative.

@@ -311,7 +311,7 @@ def node_scale(bounds: LinearBounds, number: int) -> Tensor:
         total = total + node.bias_size
         for term in node.terms:
             source, index = term.operand.source, term.operand.index
-            total = total + term.magnitude.push((bounds.intervals[source].magnitude + bounds.scales[source])[..., index])
+            total = total + term.map.magnitude.push((bounds.intervals[source].magnitude + bounds.scales[source])[..., index])
     return total
 
 

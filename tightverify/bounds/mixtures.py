@@ -147,7 +147,7 @@ def at_primal_point(
                 if all(operand.source in values for operand in node.operands):
                     total = node.bias.expand(*point.shape[:2], -1)
                     for term in node.terms:
-                        total = total + term.push(values[term.operand.source][..., term.operand.index])
+                        total = total + term.map.push(values[term.operand.source][..., term.operand.index])
                     values[number] = total
             case Apply():
                 if number in trail:

@@ -43,9 +43,9 @@ def handed_down(bounds: LinearBounds, number: int, loss: Tensor) -> list[Tensor]
     widths = [bounds.intervals[operand.source].width[:, operand.index] for operand in node.operands]
     widths = [torch.where(torch.isfinite(width), width, 0.0) for width in widths]
     if isinstance(node, Affine):
-        weights = [term.absolute for term in node.terms]
-        each = per_unit(loss, [term.push(width) for term, width in zip(weights, widths, strict=True)])
-        return [term.primal_point(each) * width for term, width in zip(weights, widths, strict=True)]
+        weights = [term.map.absolute for term in node.terms]
+        each = per_unit(loss, [weight.push(width) for weight, width in zip(weights, widths, strict=True)])
+        return [weight.pull(each) * width for weight, width in zip(weights, widths, strict=True)]
     pair = bounds.planes[number][0]
     slopes = [(a.abs() + b.abs()) / 2 for a, b in zip(pair.lower.slopes, pair.upper.slopes, strict=True)]
     if isinstance(node, Quadratic):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
+from tightverify.linear_map import Dense, Diagonal, Identity, LinearMap
 from tightverify.models.rewrite import finish
 from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Maximum, Operation, Square
@@ -41,6 +42,7 @@ class Builder:
         self._starts: list[int] = [0]
         self._input_shape: tuple[int, ...] = ()
         self._shared: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+        self._maps: dict[tuple[int, bytes], tuple[Tensor, Dense]] = {}
 
     def exact(self, values: Tensor) -> Tensor:
         """The same numbers in float64; for the same memory the same tensor, so that time steps share their weights."""
@@ -134,8 +136,7 @@ class Builder:
             terms = []
             for k in live:
                 factor = coefficients[k][group]
-                matrix = None if (factor == 1).all() else torch.from_numpy(factor.copy())
-                terms.append(Term(self._operand(xs[k][group], sources[k])[1], matrix))
+                terms.append(Term(self._operand(xs[k][group], sources[k])[1], scaling(factor)))
             bias, bias_size = torch.from_numpy(flat_base[group].copy()), torch.from_numpy(flat_weight[group].copy())
             result[group] = self._add(Affine(tuple(terms), bias, bias_size))
         return result.reshape(shape)
@@ -163,11 +164,11 @@ class Builder:
         rows = np.unique(row)
         neurons, position = np.unique(summands[row, column], return_inverse=True)
         if len(rows) == 1 or (len(rows) <= FEW and summands.shape[1] * len(neurons) > WIDE):
-            scale = None if factor == 1 else torch.full((summands.shape[1],), factor, dtype=torch.float64)
+            scale = scaling(np.full(summands.shape[1], factor))
             return [Term(self._operand(summands[k], source)[1], scale) for k in rows]
         matrix = np.zeros(fits(summands.shape[1], len(neurons)))
         np.add.at(matrix, (column, position), 1.0)
-        return [Term(self._operand(neurons, source)[1], torch.from_numpy(matrix * factor))]
+        return [Term(self._operand(neurons, source)[1], Dense(torch.from_numpy(matrix * factor)))]
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
         """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once.
@@ -225,15 +226,15 @@ class Builder:
         """A node's neurons where they stand in x (one axis), and 0 elsewhere: themselves, by a matrix, or if long by a mask."""
         rows, operand = self._operand(x, source)
         if sources == 1:
-            return Term(operand)
+            return Term(operand, Identity(len(x)))
         if len(x) * len(x) <= WIDE:
             matrix = torch.zeros(len(x), len(rows), dtype=torch.float64)
             matrix[torch.from_numpy(rows), torch.arange(len(rows))] = 1.0
-            return Term(operand, matrix)
+            return Term(operand, Dense(matrix))
         fits(sources, len(x), what="the model's output, joined from parts,")
         mask = np.zeros(len(x))
         mask[rows] = 1.0
-        return Term(self._operand(np.where(mask == 1, x, x[rows[0]]), source)[1], torch.from_numpy(mask))
+        return Term(self._operand(np.where(mask == 1, x, x[rows[0]]), source)[1], Diagonal(torch.from_numpy(mask)))
 
     def _add(self, node: Node) -> Symbols:
         self._nodes.append(node)
@@ -247,14 +248,13 @@ class Builder:
             x = np.where(x == ZERO, self._add(Affine((), zero, zero))[0], x)
         return x
 
-    def _columns(self, weight: Tensor, columns: Symbols) -> Tensor:
-        """Some columns of a weight; the same tensor for the same columns."""
-        if len(columns) == weight.shape[1]:
-            return weight
+    def _columns(self, weight: Tensor, columns: Symbols) -> Dense:
+        """Some columns of a weight; the same map for the same columns."""
         place = (id(weight), columns.tobytes())
-        if place not in self._shared:
-            self._shared[place] = weight, weight[:, torch.from_numpy(columns)]
-        return self._shared[place][1]
+        if place not in self._maps:  # The key is good for as long as the weight is kept.
+            every = len(columns) == weight.shape[1]
+            self._maps[place] = weight, Dense(weight if every else weight[:, torch.from_numpy(columns)])
+        return self._maps[place][1]
 
     def _source_of(self, x: Symbols) -> Symbols:
         """Each neuron's node; `ZERO` for zeros."""
@@ -278,6 +278,11 @@ class Builder:
         found, inverse = np.unique(keys, axis=1, return_inverse=True)
         inverse = inverse.ravel()
         return [(np.flatnonzero(inverse == k), tuple(int(s) for s in found[:, k])) for k in range(found.shape[1])]
+
+
+def scaling(factors: NDArray[np.float64]) -> LinearMap:
+    """Each number times its factor."""
+    return Identity(len(factors)) if (factors == 1).all() else Diagonal(torch.from_numpy(factors.copy()))
 
 
 def tidy(positions: Tensor) -> Index:

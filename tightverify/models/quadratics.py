@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Node, Operand, Quadratic, Term
+from tightverify.linear_map import Identity
 from tightverify.ops import Square, SumOfSquares
 from tightverify.relax.quadratic import Forms
 from tightverify.values import Index
@@ -72,7 +73,7 @@ class Quadratics:
             return
         if bool(node.bias_size.any()):
             self.nodes.append(quadratic)
-            self.nodes[number] = Affine((Term(Operand(len(self.nodes) - 1)),), node.bias, node.bias_size)
+            self.nodes[number] = Affine((Term(Operand(len(self.nodes) - 1), Identity(node.size)),), node.bias, node.bias_size)
         else:
             self.nodes[number] = quadratic
 
@@ -83,13 +84,14 @@ class Quadratics:
             return
         one, other = node.terms
         first, second = self.squared(one.operand), self.squared(other.operand)
-        if first is None or second is None or one.dense or other.dense:
+        if first is None or second is None or not one.map.elementwise or not one.map.equals(other.map):
             return
-        if one.matrix is None and other.matrix is None and not bool(node.bias_size.any()):
-            self.nodes[number] = Apply(SumOfSquares(), (first, second), node.size)
-        elif same(one.matrix, other.matrix):
-            self.nodes.append(Apply(SumOfSquares(), (first, second), node.size))
-            self.nodes[number] = Affine((Term(Operand(len(self.nodes) - 1), one.matrix),), node.bias, node.bias_size)
+        both = Apply(SumOfSquares(), (first, second), node.size)
+        if one.map.sign == 1 and not bool(node.bias_size.any()):
+            self.nodes[number] = both
+        else:
+            self.nodes.append(both)
+            self.nodes[number] = Affine((Term(Operand(len(self.nodes) - 1), one.map),), node.bias, node.bias_size)
 
     def squared(self, operand: Operand) -> Operand | None:
         """If the operand is a square: of what."""
@@ -120,21 +122,16 @@ class Quadratics:
         weights: list[Tensor] = []
         roundings = OTHER_ROUNDINGS
         for term in node.terms:
-            if term.matrix is not None and bool((term.matrix < 0).any()):
+            if not term.map.monotone:
                 return None
             positions = self.positions(term.operand)
-            inner = self.squares(term.operand.source, positions if term.dense else positions[chosen])
-            if inner is None:
+            needed, rows = term.map.select(chosen)
+            inner = self.squares(term.operand.source, positions[needed])
+            if inner is None or not multiplies(rows.weights, inner.weights):
                 return None
             operands.extend(inner.operands)
             roundings += inner.roundings + len(positions)
-            if term.matrix is None:
-                weights.append(inner.weights)
-            else:
-                rows = term.matrix[chosen]
-                if not multiplies(rows, inner.weights):
-                    return None
-                weights.append(rows @ inner.weights if term.dense else rows[:, None] * inner.weights)
+            weights.append(rows.push(inner.weights.T).T)
             if sum(part.shape[1] for part in weights) > MOST_SQUARES:
                 return None
         return Squares(tuple(operands), torch.cat(weights, dim=1), roundings)
@@ -165,7 +162,7 @@ class Quadratics:
             roundings += OTHER_ROUNDINGS + len(part.positions)
             shift = shift + part.matrix @ node.bias[part.positions]
             shift_size = shift_size + part.size @ node.bias_size[part.positions]
-            factors = [node.bias_size, *(term.matrix for term in node.terms if term.matrix is not None)]
+            factors = [node.bias_size, *(term.map.weights for term in node.terms)]
             if not all(multiplies(part.size, factor) for factor in factors):
                 return None
             for term in node.terms:
@@ -182,13 +179,8 @@ class Quadratics:
 
     def under(self, part: Part, term: Term) -> Part:
         """A part of an affine node as a part of one of its operands."""
-        positions = self.positions(term.operand)
-        if term.matrix is None:
-            return Part(positions[part.positions], part.matrix, part.size)
-        rows = term.matrix[part.positions]
-        if term.dense:
-            return Part(positions, part.matrix @ rows, part.size @ rows.abs())
-        return Part(positions[part.positions], part.matrix * rows, part.size * rows.abs())
+        needed, rows = term.map.select(part.positions)
+        return Part(self.positions(term.operand)[needed], rows.pull(part.matrix), rows.absolute.pull(part.size))
 
     def shared(self, forms: Forms) -> Forms:
         """Forms that were made before, if these are the same: every frame has its own copy."""
@@ -212,13 +204,6 @@ def multiplies(one: Tensor, other: Tensor) -> bool:
     """Whether no product of a number of one and a number of the other comes near underflow."""
     least = [float(part[part != 0].abs().min()) if bool(part.any()) else 1.0 for part in (one, other)]
     return least[0] * least[1] >= LEAST
-
-
-def same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two factors are equal, none at all being one of its own."""
-    if one is None or other is None:
-        return one is other
-    return torch.equal(one, other)
 
 
 def together(parts: list[Part]) -> Part:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Quadratic, Term
+from tightverify.linear_map import Diagonal
 from tightverify.models.quadratics import Quadratics
 from tightverify.models.sizes import LARGEST
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, GruUpdate, Operation, Sigmoid, Tanh
@@ -80,7 +81,7 @@ class Rewriting:
         if plain is not None:
             return plain, 1
         node = self.nodes[operand.source]
-        if not isinstance(node, Affine) or len(node.terms) != 1 or not is_minus_one(node.terms[0].matrix):
+        if not isinstance(node, Affine) or len(node.terms) != 1 or node.terms[0].map.sign != -1:
             return None
         if not bool(((node.bias == 1) & (node.bias_size == 1)).all()):
             return None
@@ -93,7 +94,7 @@ class Rewriting:
             return operand
         size = len(torch.arange(self.nodes[operand.source].size)[operand.index])
         zero = torch.zeros(size, dtype=torch.float64)
-        self.nodes.append(Affine((Term(operand, zero - 1),), zero, zero))
+        self.nodes.append(Affine((Term(operand, Diagonal(zero - 1)),), zero, zero))
         return Operand(len(self.nodes) - 1)
 
     def gate(self, number: int) -> None:
@@ -141,9 +142,9 @@ class Rewriting:
         node = self.nodes[operand.source]
         if not isinstance(node, Affine) or bool(node.bias_size.any()):
             return []
-        if not all(term.matrix is None or is_minus_one(term.matrix) for term in node.terms):
+        if not all(term.map.sign for term in node.terms):
             return []
-        return [(self.select(term.operand, operand.index), 1 if term.matrix is None else -1) for term in node.terms]
+        return [(self.select(term.operand, operand.index), term.map.sign) for term in node.terms]
 
     def factors(self, operand: Operand) -> list[tuple[tuple[Operand, int], Operand]]:
         """If the operand is a product with a sigmoid: (the sigmoid's operand and sign, the other factor), both ways round."""
@@ -191,7 +192,7 @@ class Rewriting:
             for term in node.terms:
                 inner = self.nodes[term.operand.source]
                 alone = isinstance(inner, Affine) and (readers[term.operand.source] == 1 or not inner.terms)
-                if term.matrix is None and isinstance(inner, Affine) and alone and small(inner, node.size):
+                if term.map.sign == 1 and isinstance(inner, Affine) and alone and small(inner, node.size):
                     index = term.operand.index
                     bias, size = add_biases(bias, size, inner.bias[index], inner.bias_size[index])
                     terms.extend(self.rows_of(part, index, inner.size) for part in inner.terms)
@@ -203,11 +204,8 @@ class Rewriting:
         """Some of the rows of a term's value."""
         if isinstance(index, slice) and len(range(size)[index]) == size:
             return term
-        if term.matrix is None:
-            return Term(self.select(term.operand, index))
-        if term.matrix.dim() == 1:
-            return Term(self.select(term.operand, index), term.matrix[index])
-        return Term(term.operand, term.matrix[index])
+        needed, selected = term.map.select(index)
+        return Term(self.select(term.operand, needed), selected)
 
 
 def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,12 +218,7 @@ def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: T
 
 def small(inner: Affine, size: int) -> bool:
     """Whether so many of its rows, some perhaps many times over, make no matrix that is too large."""
-    widths = [term.matrix.shape[1] for term in inner.terms if term.matrix is not None and term.matrix.dim() == 2]
-    return size <= inner.size or size * max(widths, default=0) <= LARGEST
-
-
-def is_minus_one(matrix: Tensor | None) -> bool:
-    return matrix is not None and matrix.dim() == 1 and bool((matrix == -1).all())
+    return size <= inner.size or size * max((term.map.fan_in for term in inner.terms), default=0) <= LARGEST
 
 
 def needed(nodes: list[Node], kept: Iterable[int]) -> set[int]:

@@ -235,14 +235,8 @@ class Rows:
         every = np.arange(node.size)
         self._enter(every, self._places(Operand(number)), np.ones(node.size))
         for term in node.terms:
-            places = self._places(term.operand)
-            if term.matrix is None:
-                self._enter(every, places, -np.ones(node.size))
-            elif term.dense:
-                matrix = numbers(term.matrix)
-                self._enter(every.repeat(len(places)), np.tile(places, node.size), -matrix.ravel())
-            else:
-                self._enter(every, places, -numbers(term.matrix))
+            rows, columns, values = (part.cpu().numpy() for part in term.map.entries())
+            self._enter(rows, self._places(term.operand)[columns], -values)
         bias = numbers(node.bias)
         self.equations[number] = slice(self._height, self._height + node.size)
         self._close(bias, bias, slack, EQUATION, self._places(Operand(number)))

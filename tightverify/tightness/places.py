@@ -107,7 +107,7 @@ def weights_of(graph: Graph) -> dict[int, int]:
     made: dict[int, int] = {}
     found: dict[int, int] = {}
     for number, node in enumerate(graph.nodes):
-        matrices = [id(term.matrix) for term in node.terms if term.dense] if isinstance(node, Affine) else []
+        matrices = [id(term.map) for term in node.terms if not term.map.elementwise] if isinstance(node, Affine) else []
         if matrices:
             found[number] = min([made[matrix] for matrix in matrices if matrix in made], default=number)
             for matrix in matrices:
