@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tests import test_rounding
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres, probes, violations
-from tests.ops import test_ops
+from tests.helpers.operation_contract import faults
+from tests.ops.test_ops import ids
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.graph import Affine, Graph
 from tightverify.ops import OPS, Operation
@@ -129,12 +130,12 @@ def gate_boxes(op: Operation) -> tuple[Interval, ...]:
     lower = torch.tensor([[-0.9, -1.1, 0.2], [-3.0, 0.55, -0.3], [-2.0, 1.25, -6.0]], dtype=torch.float64)
     width = torch.tensor([[1.7, 3.0, 0.8], [1.1, 0.9, 2.2], [5.0, 2.0, 7.0]], dtype=torch.float64)
     boxes = tuple(Interval(low, low + width.roll(k, 0)) for k, low in enumerate((lower, lower.roll(1, 1), lower.T)))[: op.arity]
-    return (boxes[0].map(torch.exp),) if isinstance(op, test_ops.POSITIVE) else boxes
+    return (boxes[0].map(torch.exp),) if op.partial else boxes
 
 
 @every_damage
 def test_broken_planes_of_operations_are_caught(damage: Callable[[Planes, list[Planes]], Planes]) -> None:
-    """By what test_ops holds against operations, except where they do no harm."""
+    """By what the contract holds against operations, except where they do no harm."""
     harmless = []
     for op in OPS:
         boxes = gate_boxes(op)
@@ -142,9 +143,9 @@ def test_broken_planes_of_operations_are_caught(damage: Callable[[Planes, list[P
         found = []
         for k in range(3):
             parts = [part.map(lambda t, k=k: t[k : k + 1]) for part in (*boxes, broken, interval)]
-            found += test_ops.faults(op, tuple(parts[:-2]), *parts[-2:])
+            found += faults(op, tuple(parts[:-2]), *parts[-2:])
         if not found:
-            harmless.append(test_ops.ids(op))
+            harmless.append(ids(op))
     assert set(harmless) <= HARMLESS.get(damage.__name__, set())
 
 

@@ -6,7 +6,7 @@ only where it is proved: `above_all(bounds)` and its like never blame a bound fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flint
 import torch
@@ -14,20 +14,7 @@ from flint import arb, fmpq
 from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic, Term
-from tightverify.ops import (
-    Clamp,
-    GruUpdate,
-    LeakyRelu,
-    Log,
-    Maximum,
-    Operation,
-    Reciprocal,
-    Sigmoid,
-    Square,
-    SquareRoot,
-    SumOfSquares,
-    Tanh,
-)
+from tightverify.ops import Operation
 from tightverify.relax.planes import Plane
 from tightverify.relax.quadratic import Forms
 from tightverify.values import Interval
@@ -52,42 +39,34 @@ def tanh(x: arb) -> arb:
     return 1 - 2 / (1 + (2 * x).exp())
 
 
+def leaky_relu(x: arb, slope: float) -> arb:
+    other = ball(slope) * x
+    return x.max(other) if slope <= 1 else x.min(other)
+
+
+EXACT: dict[str, Callable[..., arb]] = {
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "leaky_relu": leaky_relu,
+    "clamp": lambda x, low, high: x.max(ball(low)).min(ball(high)),
+    "square": lambda x: x * x,
+    "log": lambda x: x.log(),
+    "square_root": lambda x: x.sqrt(),
+    "reciprocal": lambda x: 1 / x,
+    "sum_of_squares": lambda x, y: x * x + y * y,
+    "maximum": lambda x, y: x.max(y),
+    "gru_update": lambda a, n, h: n + sigmoid(a) * (h - n),
+    "multiply": lambda x, y: x * y,
+    "sigmoid_tanh": lambda x, y: sigmoid(x) * tanh(y),
+    "sigmoid_times": lambda x, y: sigmoid(x) * y,
+    "tanh_times": lambda x, y: tanh(x) * y,
+}
+"""By an operation's name, its true value; parameters are given by their names."""
+
+
 def operation(op: Operation, *x: arb) -> arb:
     """The operation's true value."""
-    match op:
-        case Sigmoid():
-            return sigmoid(x[0])
-        case Tanh():
-            return tanh(x[0])
-        case LeakyRelu():
-            other = ball(op.slope) * x[0]
-            return x[0].max(other) if op.slope <= 1 else x[0].min(other)
-        case Clamp():
-            return x[0].max(ball(op.low)).min(ball(op.high))
-        case Square():
-            return x[0] * x[0]
-        case Log():
-            return x[0].log()
-        case SquareRoot():
-            return x[0].sqrt()
-        case Reciprocal():
-            return 1 / x[0]
-        case SumOfSquares():
-            return x[0] * x[0] + x[1] * x[1]
-        case Maximum():
-            return x[0].max(x[1])
-        case GruUpdate():
-            return x[1] + sigmoid(x[0]) * (x[2] - x[1])
-    match op.name:
-        case "multiply":
-            return x[0] * x[1]
-        case "sigmoid_tanh":
-            return sigmoid(x[0]) * tanh(x[1])
-        case "sigmoid_times":
-            return sigmoid(x[0]) * x[1]
-        case "tanh_times":
-            return tanh(x[0]) * x[1]
-    raise NotImplementedError(f"write the exact value of {op} here")
+    return EXACT[op.name](*x, **op.parameters)
 
 
 def plane_at(plane: Plane, neuron: int, point: Sequence[float], row: int = 0) -> fmpq | None:
