@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tightverify.shadowed import refuse_shadowed
 
 if TYPE_CHECKING:
+    from tightverify import plots
     from tightverify.api.bounds import bounds
     from tightverify.api.certify import certify, stream
     from tightverify.api.load import load
@@ -57,6 +58,7 @@ __all__ = [
     "certify_clips",
     "load",
     "planes",
+    "plots",
     "read_evidence",
     "segments",
     "stream",
@@ -93,6 +95,8 @@ HOMES = {
     "stream": "api.certify",
 }
 """Where each name of this package is defined."""
+PARTS = ("plots",)
+"""Packages in it that users name."""
 FORMER = {"stretches": "segments", "Stretches": "Segments"}
 """Names that were changed, for one release."""
 
@@ -101,6 +105,8 @@ def __getattr__(name: str) -> Any:
     if name in FORMER:
         warnings.warn(f"tightverify.{name} is called tightverify.{FORMER[name]} now", DeprecationWarning, stacklevel=2)
         return __getattr__(FORMER[name])
+    if name in PARTS:
+        return import_module(f"tightverify.{name}")
     if name not in HOMES:
         raise AttributeError(f"module 'tightverify' has no attribute {name!r}")
     found = getattr(import_module(f"tightverify.{HOMES[name]}"), name)

@@ -21,10 +21,9 @@ from tightverify.inputs.clips import Clips
 from tightverify.inputs.dataset import Inputs
 from tightverify.region import Perturbation
 from tightverify.report.outputs import Write, nowhere, picture_of, sink
-from tightverify.report.pictures import trace_picture
 from tightverify.report.records import Record, finite
 from tightverify.report.tables import duration, summary, table
-from tightverify.report.trace import TracePoint
+from tightverify.report.trace import TracePoint, read_trace
 from tightverify.settings import Settings
 from tightverify.stages.progress import Callback, Step, no_callback
 from tightverify.values import Interval
@@ -108,9 +107,9 @@ class Run:
             except KeyboardInterrupt:
                 where = "above" if self.out is None or is_stream(self.out) else f"above and in {self.out}"
                 say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
-                self._draw()
+                self._draw(done)
                 raise
-        self._draw()
+        self._draw(done)
         return done
 
     def _tracing(self, write: Write, failed: list[Exception]) -> Callback:
@@ -127,10 +126,11 @@ class Run:
 
         return no_callback if self.trace is None else trace
 
-    def _draw(self) -> None:
+    def _draw(self, done: Sequence[Record]) -> None:
         if self.trace is not None and not is_stream(self.trace):
-            drawn = picture_of(self.trace)
-            trace_picture(self.trace, drawn)
+            from tightverify import plots  # only what is used: matplotlib starts slowly
+
+            drawn = plots.save(plots.trace(read_trace(self.trace), results=done), picture_of(self.trace))
             if not self.quiet:
                 say(f"every step: {self.trace}, drawn in {drawn}")
 

@@ -1,4 +1,4 @@
-"""Records as JSON lines, table, summary and picture."""
+"""Records as JSON lines, table and summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tightverify import json_lines
 from tightverify.branch.node import Branch, Split
 from tightverify.errors import InputError, UsageError
 from tightverify.json_lines import JsonLines, add_line
-from tightverify.report.pictures import picture, shares
 from tightverify.report.records import Record, read_records, write_records
 from tightverify.report.tables import summary, table
 from tightverify.verify import Result, Verdict
@@ -173,23 +172,3 @@ def test_the_summary_counts() -> None:
     assert text.endswith("mean worst margin +0.5000; 12.3 s")
     assert summary([], 0.0) == "0 inputs: none done; 0.0 s"
     assert summary([MIXED[0]], 1.0).startswith("1 input: 1 ROBUST; certified 100.0 %")
-
-
-def test_shares_by_model_and_eps() -> None:
-    records = [
-        record(0, Verdict.ROBUST, 0.2, "a"),
-        record(1, Verdict.UNKNOWN, 0.2, "a"),
-        record(0, Verdict.ROBUST, 0.1, "a"),
-        record(0, Verdict.COUNTEREXAMPLE, 0.2, "b"),
-    ]
-    assert shares(records, Verdict.ROBUST) == {"a": [(0.1, 100.0), (0.2, 50.0)], "b": [(0.2, 0.0)]}
-    assert shares(records, Verdict.COUNTEREXAMPLE)["b"] == [(0.2, 100.0)]
-
-
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "certified.png"
-    records = [record(0, Verdict.ROBUST, eps, model) for eps in (0.1, 0.2) for model in ("a", "b")]
-    picture(records, path, "Digits")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UsageError, match="cannot be written"):
-        picture(records, tmp_path / "nowhere" / "certified.png", "Digits")

@@ -20,11 +20,10 @@ from rich.console import Console
 
 import tightverify as tv
 from tests.helpers.onnx_models import SINGLE, build, from_state, head, layer, node, normal, save
-from tightverify import console
+from tightverify import console, plots
 from tightverify.api.bounds import PASSES
 from tightverify.cli.main import main
 from tightverify.errors import InputError, UsageError
-from tightverify.report.pictures import trace_picture
 from tightverify.report.records import read_records
 from tightverify.report.trace import TracePoint, read_trace
 from tightverify.runs import Outlook
@@ -261,13 +260,13 @@ def test_pictures_of_other_traces(tmp_path: Path) -> None:
     for numbers in ([], [3], range(30)):
         trace.write_text("".join(json.dumps({"index": number, **point}) + "\n" for number in numbers))
         assert len(read_trace(trace)) == len(numbers)
-        trace_picture(trace, drawn)
+        plots.save(plots.trace(read_trace(trace)), drawn)
         assert drawn.read_bytes().startswith(PNG)
         drawn.unlink()
     with pytest.raises(UsageError, match="cannot be written"):
-        trace_picture(trace, tmp_path / "nowhere" / "drawn.png")
+        plots.save(plots.trace(read_trace(trace)), tmp_path / "nowhere" / "drawn.png")
     trace = trace.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/$x^{\xe9.jsonl")))  # neither UTF-8 nor a formula
-    trace_picture(trace, drawn)
+    assert main(["plot", str(trace), "--kind", "trace", "--out", str(drawn), "--force", "--quiet"]) == 0
     for text in ("not json", "[1]", '{"index": 1}', '{"index": 1, "margins": []}'):
         trace.write_text(json.dumps({"index": 0, **point}) + "\n" + text + "\n")
         with pytest.raises(InputError, match="line 2"):

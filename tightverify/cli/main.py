@@ -1,4 +1,4 @@
-"""The command line: `certify`, `bounds`, `segments`, `tightness`, `info`, `demo`.
+"""The command line: `certify`, `bounds`, `segments`, `tightness`, `plot`, `info`, `demo`.
 
 Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
 to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
@@ -27,7 +27,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What systems say when nothing more can be written, and do not say where."""
 
 
-COMMANDS = ("certify", "bounds", "segments", "tightness", "info", "demo")
+COMMANDS = ("certify", "bounds", "segments", "tightness", "plot", "info", "demo")
 """Each is a file of this folder that defines a command of its name, imported when it is asked for."""
 FORMER = {"stretches": "segments"}
 """Names that commands had before, for one release."""

@@ -15,7 +15,6 @@ from tightverify.errors import UsageError
 from tightverify.inputs.dataset import Inputs
 from tightverify.region import LinfBall
 from tightverify.report.outputs import sink
-from tightverify.report.pictures import picture
 from tightverify.report.records import Record
 from tightverify.runs import Run
 from tightverify.settings import Settings
@@ -42,8 +41,9 @@ def show(folder: Path, quiet: bool = False) -> None:
         file = folder / f"{NETWORKS[name].stem}.jsonl"
         Run(inputs[:SHOWN], name, LinfBall(EPS, CLIP), Settings(), batch=BATCH, out=file, force=True, quiet=quiet).show()
     swept = sweep(digits, folder / "sweep.jsonl", quiet)
-    drawn = folder / "certified.png"
-    picture(swept, drawn, f"The first {SWEPT} held-out digits, L-infinity ball")
+    from tightverify import plots  # only what is used: matplotlib starts slowly
+
+    drawn = plots.save(plots.curve(swept), folder / "certified.png")
     if not quiet:
         say(f"one line per input: {', '.join(str(folder / f'{path.stem}.jsonl') for path in NETWORKS.values())}")
         say(f"certified share against eps: {drawn} (from {folder / 'sweep.jsonl'})")
