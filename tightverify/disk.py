@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TextIO
@@ -23,6 +24,28 @@ HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
 """What systems say of a lock that another process has."""
 FAR = 2**62
 """The byte that is locked on Windows, where nobody can read or write what is: one that no file has."""
+NUMBERED = "evidence", "trees"
+"""What goes into files whose names are an input's number: two of them cannot share a folder."""
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """What a disk refused while inputs were at work: said once all that was decided of them is handed out."""
+
+    errors: list[UsageError] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What cannot be written here stops nothing for now."""
+        try:
+            yield
+        except UsageError as error:
+            self.errors.append(error)
+
+    def say(self) -> None:
+        """Raise the first of the errors, if there are any."""
+        if self.errors:
+            raise self.errors[0]
 
 
 def standard(path: Path) -> TextIO | None:
@@ -86,20 +109,33 @@ def probe(folder: Path) -> None:
 
 @contextmanager
 def alone_in(**folders: Path | None) -> Iterator[None]:
-    """Make folders that are wanted, and keep every other run out of them: files of two runs belong to neither."""
+    """Make folders that are wanted, and keep every other run out of them: files of two runs belong to neither.
+
+    A folder that was made for nothing, as it is empty in the end, is removed again.
+    """
     wanted = {what: folder for what, folder in folders.items() if folder is not None}
     with ExitStack() as held:
-        places: dict[Path, str] = {}
+        places: dict[Path, list[str]] = {}
         for what, folder in wanted.items():
+            if not folder.exists():
+                held.callback(remove_if_empty, folder)
             make_folder(folder, what)
-            other = places.setdefault(folder.resolve(), what)
-            if other != what:
-                raise UsageError(f"{other} and {what} were both to go to {folder}, under the same names; give two folders")
+            others = places.setdefault(folder.resolve(), [])
+            if what in NUMBERED and (same := [other for other in others if other in NUMBERED]):
+                raise UsageError(f"{same[0]} and {what} were both to go to {folder}, under the same names; give two folders")
+            others.append(what)
+            if len(others) > 1:
+                continue
             descriptor = opened(folder)
             held.callback(os.close, descriptor)
             if not lock(descriptor):
                 raise UsageError(f"another run is writing to {folder}; wait for its end, or give another folder for {what}")
         yield
+
+
+def remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # there is something in it
+        folder.rmdir()
 
 
 def opened(folder: Path) -> int:

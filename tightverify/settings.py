@@ -70,4 +70,4 @@ class Settings:
     @property
     def folders(self) -> dict[str, Path | None]:
         """Those whose files would be of no use if two runs had a part in them."""
-        return {"evidence": self.evidence, "trees": self.trees}
+        return {"evidence": self.evidence, "trees": self.trees, "programs": self.dump}

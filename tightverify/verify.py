@@ -20,7 +20,7 @@ from tightverify.bounds.memory import largest_temporary
 from tightverify.branch.node import Branch
 from tightverify.branch.saved import earlier_evidence, tree_file
 from tightverify.disk import make_folder
-from tightverify.errors import SoundnessFault, UsageError
+from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
 from tightverify.recording.fingerprint import fingerprint
 from tightverify.recording.record import Record, evidence_file, question
@@ -238,15 +238,13 @@ def keeper(settings: Settings) -> Keep:
         trees = settings.trees
         earlier = None if trees is None else earlier_evidence(tree_file(trees, number), mark)
         endings: list[Ending] = []
-        try:
-            with Record(evidence_file(folder, number), earlier) as record:
-                if not record.goes_on:
-                    record.add(asked)
-                endings.extend(decide(replace(problem, record=record)))
-                record.add(endings[0].evidence())
-        except UsageError:
-            yield from endings
-            raise
+        with problem.unwritten.noting(), Record(evidence_file(folder, number), earlier) as record:
+            if not record.goes_on:
+                record.add(asked)
+            endings.extend(decide(replace(problem, record=record)))
+            record.add(endings[0].evidence())
+        if not endings:
+            problem.unwritten.say()
         yield from endings
 
     return keep

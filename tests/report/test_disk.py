@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import tightverify as tv
+from tests.evidence.test_evidence import network
+from tests.helpers.sounds import Listener, recordings, to_onnx
 from tightverify.branch.saved import Saved
 from tightverify.cli.main import main
 from tightverify.demo import NETWORKS, held_out
 from tightverify.disk import alone_in
 from tightverify.errors import UsageError
 from tightverify.json_lines import JsonLines
+from tightverify.recording import record
 from tightverify.report.records import read_records
 from tightverify.report.trace import read_trace
+from tightverify.stages import branch
 
 GRU = str(NETWORKS["GRU"])
 FULL = Path("/dev/full")
+SEARCH = ["--method", "complete", "--splits", "1", "--directions", "0", "--restarts", "0"]
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 
@@ -75,23 +84,89 @@ def test_a_full_disk_under_the_trace(inputs: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("beside_trees", [False, True])
 def test_a_full_disk_under_the_evidence(inputs: str, tmp_path: Path, beside_trees: bool) -> None:
     out, folder, trees = tmp_path / "out.jsonl", tmp_path / "evidence", tmp_path / "trees"
-    options = ["--method", "complete", "--splits", "1", "--trees", str(trees)] if beside_trees else []
+    options = [*SEARCH, "--trees", str(trees)] if beside_trees else []
     run = certify(inputs, "--evidence", str(folder), "--out", str(out), "--restarts", "0", *options, most=10_000)
     sentence(run, "evidence cannot be written to")
-    if not beside_trees:
-        assert len(read_records(out)) == 1, "it was decided, though its evidence could not be kept"
+    assert len(read_records(out)) == 1, "it was decided, though its evidence could not be kept"
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".npz")]
 
 
+def refuse_from(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when evidence writes its `count`-th array, in blocks that are written after every few."""
+    honest, seen = record.put, []
+
+    def put(file: Any, name: str, array: Any) -> None:
+        seen.append(name)
+        if len(seen) >= count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        honest(file, name, array)
+
+    monkeypatch.setattr(record, "put", put)
+    monkeypatch.setattr(record, "BLOCK", 2**10)
+
+
+@pytest.mark.parametrize("beside_trees", [False, True])
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_disk_that_fills_while_an_input_is_at_work(
+    beside_trees: bool, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model, x), settings, region = network("mlp"), tv.Settings("complete", restarts=0, splits=1), tv.LinfBall(1.0)
+    wanted = list(tv.stream(model, x, None, region, settings, batch=1))
+    assert len(wanted[0].tree) > 1
+    refuse_from(count, monkeypatch)
+    trees = tmp_path / "trees" if beside_trees else None
+    results = iter(tv.stream(model, x, None, region, replace(settings, evidence=tmp_path / "evidence", trees=trees)))
+    assert next(results).margin == wanted[0].margin, "decided all the same"
+    with pytest.raises(UsageError, match="evidence cannot be written to"):
+        next(results)
+    assert not list((tmp_path / "evidence").iterdir())
+    assert not (trees and trees.exists() and list(trees.rglob("*.npz"))), "a tree without its evidence could not go on"
+
+
 def test_a_full_disk_under_the_trees(inputs: str, tmp_path: Path) -> None:
-    options = ["--method", "complete", "--splits", "1", "--limit", "1", "--restarts", "0", "--trees", str(tmp_path / "trees")]
-    sentence(certify(inputs, *options, most=5000), "the search tree")
-    assert not list((tmp_path / "trees").iterdir())
+    out, trees = tmp_path / "out.jsonl", tmp_path / "trees"
+    run = certify(inputs, *SEARCH, "--batch", "2", "--trees", str(trees), "--out", str(out), most=8000)
+    sentence(run, "the search tree")
+    assert len(read_records(out)) == 2, "what was decided is not lost"
+    assert "2 inputs: " in run.stdout
+    assert not trees.exists(), "it was made for nothing"
+
+
+def test_a_tree_that_cannot_be_read(inputs: str, tmp_path: Path) -> None:
+    """It is one input's, and costs no other one's verdict."""
+    out, trees = tmp_path / "out.jsonl", tmp_path / "trees"
+    trees.mkdir()
+    for number in range(2):
+        (trees / f"{number}.npz").write_bytes(b"no tree")
+    options = ["--trees", str(trees), "--out", str(out), "--limit", "2"]
+    sentence(certify(inputs, *SEARCH, *options), "is no search tree that this program wrote")
+    assert len(read_records(out)) == 2
+    assert {path.read_bytes() for path in trees.iterdir()} == {b"no tree"}
+
+
+def test_a_save_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could be written in the end is no failure."""
+    honest, seen = branch.save, []
+
+    def save(path: Path, *rest: Any) -> None:
+        seen.append(path)
+        if len(seen) == 1:
+            raise UsageError("the disk is full")
+        honest(path, *rest)
+
+    monkeypatch.setattr(branch, "save", save)
+    monkeypatch.setattr(branch, "SAVED_EVERY", -1.0)
+    model, x = network("mlp")
+    tv.certify(model, x[:1], None, tv.LinfBall(1.0), method="complete", restarts=0, splits=2, trees=tmp_path)
+    assert len(seen) > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["0.npz"]
 
 
 def test_a_full_disk_under_the_programs(inputs: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
     options = ["--method", "lp", "--rounds", "1", "--limit", "1", "--restarts", "0", "--dump", str(tmp_path / "programs")]
-    sentence(certify(inputs, *options, most=1000), ".mps cannot be written")
+    sentence(certify(inputs, *options, "--out", str(out), most=1000), ".mps cannot be written")
+    assert len(read_records(out)) == 1
 
 
 @needs_full
@@ -148,7 +223,8 @@ def test_one_run_alone_writes(inputs: str, tmp_path: Path, capsys: pytest.Captur
     given = ["certify", GRU, inputs, "--eps", "0.01", "--limit", "1", "--force", "--quiet"]
     with JsonLines(out) as lines, alone_in(evidence=folder, trees=None):
         lines.write({"a": 1})
-        for option, path in (("--out", out), ("--trace", out), ("--evidence", folder), ("--trees", folder)):
+        of_folder = [(option, folder) for option in ("--evidence", "--trees", "--dump")]
+        for option, path in (("--out", out), ("--trace", out), *of_folder):
             assert main([*given, option, str(path)]) == 2
             assert f"another run is writing to {path}; wait for its end" in capsys.readouterr().err
         with pytest.raises(UsageError, match="another run is writing to"):
@@ -157,6 +233,36 @@ def test_one_run_alone_writes(inputs: str, tmp_path: Path, capsys: pytest.Captur
     assert main([*given, "--out", str(out), "--evidence", str(folder)]) == 0
     assert main([*given, "--trees", str(folder), "--evidence", str(folder)]) == 2
     assert "both to go to" in capsys.readouterr().err
+    assert main([*given, "--trees", str(folder), "--dump", str(folder)]) == 0, "their files have other names"
+
+
+@pytest.mark.parametrize("command", ["segments", "tightness", "tightness of a model", "demo"])
+def test_one_run_alone_writes_to_a_folder(
+    command: str, inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, sound, model = tmp_path / "out", tmp_path / "a.wav", tmp_path / "listener.onnx"
+    wave = recordings()[0].numpy()
+    soundfile.write(sound, wave, 8000)
+    to_onnx(Listener(), model)
+    given = {
+        "segments": ["segments", str(model), str(sound)],
+        "tightness": ["tightness", "--function", "tanh", "--box", "-1", "2"],
+        "tightness of a model": ["tightness", GRU, inputs, "--eps", "0.1"],
+        "demo": ["demo"],
+    }[command]
+    with alone_in(results=folder):
+        (folder / "kept").write_text("")
+        assert main([*given, "--out", str(folder), "--quiet"]) == 2
+    assert f"another run is writing to {folder}; wait for its end" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+def test_a_folder_that_was_made_for_nothing_goes(tmp_path: Path) -> None:
+    made, there = tmp_path / "made", tmp_path / "there"
+    there.mkdir()
+    with alone_in(evidence=made, programs=there):
+        assert made.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_a_tree_that_was_cut_short(tmp_path: Path) -> None:

@@ -169,4 +169,4 @@ def _batches(
             label = None if labels is None else int(labels[number])
             ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
             yield Result(index=number, label=label, **vars(ending))
-        next(decided, None)  # what is wrong with its evidence is said when nothing that was decided can be lost by it
+        problem.unwritten.say()

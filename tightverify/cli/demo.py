@@ -19,7 +19,9 @@ def demo(out: Path, quiet: bool) -> None:
     of JSON lines for each network, sweep.jsonl, and the picture certified.png.
     """
     from tightverify.demo.show import show
+    from tightverify.disk import alone_in
     from tightverify.report.outputs import refuse_folder
 
     refuse_folder(out, True, ())
-    show(out, quiet)
+    with alone_in(results=out):
+        show(out, quiet)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tightverify.cli.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, options, say_if_busy, use_threads
 from tightverify.console import output, progress, say
 from tightverify.decimals import at_least, at_most, no_more_than
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tightverify.radius import Segments
 
 
 @click.command()
@@ -54,9 +60,8 @@ def segments(
     Prints a table, and writes stretches.csv and the picture stretches.png to a folder. Levels are decibels relative to the
     clip's peak (norm inf) or to its own norm.
     """
-    from rich.table import Table
-
     from tightverify.api.load import load
+    from tightverify.disk import alone_in
     from tightverify.inputs.audio import Reading, read_sound, unchecked
     from tightverify.inputs.clips import AnyLength, said_of
     from tightverify.radius import FILES, rounds_of
@@ -73,28 +78,36 @@ def segments(
         wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
         network = load(model, batch_axis=batch_axis, inputs=wave[None])
     say_if_busy(quiet)
-    with progress(f"bisecting on {clip.name}, rounds", rounds_of(between, tolerance), quiet) as advance:
-        found = find(
-            network,
-            wave,
-            label,
-            length=length,
-            norm=float(norm),
-            between=between,
-            tolerance=tolerance,
-            settings=settings,
-            progress=lambda _done, _total: advance(),
-        )
-    grid = Table("samples", "seconds", "proved, dB", "radius", "refuted, dB")
-    for row in found.rows():
-        first, last = row["first"], row["last"]
-        seconds = f"{first / sound.rate:.3f} to {(last + 1) / sound.rate:.3f}"
-        proved = "-" if row["proved_db"] is None else at_least(row["proved_db"], 1)
-        refuted = "-" if row["refuted_db"] is None else at_most(row["refuted_db"], 1)
-        grid.add_row(f"{first}-{last}", seconds, proved, no_more_than(row["proved"], 4), refuted)
-    output().print(grid)
-    written = found.save(out, sound.rate)
+    with alone_in(results=out):
+        with progress(f"bisecting on {clip.name}, rounds", rounds_of(between, tolerance), quiet) as advance:
+            found = find(
+                network,
+                wave,
+                label,
+                length=length,
+                norm=float(norm),
+                between=between,
+                tolerance=tolerance,
+                settings=settings,
+                progress=lambda _done, _total: advance(),
+            )
+        output().print(table(found, sound.rate))
+        written = found.save(out, sound.rate)
     if not quiet:
         for note in (*unchecked(reading, sound), *sound.notes):
             say(f"note: {note}")
         say(f"written: {', '.join(str(path) for path in written)}")
+
+
+def table(found: Segments, rate: int) -> Table:
+    """A line for each stretch."""
+    from rich.table import Table
+
+    grid = Table("samples", "seconds", "proved, dB", "radius", "refuted, dB")
+    for row in found.rows():
+        first, last = row["first"], row["last"]
+        seconds = f"{first / rate:.3f} to {(last + 1) / rate:.3f}"
+        proved = "-" if row["proved_db"] is None else at_least(row["proved_db"], 1)
+        refuted = "-" if row["refuted_db"] is None else at_most(row["refuted_db"], 1)
+        grid.add_row(f"{first}-{last}", seconds, proved, no_more_than(row["proved"], 4), refuted)
+    return grid

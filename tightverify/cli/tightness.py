@@ -13,7 +13,6 @@ from tightverify.errors import UsageError
 
 if TYPE_CHECKING:
     from tightverify.region import LpBall
-    from tightverify.tightness import FunctionTightness, ModelTightness
 
 
 def names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -98,23 +97,21 @@ def tightness(
     Prints tables, and writes data as CSV and pictures to a folder.
     """
     use_threads(threads)
-    found: FunctionTightness | ModelTightness
     if function is not None:
         no_model = {"MODEL.onnx": model, "--eps": eps, "--relaxations": relaxations}
         refuse_given(no_model, "--function")
-        found = function_tightness(function, ends, kinds, solver, out, force)
+        written = function_tightness(function, ends, kinds, solver, out, force)
     elif model is not None:
         refuse_given({"--box": ends or None, "--kinds": kinds, "--solver": solver}, "MODEL.onnx")
         if inputs is None or eps is None:
             missing = "INPUTS.npz" if inputs is None else "--eps"
             raise UsageError(f"a model was given without {missing}; wanted MODEL.onnx INPUTS.npz --eps E")
         ball = ball_of(eps, **region)
-        found = model_tightness(model, inputs, ball, relaxations, limit, batch, batch_axis, device, out, force, quiet)
+        written = model_tightness(model, inputs, ball, relaxations, limit, batch, batch_axis, device, out, force, quiet)
     else:
         raise UsageError(
             "neither a model nor a function was given; wanted MODEL.onnx INPUTS.npz --eps E, or --function F --box ..."
         )
-    written = found.save(out)
     if not quiet:
         say(f"written: {', '.join(str(path) for path in written)}")
 
@@ -128,8 +125,9 @@ def refuse_given(values: dict[str, Any], beside: str) -> None:
 
 def function_tightness(
     function: str, ends: list[list[float]], kinds: tuple[str, ...] | None, solver: str | None, out: Path, force: bool
-) -> FunctionTightness:
-    """Compare the relaxations of a function, and print the tables."""
+) -> list[Path]:
+    """Compare the relaxations of a function, print the tables, and write the files; which, is returned."""
+    from tightverify.disk import alone_in
     from tightverify.report.outputs import refuse_folder
     from tightverify.tightness import FUNCTION_FILES, of_function
     from tightverify.tightness.tables import function_tables
@@ -139,10 +137,11 @@ def function_tightness(
     if len({len(box) for box in ends}) > 1:
         raise UsageError("boxes of two and of four numbers were given; a function has one or two operands, not both")
     refuse_folder(out, force, FUNCTION_FILES)
-    found = of_function(function, ends, kinds, solver=solver or "highs")
-    for table in function_tables(found):
-        output().print(table)
-    return found
+    with alone_in(results=out):
+        found = of_function(function, ends, kinds, solver=solver or "highs")
+        for table in function_tables(found):
+            output().print(table)
+        return found.save(out)
 
 
 def model_tightness(
@@ -157,8 +156,9 @@ def model_tightness(
     out: Path,
     force: bool,
     quiet: bool,
-) -> ModelTightness:
-    """Compare the relaxations of a model, and print the tables."""
+) -> list[Path]:
+    """Compare the relaxations of a model, print the tables, and write the files; which, is returned."""
+    from tightverify.disk import alone_in
     from tightverify.inputs.dataset import read
     from tightverify.report.outputs import refuse_folder
     from tightverify.tightness import MODEL_FILES, chosen_relaxations, of_model
@@ -169,17 +169,18 @@ def model_tightness(
     given = read(model, inputs, batch_axis)[:limit]
     ball.around(given.x)
     say_if_busy(quiet)
-    with progress(f"sweeping {model.name}", len(given), quiet) as advance:
-        found = of_model(
-            given.model,
-            given.x,
-            ball,
-            given.y,
-            relaxations=relaxations,
-            batch=batch,
-            device=device,
-            progress=lambda _done, _total: advance(),
-        )
-    for table in (*widths_tables(found), margins_table(found), summary_table(found)):
-        output().print(table)
-    return found
+    with alone_in(results=out):
+        with progress(f"sweeping {model.name}", len(given), quiet) as advance:
+            found = of_model(
+                given.model,
+                given.x,
+                ball,
+                given.y,
+                relaxations=relaxations,
+                batch=batch,
+                device=device,
+                progress=lambda _done, _total: advance(),
+            )
+        for table in (*widths_tables(found), margins_table(found), summary_table(found)):
+            output().print(table)
+        return found.save(out)

@@ -53,13 +53,16 @@ class Earlier:
 class Record:
     """Writes one input's entries; the file has its name only when it is complete.
 
-    With parts of `earlier` runs the file goes on from these, and what this one finds can be kept beside them.
+    With parts of `earlier` runs the file goes on from these, and what this one finds can be kept beside them. Once the disk has
+    refused something nothing more is written, so that the search goes on to its verdict: it is said when the file is to be kept
+    or completed.
     """
 
     def __init__(self, path: Path, earlier: Earlier | None = None) -> None:
         self._path, self._earlier = path, earlier
         self._beside = path.with_name(path.name + ".part") if earlier is None else earlier.folder / "now.part"
         self.stage = ""
+        self._failed: UsageError | None = None
         self._passes = 0 if earlier is None else earlier.bounding_passes
         self._open()
 
@@ -74,7 +77,7 @@ class Record:
         self._blocks: dict[str, list[NDArray[Any]]] = defaultdict(list)
         self._lengths: dict[str, int] = defaultdict(int)
         self._written: dict[str, int] = defaultdict(int)
-        with said_of_disk(self._beside.parent):
+        with self._disk():
             self._beside.parent.mkdir(parents=True, exist_ok=True)
             self._file = zipfile.ZipFile(self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK)
 
@@ -84,7 +87,9 @@ class Record:
             self._write(name)
         self._member("format", np.array(FORMAT))
         self._member("entries", np.frombuffer("\n".join(self._lines).encode(), dtype=np.uint8))
-        with said_of_disk(self._beside.parent):
+        if self._failed is not None:
+            raise self._failed
+        with self._disk():
             self._file.close()
 
     def keep(self) -> Earlier | None:
@@ -93,9 +98,10 @@ class Record:
             return None
         self._close()
         self._earlier = replace(self._earlier, parts=self._earlier.parts + 1, bounding_passes=self._passes)
-        with said_of_disk(self._beside.parent):
+        with self._disk():
             os.replace(self._beside, self._earlier.files[-1])
-        self._open()
+        with suppress(UsageError):  # this part is kept; that there is no next one is said when that one is to be
+            self._open()
         return self._earlier
 
     def __enter__(self) -> Record:
@@ -130,6 +136,8 @@ class Record:
         return self._passes - 1
 
     def add(self, entry: Entry) -> None:
+        if self._failed is not None:
+            return
         values = {each.name: self._placed(getattr(entry, each.name)) for each in fields(entry)}
         self._lines.append(json.dumps([type(entry).__name__, values], allow_nan=False))
 
@@ -159,8 +167,19 @@ class Record:
         self._written[name] += 1
 
     def _member(self, name: str, array: NDArray[Any]) -> None:
-        with said_of_disk(self._beside.parent):
-            put(self._file, name, array)
+        if self._failed is None:
+            with suppress(UsageError), self._disk():
+                put(self._file, name, array)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """What the disk refuses here is remembered, as well as said."""
+        try:
+            with said_of_disk(self._beside.parent):
+                yield
+        except UsageError as error:
+            self._failed = error
+            raise
 
 
 @contextmanager

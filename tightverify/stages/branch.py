@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
-from tightverify.errors import OutOfTimeError
+from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.recording.fingerprint import fingerprint
 from tightverify.recording.record import Record
 from tightverify.region import SplitBy
@@ -35,7 +36,10 @@ LEAF_NUMBERS = 250
 
 
 def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
-    """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out."""
+    """Each open input's region is split until all of it is proved, a counterexample is found, or splits or time run out.
+
+    A tree that cannot be read or written loses no other input's verdict, nor its own: that is said when the batch is decided.
+    """
     settings = problem.settings
     if settings.splits == 0 or SplitBy.NEURONS not in problem.region.splits:
         return known  # what few unknown numbers move is cut along these (`stages.zonotope_splits`)
@@ -49,16 +53,20 @@ def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
             branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory), memory)
             past = Kept.of(some)
             trees = branching.start(roots, known.margins[part], new=some.record is None or not some.record.goes_on)
-            past.resume(branching, trees, roots)
-            kept = past  # from now on: a tree that was not resumed must not replace the one that is kept
-            for number, (points, owners) in enumerate(branching.go(trees, settings.splits), start=1):
+            with some.unwritten.noting():
+                past.resume(branching, trees, roots)
+                kept = past  # from now on: a tree that was not resumed must not replace the one that is kept
+            splits = settings.splits if kept is past else 0
+            for number, (points, owners) in enumerate(branching.go(trees, splits), start=1):
                 known = attacked(some, known, inputs, trees, points, owners)
                 known = entered(known, inputs, some, trees)
                 some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
-                kept.save(trees, last=False)
+                with suppress(UsageError):  # there may be room when it is tried again, in the end at the latest
+                    kept.save(trees, last=False)
         except OutOfTimeError:
             known = known.with_stopped(part)
-        kept.save(trees)
+        with some.unwritten.noting():
+            kept.save(trees)
         known = entered(known, inputs, some, trees)
     return known
 

@@ -79,7 +79,8 @@ def row_decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar, row: int) -
                 notes.record.add(mixed_program(grown.mixed, row, int(notes.bounding_passes), grown.limit))
                 notes.record.add(leaves_of(grown.tree))
         if step is not None:
-            dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")
+            with problem.unwritten.noting():
+                dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")
 
 
 milp_stage = input_by_input(lambda settings: efforts(settings)[:1], decided)

@@ -110,7 +110,8 @@ class OneInput:
                     for found in self.converged(cutter, row, self.target(row), one.bounds.notes):
                         known = self.learnt(known, row, found)
                         yield known
-                dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
+                with problem.unwritten.noting():
+                    dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
             except solvers.SolverError as error:
                 cutter = None  # what it holds of the refused rows is unclear
                 known = self.refused(known, row, error)

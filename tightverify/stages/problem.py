@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightverify.bounds.memory import parts
 from tightverify.branch.node import Branch
+from tightverify.disk import Unwritten
 from tightverify.errors import OutOfTimeError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -29,7 +30,8 @@ class Problem:
 
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `watch` is told every
     step; `stage` and `clock` say of what and when. At the moment `until` the time of these inputs is up, in this stage.
-    All that is found of an input, alone in its batch, goes into the `record`, if there is one.
+    All that is found of an input, alone in its batch, goes into the `record`, if there is one. What cannot be written meanwhile
+    is `unwritten`: said when the batch is decided.
     """
 
     model: Model
@@ -44,6 +46,7 @@ class Problem:
     clock: Callable[[], float] = lambda: 0.0
     until: float = math.inf
     record: Record | None = None
+    unwritten: Unwritten = field(default_factory=Unwritten)
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
         numbers, files = self.numbers[inputs], self.files[inputs]
