@@ -197,6 +197,12 @@ def leaf_bound(problem: Problem, claim: float = math.inf, leaves: int = 1000, so
     return tree.bound
 
 
+def tree_solver(solver: str) -> str:
+    """The solver of a tree's relaxations: one that starts from the last and proves what it says, else HiGHS stands in."""
+    able = backend(solver).capabilities
+    return solver if able.warm_start and able.duals else "highs"
+
+
 def proof(solution: Solution) -> tuple[Floats, float]:
     """The multipliers by which a relaxation's answer proves a bound, and that bound."""
     problem = solution.problem

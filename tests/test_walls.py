@@ -9,8 +9,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import tightverify.region as regions
 from tightverify import ops
 from tightverify.region import Perturbation, Region
@@ -78,7 +76,6 @@ def test_a_relaxation_knows_no_operation() -> None:
     assert not [name for name, tree in files() if name.startswith("relax/") and list(imported(tree, "tightverify.ops"))]
 
 
-@pytest.mark.xfail(reason="regions are being made to answer for themselves", strict=False)
 def test_no_kind_of_region_is_asked_for_outside_its_folder() -> None:
     found = [f"{name}:{line} {kind}" for name, tree in files("region/") for line, kind in asked(tree) if kind in KINDS]
     assert found == []

@@ -219,10 +219,10 @@ class Graph:
         read: set[int] = set()
         for node in self.nodes:
             if isinstance(node, Apply | Quadratic):
-                read.update(self._origin(operand.source) for operand in node.operands)
+                read.update(self.origin(operand.source) for operand in node.operands)
         return tuple(number for number in sorted(read) if not isinstance(self.nodes[number], Input))
 
-    def _origin(self, number: int) -> int:
+    def origin(self, number: int) -> int:
         """The node itself, or the one whose neurons it only scales and shifts: then its interval is exact already."""
         node = self.nodes[number]
         while isinstance(node, Affine) and node.moves_only:

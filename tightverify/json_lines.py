@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from tightverify.disk import is_stream, lock, standard
 from tightverify.errors import InputError, UsageError
 
 Entry = TypeVar("Entry")
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where JSON has no word for it."""
+    return value if math.isfinite(value) else None
 
 
 class JsonLines:

@@ -19,9 +19,10 @@ from tightverify.disk import alone_in, is_stream, standard
 from tightverify.errors import UsageError
 from tightverify.inputs.clips import Clips
 from tightverify.inputs.dataset import Inputs
+from tightverify.json_lines import finite
 from tightverify.region import Perturbation
 from tightverify.report.outputs import Write, nowhere, picture_of, sink
-from tightverify.report.records import Record, finite
+from tightverify.report.records import Record
 from tightverify.report.tables import duration, summary, table
 from tightverify.report.trace import TracePoint, read_trace
 from tightverify.settings import Settings

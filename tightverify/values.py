@@ -30,6 +30,13 @@ Index = slice | Tensor
 """Some neurons of a node: a slice, or a tensor of positions."""
 
 
+def as_index(positions: Tensor) -> Index:
+    """A slice where positions follow one another, else the positions."""
+    start = int(positions[0])
+    following = torch.equal(positions, torch.arange(start, start + len(positions)))
+    return slice(start, start + len(positions)) if following else positions
+
+
 def gamma(operations: int) -> float:
     """Twice the relative error of a sum of `operations` products."""
     return 2 * operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)

@@ -164,7 +164,7 @@ def test_no_more_is_proved_of_a_row_than_was_looked_at(monkeypatch: pytest.Monke
     graph, region, row = steep_relu(0)
     one, cutter, steps = prepared(graph, region, row[graph.output])
     start = list(cutter.converge(row))[-1]
-    monkeypatch.setattr(milp, "cutoff_tightened", lambda mixed, limit, _: CutoffTightened(mixed.network, mixed.breaks, limit))
+    monkeypatch.setattr(milp, "cutoff_tightened", lambda mixed, limit, *_: CutoffTightened(mixed.network, mixed.breaks, limit))
     ends = []
     for below in (0.3, 0.1, 0.03):
         enough = steps[-1].bound - below

@@ -66,6 +66,4 @@ def inside(polygons: Polygons, points: Tensor) -> Tensor:
         middle, half = (low + high) / 2, INSIDE * (high - low) / 2
         moved = torch.minimum(torch.maximum(points[..., 0], middle - half), middle + half)
         return moved[..., None]
-    centroids = polygons.centroids
-    steps = points - centroids[:, None]
-    return centroids[:, None] + (INSIDE * polygons.reach(centroids, steps)).clamp(max=1.0)[..., None] * steps
+    return polygons.drawn_in(points, INSIDE)

@@ -13,7 +13,7 @@ from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval_multipliers import Multipliers
 from tightverify.evidence import PROPERTY, BackSubstitution, Bounded, Branch, Empty, Pairs, Polygon, Resumed
 from tightverify.evidence.entries import Choices, Floats, Places
-from tightverify.recording.record import Record
+from tightverify.recording.record import Record, plain
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -228,7 +228,3 @@ def side(planes: Sequence[Plane]) -> Floats:
             for plane in planes
         ]
     )
-
-
-def plain(values: Tensor) -> Floats:
-    return values.detach().cpu().numpy()

@@ -22,7 +22,7 @@ from tightverify.linear_map import Dense, Diagonal, Identity, LinearMap
 from tightverify.models.rewrite import finish
 from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Maximum, Operation, Square
-from tightverify.values import Index
+from tightverify.values import as_index
 
 Symbols = NDArray[np.int64]
 ZERO = -1
@@ -268,7 +268,7 @@ class Builder:
         """Where in x (one axis) neurons of a node stand, and those neurons."""
         there = np.flatnonzero(self._source_of(x) == source)
         positions = x[there] - self._starts[source]
-        return there, Operand(source, tidy(torch.from_numpy(positions)))
+        return there, Operand(source, as_index(torch.from_numpy(positions)))
 
     def _groups(self, xs: list[Symbols]) -> list[tuple[Symbols, tuple[int, ...]]]:
         """The positions of flat arrays that read the same node in each, group by group."""
@@ -283,11 +283,3 @@ class Builder:
 def scaling(factors: NDArray[np.float64]) -> LinearMap:
     """Each number times its factor."""
     return Identity(len(factors)) if (factors == 1).all() else Diagonal(torch.from_numpy(factors.copy()))
-
-
-def tidy(positions: Tensor) -> Index:
-    """A slice where positions follow one another, else the positions."""
-    start = int(positions[0])
-    if bool((positions == torch.arange(start, start + len(positions))).all()):
-        return slice(start, start + len(positions))
-    return positions

@@ -23,7 +23,7 @@ from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Node, Operand, Qua
 from tightverify.linear_map import Identity
 from tightverify.ops import Square, SumOfSquares
 from tightverify.relax.quadratic import Forms
-from tightverify.values import Index
+from tightverify.values import as_index
 
 LEAST = 2.0**-900
 """Factors whose products may be smaller than this are not multiplied: far from underflow."""
@@ -98,7 +98,7 @@ class Quadratics:
         node = self.nodes[operand.source]
         if not isinstance(node, Apply) or not isinstance(node.op, Square):
             return None
-        return Operand(node.operands[0].source, tidy(self.positions(node.operands[0])[self.positions(operand)]))
+        return Operand(node.operands[0].source, as_index(self.positions(node.operands[0])[self.positions(operand)]))
 
     def positions(self, operand: Operand) -> Tensor:
         return torch.arange(self.nodes[operand.source].size)[operand.index]
@@ -174,7 +174,7 @@ class Quadratics:
             return None
         matrix = torch.cat([part.matrix for part in parts.values()], dim=1)
         size = torch.cat([part.size for part in parts.values()], dim=1)
-        operands = tuple(Operand(source, tidy(part.positions)) for source, part in parts.items())
+        operands = tuple(Operand(source, as_index(part.positions)) for source, part in parts.items())
         return Quadratic(self.shared(Forms(matrix, shift, weights, size, shift_size, roundings)), operands)
 
     def under(self, part: Part, term: Term) -> Part:
@@ -214,10 +214,3 @@ def together(parts: list[Part]) -> Part:
     matrix, size = (torch.cat(some, dim=1) for some in ([p.matrix for p in parts], [p.size for p in parts]))
     empty = matrix.new_zeros((len(matrix), len(positions)))
     return Part(positions, empty.index_add(1, place, matrix), empty.index_add(1, place, size))
-
-
-def tidy(positions: Tensor) -> Index:
-    """A slice where positions follow one another."""
-    start = int(positions[0])
-    steps = torch.arange(start, start + len(positions))
-    return slice(start, start + len(positions)) if torch.equal(positions, steps) else positions

@@ -23,6 +23,7 @@ from tightverify.api.checks import as_inputs, fitting
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
 from tightverify.errors import InputError, UsageError
+from tightverify.json_lines import finite
 from tightverify.models.answers import answers
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
@@ -91,9 +92,9 @@ class Segments:
                 "first": start,
                 "last": stop - 1,
                 "proved": proved,
-                "proved_db": plain(decibels(proved / self.size)),
-                "refuted": plain(refuted),
-                "refuted_db": plain(decibels(refuted / self.size)),
+                "proved_db": finite(decibels(proved / self.size)),
+                "refuted": finite(refuted),
+                "refuted_db": finite(decibels(refuted / self.size)),
             }
             for start, stop, proved, refuted in each
         ]
@@ -187,7 +188,3 @@ def edges_of(samples: int, length: int | None) -> tuple[int, ...]:
 
 def decibels(ratio: float) -> float:
     return -math.inf if ratio == 0 else 20 * math.log10(ratio)
-
-
-def plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -236,9 +236,6 @@ def evidence_file(folder: Path, number: int) -> Path:
 def question(number: int, model: str, mark: str, method: str, graph: Graph, region: Region, wanted: Property) -> Question:
     """What is asked of one input: the graph, a region and a property of one each."""
 
-    def plain(values: Tensor) -> Floats:
-        return values[0].cpu().numpy()
-
     place = region.written
     return Question(
         input=number,
@@ -252,8 +249,8 @@ def question(number: int, model: str, mark: str, method: str, graph: Graph, regi
         upper=place.upper,
         generators=place.generators,
         slack=place.slack,
-        rows=plain(wanted.rows),
-        offsets=plain(wanted.offsets),
+        rows=plain(wanted.rows[0]),
+        offsets=plain(wanted.offsets[0]),
         needed=wanted.needed,
         output=graph.output,
         nodes=[described(graph, node) for node in graph.nodes],
@@ -282,3 +279,7 @@ def read(graph: Graph, operand: Operand) -> dict[str, Any]:
     if isinstance(operand.index, slice):
         return {"node": operand.source, "slice": list(operand.index.indices(graph.nodes[operand.source].size))}
     return {"node": operand.source, "places": operand.index.tolist()}
+
+
+def plain(values: Tensor) -> Floats:
+    return values.detach().cpu().numpy()

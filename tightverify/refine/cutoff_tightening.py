@@ -58,14 +58,17 @@ class CutoffTightened:
         return problem.changed(lower=lower, upper=upper)
 
 
-def cutoff_tightened(mixed: MixedProgram, limit: float, check: Callable[[], None] = lambda: None) -> CutoffTightened:
+def cutoff_tightened(
+    mixed: MixedProgram, limit: float, check: Callable[[], None] = lambda: None, solver: str = "highs"
+) -> CutoffTightened:
     """The cut variables' intervals where the program's row is at most the limit."""
     network, count = mixed.network, len(mixed.network.lower)
     problem = mixed.problem.relaxed()
     lower, upper = problem.lower.copy(), problem.upper.copy()
     lower[:count], upper[:count] = np.maximum(lower[:count], network.lower), np.minimum(upper[:count], network.upper)
     columns = sorted(mixed.breaks)
-    session = solvers.load(problem.with_rows(sparse.csr_array(problem.cost[None]), -np.inf, np.nextafter(limit, np.inf)))
+    held = problem.with_rows(sparse.csr_array(problem.cost[None]), -np.inf, np.nextafter(limit, np.inf))
+    session = solvers.load(held, solver)
     width, found = np.inf, list[End]()
     while (upper - lower)[columns].sum() < (1 - WORTH_ANOTHER) * width:
         width = (upper - lower)[columns].sum()

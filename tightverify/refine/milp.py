@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import solvers
-from solvers.leaves import ProofTree
+from solvers.leaves import ProofTree, tree_solver
 from tightverify.graph import Apply
 from tightverify.refine.converge import Converged
 from tightverify.refine.cutoff_tightening import LIMIT, CutoffTightened, cutoff_tightened
@@ -61,6 +61,10 @@ class Deciding:
     """whether trees keep their leaves, to show them"""
     patience: float = 1.0
     """leaves for each binary before intervals are narrowed: 0 at once, infinity never"""
+
+    def tree(self, mixed: MixedProgram, wanted: float) -> ProofTree:
+        """A tree that is to prove the program's optimum to be above a value, by a solver that suits trees."""
+        return ProofTree(mixed.problem, wanted, tree_solver(self.solver), deep=True, keep=self.keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,7 @@ def decide(
     while True:
         check()
         mixed = mixed_program(relaxed, domain.program, domain.holds(problem), domain.breaks, point)
-        tree, began = ProofTree(mixed.problem, enough, deep=True, keep=deciding.keep), time.monotonic()
+        tree, began = deciding.tree(mixed, enough), time.monotonic()
         grown = Grown(mixed, tree, domain.limit)
         worst: Floats | None = None
         asked = hard = False
@@ -155,7 +159,7 @@ def decide(
             yield Progress(best.bound, None, leaves, mixed, best)
             return
         if worst is None:
-            patience, domain = math.inf, cutoff_tightened(mixed, limit, check)
+            patience, domain = math.inf, cutoff_tightened(mixed, limit, check, tree_solver(deciding.solver))
             if domain.nothing:
                 best = Best(limit)
             yield Progress(best.bound, None, leaves, mixed, best, cutoff_tightened=domain)
@@ -179,7 +183,7 @@ def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], 
     """A tree whose bound is next to what the solver claims is the optimum, and the solver's point."""
     claim = claimed(mixed, deciding, left)
     wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
-    tree = ProofTree(mixed.problem, wanted, deep=True, keep=deciding.keep)
+    tree = deciding.tree(mixed, wanted)
     while tree.open and tree.solved < deciding.leaves:
         check()
         tree.step()

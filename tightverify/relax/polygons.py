@@ -127,6 +127,12 @@ class Polygons:
         found = torch.where(hits >= 0, hits, torch.inf).amin(2)
         return torch.where(torch.isfinite(found), found, 0.0)
 
+    def drawn_in(self, points: Tensor, share: float) -> Tensor:
+        """Points (N, K, 2), those beyond so much of the way from the centroid to the border moved back to there."""
+        centroids = self.centroids
+        steps = points - centroids[:, None]
+        return centroids[:, None] + (share * self.reach(centroids, steps)).clamp(max=1.0)[..., None] * steps
+
     def towards(self, directions: Tensor, share: float) -> Tensor:
         """(N, K, 2): the points that lie so far towards the border, from the centroid in directions (K, 2) of a unit box."""
         centroids = self.centroids

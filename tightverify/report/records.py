@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tightverify.json_lines import JsonLines, read_lines
+from tightverify.json_lines import JsonLines, finite, read_lines
 from tightverify.verify import Result
 
 if TYPE_CHECKING:
@@ -88,11 +88,6 @@ class Record:
             top=top,
             note=result.note or None,
         )
-
-
-def finite(value: float) -> float | None:
-    """The number, or None where JSON has no word for it."""
-    return value if math.isfinite(value) else None
 
 
 def write_records(path: Path, records: Iterable[Record], replace: bool = False) -> None:

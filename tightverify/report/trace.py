@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tightverify.json_lines import read_lines
-from tightverify.report.records import finite, names_of, of_values
+from tightverify.json_lines import finite, read_lines
+from tightverify.report.records import names_of, of_values
 from tightverify.stages.progress import Step
 
 

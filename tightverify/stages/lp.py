@@ -13,8 +13,70 @@ regions are passed by, and what was known of their inputs stays as it is.
 
 from __future__ import annotations
 
-from tightverify.stages.combine import efforts
-from tightverify.stages.one_input import OneInput, input_by_input
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-lp_stage = input_by_input(efforts, OneInput.improvements)
+import torch
+
+import solvers
+from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.obbt import obbt, weightiest
+from tightverify.refine.relaxed import Relaxed, relaxed
+from tightverify.stages.combine import efforts
+from tightverify.stages.dump import dumped
+from tightverify.stages.one_input import OneInput, input_by_input
+from tightverify.stages.problem import BoundsSoFar
+
+
+@dataclass(eq=False)
+class Programs:
+    """One input's programs: the planes that were cut for one row, and what neurons were bounded to, serve the next ones."""
+
+    one: OneInput
+    relaxed: Relaxed
+    cutter: Cutter | None = None
+
+    def improved(self, known: BoundsSoFar, row: int) -> Iterator[BoundsSoFar]:
+        try:
+            yield from self._improved(known, row)
+        except solvers.SolverError:
+            self.cutter = None  # what it holds of the refused rows is unclear
+            raise
+
+    def _improved(self, known: BoundsSoFar, row: int) -> Iterator[BoundsSoFar]:
+        one, problem, settings = self.one, self.one.problem, self.one.problem.settings
+        if self.cutter is None:
+            self.cutter = self._over(row, Cutting(solver=settings.lp_solver, fits=settings.solver))
+        found: Converged | None = None
+        for found in self._converged(self.cutter, row):
+            known = one.learnt(known, row, found)
+            yield known
+        if found is not None and not known.margins[one.place, row] > 0 and settings.tighten > 0 and not one.settled(known):
+            chosen = weightiest(self.relaxed, found, settings.tighten)
+            intervals = obbt(self.relaxed, chosen, self.cutter.cutting, settings.processes, problem.check)
+            here = problem[torch.tensor([one.place])]
+            (self.relaxed,) = relaxed(here.graph, here.region, one.effort, intervals, here.check, here.record)
+            self.cutter = self._over(row, self.cutter.cutting)
+            for found in self._converged(self.cutter, row):
+                known = one.learnt(known, row, found)
+                yield known
+        with problem.unwritten.noting():
+            dumped(settings.dump, self.cutter.session.problem, int(problem.numbers[one.place]), row, "lp")
+
+    def _over(self, row: int, cutting: Cutting) -> Cutter:
+        return Cutter.over(self.relaxed, self.one.rows(row), cutting)
+
+    def _converged(self, cutter: Cutter, row: int) -> Iterator[Converged]:
+        """Until the row is proved; in a thorough run until nothing is left to cut."""
+        wanted, settings = self.one.problem.wanted, self.one.problem.settings
+        target = torch.inf if settings.thorough else -float(wanted.offsets[self.one.place, row])
+        return self.one.converged(cutter, row, target, self.relaxed.bounds.notes)
+
+
+def improvements(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:
+    """Every row that is open, of a thorough run every row at all."""
+    return one.row_by_row(known, Programs(one, relaxed).improved, every=one.problem.settings.thorough)
+
+
+lp_stage = input_by_input(efforts, improvements)
 """Every open row by the program over all convex hulls."""

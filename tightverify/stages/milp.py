@@ -9,14 +9,11 @@ a solver does not take a program stays open, with what is proved by then, and a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-import torch
-
-import solvers
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.milp import Deciding, Progress, decide
-from tightverify.refine.network_lp import defined
 from tightverify.refine.proof import cutoff_tightening_of, leaves_of, mixed_program
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
@@ -32,22 +29,8 @@ def surely_ends(graph: Graph) -> bool:
 
 
 def decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:
-    """Row after row, until the input is decided."""
-    if not defined(relaxed.bounds, 0):
-        return
-    place, wanted = one.place, one.problem.wanted[torch.tensor([one.place])]
-    failed, spare = 0, wanted.rows.shape[1] - wanted.needed
-    for row in one.order(known.margins[place], spare > 0):
-        if one.settled(known) or failed > spare:
-            return
-        try:
-            for better in row_decided(one, relaxed, known, row):
-                known = better
-                yield known
-        except solvers.SolverError as error:
-            known = one.refused(known, row, error)
-            yield known
-        failed += not known.margins[place, row] > 0
+    """Every row that is open, until the input is decided."""
+    return one.row_by_row(known, partial(row_decided, one, relaxed), every=False)
 
 
 def row_decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar, row: int) -> Iterator[BoundsSoFar]:

@@ -13,20 +13,20 @@ from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import Notes
 from tightverify.errors import OutOfTimeError
-from tightverify.refine.converge import Converged, Cutter, Cutting
+from tightverify.refine.converge import Converged, Cutter
 from tightverify.refine.network_lp import defined
-from tightverify.refine.obbt import obbt, weightiest
 from tightverify.refine.proof import linear_program
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.settings import Settings
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK
-from tightverify.stages.dump import dumped
 from tightverify.stages.problem import BoundsSoFar, Problem, Stage, missing
 from tightverify.stages.replay import inputs_of, replayed
 from tightverify.values import Interval, below
 
 Improving = Callable[["OneInput", Relaxed, BoundsSoFar], Iterator[BoundsSoFar]]
 """From one input's relaxation and what is known to ever more that is known."""
+RowImproving = Callable[[BoundsSoFar, int], Iterator[BoundsSoFar]]
+"""From what is known and the number of a row to ever more that is known of that row."""
 
 
 def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improving: Improving) -> Stage:
@@ -47,12 +47,13 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
             for place, one in enumerate(relaxations, start=part.start):
                 mine = some.within(1 / (part.start + len(relaxations) - place))
                 try:
-                    for better in improving(OneInput(replace(problem, until=mine.until), place, rounds[-1]), one, known):
+                    here = OneInput(replace(problem, until=mine.until), place, rounds[-1])
+                    for better in improving(here, one, known) if defined(one.bounds, 0) else ():
                         known = better
                 except OutOfTimeError:
                     known = known.with_stopped(torch.tensor([place]))
-                here = torch.tensor([place])
-                problem[here].report(known[here])
+                alone = torch.tensor([place])
+                problem[alone].report(known[alone])
         return known.to(device)
 
     return stage
@@ -83,37 +84,21 @@ class OneInput:
     place: int
     effort: Effort
 
-    def improvements(self, one: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:
-        """Row after row, until the input is decided or cannot be proved here."""
-        problem, place, settings = self.problem, self.place, self.problem.settings
-        wanted = problem.wanted[torch.tensor([place])]
-        if not defined(one.bounds, 0):
-            return
-        cutter: Cutter | None = None
+    def row_by_row(self, known: BoundsSoFar, improved: RowImproving, every: bool) -> Iterator[BoundsSoFar]:
+        """Row after row, until the input is decided or cannot be proved here, unless `every` row is wanted.
+
+        A row of which a solver does not take a program stays open.
+        """
+        place, wanted = self.place, self.problem.wanted[torch.tensor([self.place])]
         failed, spare = 0, wanted.rows.shape[1] - wanted.needed
         for row in self.order(known.margins[place], spare > 0):
-            if not settings.thorough and (failed > spare or self.settled(known)):
+            if not every and (failed > spare or self.settled(known)):
                 return
             try:
-                if cutter is None:
-                    cutter = Cutter.over(one, self.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
-                found: Converged | None = None
-                for found in self.converged(cutter, row, self.target(row), one.bounds.notes):
-                    known = self.learnt(known, row, found)
+                for better in improved(known, row):
+                    known = better
                     yield known
-                if found is not None and not known.margins[place, row] > 0 and settings.tighten > 0 and not self.settled(known):
-                    chosen = weightiest(one, found, settings.tighten)
-                    intervals = obbt(one, chosen, cutter.cutting, settings.processes, problem.check)
-                    here = problem[torch.tensor([place])]
-                    (one,) = relaxed(here.graph, here.region, self.effort, intervals, here.check, here.record)
-                    cutter = Cutter.over(one, self.rows(row), cutter.cutting)
-                    for found in self.converged(cutter, row, self.target(row), one.bounds.notes):
-                        known = self.learnt(known, row, found)
-                        yield known
-                with problem.unwritten.noting():
-                    dumped(settings.dump, cutter.session.problem, int(problem.numbers[place]), row, "lp")
             except solvers.SolverError as error:
-                cutter = None  # what it holds of the refused rows is unclear
                 known = self.refused(known, row, error)
                 yield known
             failed += not known.margins[place, row] > 0
@@ -125,10 +110,6 @@ class OneInput:
 
     def rows(self, row: int) -> dict[int, Tensor]:
         return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
-
-    def target(self, row: int) -> float:
-        """The value of a program that proves the row; in a thorough run there is none."""
-        return torch.inf if self.problem.settings.thorough else -float(self.problem.wanted.offsets[self.place, row])
 
     def seconds_left(self) -> float:
         """What is left of the input's time."""

@@ -121,17 +121,8 @@ def readers_of(graph: Graph) -> list[list[tuple[int, Operation, int]]]:
     for number, node in enumerate(graph.nodes):
         if isinstance(node, Apply):
             for k, operand in enumerate(node.operands):
-                readers[origin(graph, operand.source)].append((number, node.op, k))
+                readers[graph.origin(operand.source)].append((number, node.op, k))
     return readers
-
-
-def origin(graph: Graph, number: int) -> int:
-    """The node whose neurons another one only scales and shifts, as `Graph.bounded` has it."""
-    node = graph.nodes[number]
-    while isinstance(node, Affine) and node.moves_only:
-        number = node.terms[0].operand.source
-        node = graph.nodes[number]
-    return number
 
 
 def read_as(op: Operation, operand: int) -> str:

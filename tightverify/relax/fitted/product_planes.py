@@ -16,7 +16,6 @@ from torch import Tensor
 from tightverify.relax.curves import One, Symmetric
 from tightverify.relax.fitted.family import Domain, PlaneSet, fitted, offered, plane_set, through
 from tightverify.relax.fitted.fit import Query, fit
-from tightverify.relax.polygons import Polygons
 from tightverify.relax.traits import Cells, Envelope, FittedPlanes, OperandSet, PlanePairs, Search, Support, Traits
 
 INSIDE = 1 - 1e-3
@@ -54,7 +53,7 @@ class ProductPlanes(FittedPlanes, Cells, Envelope):
 
     def support(self, operands: OperandSet, points: Tensor, upper: Tensor, search: Search) -> Support:
         places, sign = in_plane(points), torch.where(upper, 1.0, -1.0).to(points)
-        inner = inside(operands.planar, places)
+        inner = operands.planar.drawn_in(places[:, None], INSIDE)[:, 0]
         found = fit(Query(self.first, self.second, sign, inner, operands.planar), search.solver, search.tolerance, search.once)
         planes = sign[:, None] * through(found.slopes, found.height, inner)
         # The tightest plane at the inner point may be nearer there by height - least, and so at the point, but for its slopes.
@@ -76,11 +75,3 @@ class ProductPlanes(FittedPlanes, Cells, Envelope):
 def in_plane(values: Tensor) -> Tensor:
     """Points or slopes (..., 1 or 2) as those of two operands: the second of one is 0."""
     return values if values.shape[-1] == 2 else torch.cat([values, torch.zeros_like(values)], dim=-1)
-
-
-def inside(polygons: Polygons, points: Tensor) -> Tensor:
-    """Points (N, 2) drawn towards the centroids until they lie inside the polygons, a little away from the border."""
-    centres = polygons.centroids
-    steps = points - centres
-    share = (INSIDE * polygons.reach(centres, steps[:, None])).clamp(max=1.0)
-    return centres + share * steps
