@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tightverify.errors import InputError
+from tightverify.json_lines import finite
 from tightverify.plots.names import Look, looks, numbered
-from tightverify.report.records import Record, finite
+from tightverify.report.records import Record
 from tightverify.verify import Result
 
 MANY = 4
