@@ -25,7 +25,7 @@ from torch import Tensor
 
 from experiments.figures import Figures, table_of, timed
 from tightverify import planes
-from tightverify.api.planes import FUNCTIONS, PlaneFit
+from tightverify.api.planes import PlaneFit, functions
 from tightverify.relax.curves import Identity, One, Sigmoid, Symmetric
 from tightverify.relax.fitted.family import KINDS, Domain
 from tightverify.relax.polygons import Polygons
@@ -63,7 +63,7 @@ def intervals(kind: str, count: int, rng: np.random.Generator) -> Floats:
 def boxes_of(name: str, kind: str, count: int, seed: int) -> Tensor:
     """(N, 4), or (N, 2) for a function of one operand; R2's failing box among the saturated ones."""
     rng = np.random.default_rng(seed)
-    found = np.concatenate([intervals(kind, count, rng) for _ in range(FUNCTIONS[name].arity)], axis=1)
+    found = np.concatenate([intervals(kind, count, rng) for _ in range(functions()[name].arity)], axis=1)
     if kind == "saturated":
         found[0] = R2_FAILS[: found.shape[1]]
     return torch.from_numpy(found)
@@ -105,7 +105,7 @@ def samples(box: Floats) -> Floats:
 
 def crossings(name: str, boxes: Tensor, found: PlaneFit, balls: int) -> tuple[int, int]:
     """How many planes are crossed at dense samples; and how many, of some, in exact arithmetic."""
-    first, second = FUNCTIONS[name].traits.factors
+    first, second = functions()[name].traits.factors
     box = polygons_of(boxes).boxes.numpy()
     dense, exact = 0, 0
     for start in range(0, len(box), PORTION):
@@ -129,7 +129,7 @@ def crosses(name: str, numbers: list[float], side: int, point: tuple[float, floa
     """Whether a plane is not proved to hold at a point; floats count as the rational numbers that they are."""
     a, b, c, x, y = (fmpq(*number.as_integer_ratio()) for number in (*numbers, *point))
     value = arb(1)
-    for curve, operand in zip(FUNCTIONS[name].traits.factors, (arb(x), arb(y)), strict=True):
+    for curve, operand in zip(functions()[name].traits.factors, (arb(x), arb(y)), strict=True):
         if isinstance(curve, Identity):
             value *= operand
         elif not isinstance(curve, One):
@@ -157,7 +157,7 @@ def mean_of(curve: Symmetric, low: Tensor, high: Tensor) -> Tensor:
 
 def mean_distances(name: str, boxes: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """(N, 2): the mean distance of planes (N, 3) below and above from the function; and what rounding leaves in doubt, (N,)."""
-    first, second = FUNCTIONS[name].traits.factors
+    first, second = functions()[name].traits.factors
     x1, x2, y1, y2 = polygons_of(boxes).boxes.unbind(1)
     mean = mean_of(first, x1, x2) * mean_of(second, y1, y2)
     centre = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, torch.ones_like(x1)], dim=1)
@@ -176,7 +176,7 @@ def tightness(name: str, boxes: Tensor, found: PlaneFit, seed: int) -> tuple[flo
     relative = torch.where(clear, found.gap / distance, 0.0)
     low = found.gap > 1e-6 * distance + floor[:, None]
     largest = float(torch.where(low, found.gap / distance.clamp(min=1e-300), relative).max())
-    theirs = KINDS["r2"](Domain(*FUNCTIONS[name].traits.factors, polygons_of(boxes), "batched", seed=seed))
+    theirs = KINDS["r2"](Domain(*functions()[name].traits.factors, polygons_of(boxes), "batched", seed=seed))
     other, doubt = mean_distances(name, boxes, theirs.lower[:, 0], theirs.upper[:, 0])
     ours, r2, doubt = distance.sum(1), other.sum(1), floor + doubt
     told = r2 > 1e3 * doubt

@@ -1,4 +1,7 @@
-"""The backends, in order of preference. A new one is its file and one line here, and is under every test."""
+"""The backends, in order of preference. A new one is its file and one line here, and is under every test.
+
+One of another package joins by `BACKENDS.append`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from solvers.backends.scipy import Scipy
 from solvers.base import Backend
 from solvers.errors import BackendError
 
-BACKENDS: tuple[Backend, ...] = (
+BACKENDS: list[Backend] = [
     Highs(),
     Gurobi(),
     Scipy(),
@@ -18,7 +21,7 @@ BACKENDS: tuple[Backend, ...] = (
     Pyomo("glpk"),
     Pyomo("cbc"),
     Batched(),
-)
+]
 
 
 def backend(name: str) -> Backend:

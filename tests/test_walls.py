@@ -14,7 +14,7 @@ from tightverify import ops
 from tightverify.region import Perturbation, Region
 
 PACKAGE = Path(ops.__file__).resolve().parents[1]
-GENERAL = {"OPS", "Operation", "register"}
+GENERAL = {"OPS", "Operation"}
 """What may be imported of operations everywhere; importers, which make graphs of them, name them."""
 KINDS = {
     name

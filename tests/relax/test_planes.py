@@ -19,7 +19,7 @@ from torch import Tensor
 import solvers
 import tightverify
 from tests.helpers import exact
-from tightverify.api.planes import FUNCTIONS, PlaneFit, planes
+from tightverify.api.planes import PlaneFit, functions, planes
 from tightverify.errors import UsageError
 from tightverify.relax import curves, ranges
 from tightverify.relax.fitted import family, fit, offsets
@@ -159,7 +159,7 @@ def worst(name: str, chosen: Tensor, side: int, star: Star, zooms: int = ZOOMS) 
 
 def exact_excess(name: str, plane: Tensor, side: int, point: Point) -> arb:
     x, y = arb(point[0]), arb(point[1])
-    value = exact.operation(FUNCTIONS[name], *((x, y) if name in PAIRS else (x,)))
+    value = exact.operation(functions()[name], *((x, y) if name in PAIRS else (x,)))
     a, b, c = (exact.rational(number) for number in plane.tolist())
     return side * (value - arb(a * point[0] + b * point[1] + c))
 
@@ -186,7 +186,7 @@ def polygons_of(name: str, boxes: Tensor) -> Polygons:
 
 
 def domain(name: str, polygons: Polygons, solver: str = "batched") -> Domain:
-    return Domain(*FUNCTIONS[name].traits.factors, polygons, solver)
+    return Domain(*functions()[name].traits.factors, polygons, solver)
 
 
 def heights(chosen: Tensor, points: Tensor) -> Tensor:
@@ -355,7 +355,7 @@ def test_a_cut_without_its_margin_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
 def question(name: str, polygons: Polygons, sign: int, seed: int = 0) -> Question:
     """Planes of random slopes, about those of the function at its corners."""
     generator = torch.Generator().manual_seed(seed)
-    count, first, second = len(polygons), *FUNCTIONS[name].traits.factors
+    count, first, second = len(polygons), *functions()[name].traits.factors
     share = torch.rand((count, polygons.vertices.shape[1], 1), generator=generator, dtype=torch.float64)
     x, y = (polygons.vertices * share).sum(1).div(share.sum(1)).unbind(1)
     f, g = ranges.jet(first, x), ranges.jet(second, y)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import tightverify as tv
-from tightverify.api.planes import FUNCTIONS
+from tightverify.api.planes import functions
 from tightverify.cli.main import commands, main
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import UsageError
@@ -33,7 +33,7 @@ def several() -> dict[str, FunctionTightness]:
     """Every function over boxes, with every kind of planes."""
     return {
         name: of_function(name, [box[: 2 * op.arity] for box in BOXES], tuple(KINDS), solver="batched")
-        for name, op in FUNCTIONS.items()
+        for name, op in functions().items()
     }
 
 
@@ -65,7 +65,7 @@ def same_rows(path: Path, rows: list[dict[str, object]]) -> None:
             assert line[name] == ("" if value is None else str(value))
 
 
-@pytest.mark.parametrize("function", list(FUNCTIONS))
+@pytest.mark.parametrize("function", list(functions()))
 def test_volumes_keep_their_order(several: dict[str, FunctionTightness], function: str) -> None:
     found = several[function]
     assert found.relaxations == (*KINDS, "envelope")
@@ -105,7 +105,7 @@ def test_the_envelope_of_a_product_is_mccormicks() -> None:
 def test_the_envelope_of_tanh_is_its_tangent_construction() -> None:
     box = torch.tensor([0.0, 3.0, 0.0, 0.0], dtype=torch.float64)
     mean = float(torch.log(torch.cosh(box[1])) / 3)
-    hull = envelope(Tanh(), FUNCTIONS["tanh"].traits.factors[1], box, mean)
+    hull = envelope(Tanh(), functions()["tanh"].traits.factors[1], box, mean)
     assert hull.mean_above == pytest.approx(0, abs=1e-4)
     assert hull.mean_below == pytest.approx(mean - float(torch.tanh(box[1])) / 2, abs=1e-12)
     assert hull.centre_below == pytest.approx(float(torch.tanh(box[1] / 2) - torch.tanh(box[1]) / 2), abs=1e-12)

@@ -21,9 +21,6 @@ CONVEX = 1e-13
 INSIDE = 0.98
 """Points nearer to the border than this share of the way are moved in: on the border itself a plane may stand upright."""
 
-FUNCTIONS: dict[str, Operation] = {op.name: op for op in OPS if op.traits.factors is not None}
-"""What planes can be fitted to, by name."""
-
 
 @dataclass(frozen=True, eq=False)
 class PlaneFit:
@@ -75,12 +72,17 @@ def planes(
     return PlaneFit(shaped.lower[:, 0], shaped.upper[:, 0], shaped.gap[:, 0])
 
 
+def functions() -> dict[str, Operation]:
+    """What planes can be fitted to, by name."""
+    return {op.name: op for op in OPS if op.traits.factors is not None}
+
+
 def curves_of(function: str | Operation) -> tuple[int, tuple[Symmetric, Symmetric]]:
     """The number of operands, and F and G."""
-    operation = FUNCTIONS.get(function) if isinstance(function, str) else function
+    operation = functions().get(function) if isinstance(function, str) else function
     factors = operation.traits.factors if isinstance(operation, Operation) else None
     if operation is None or factors is None:
-        raise UsageError(f"planes cannot be fitted to {function!r}; choose one of {', '.join(FUNCTIONS)}")
+        raise UsageError(f"planes cannot be fitted to {function!r}; choose one of {', '.join(functions())}")
     return operation.arity, factors
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from tightverify import plugins
 from tightverify.console import any_name_printable, say, settled
 from tightverify.errors import SoundnessFault, UsageError
 
@@ -27,8 +28,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What systems say when nothing more can be written, and do not say where."""
 
 
-COMMANDS = ("certify", "bounds", "segments", "tightness", "plot", "info", "demo")
-"""Each is a file of this folder that defines a command of its name, imported when it is asked for."""
+OWN = ("certify", "bounds", "segments", "tightness", "plot", "info", "demo")
+"""Each is a file of this folder that defines a command of its name."""
+COMMANDS = {name: f"tightverify.cli.{name}" for name in OWN}
+"""By name, the module that defines a command of the name, imported when it is asked for."""
 FORMER = {"stretches": "segments"}
 """Names that commands had before, for one release."""
 
@@ -45,7 +48,7 @@ class Commands(click.Group):
             say(f"the command {cmd_name} is called {name} now; its former name will be gone in the next release")
         if name not in COMMANDS:
             return super().get_command(ctx, name)
-        command: click.Command = getattr(import_module(f"tightverify.cli.{name}"), name)
+        command: click.Command = getattr(import_module(COMMANDS[name]), name)
         return command
 
 
@@ -95,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def ended(given: Sequence[str]) -> int:
     """The exit code of a command that was run."""
     try:
+        plugins.load()
         code = commands.main(args=list(given), prog_name="tightverify", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except click.exceptions.NoArgsIsHelpError as error:

@@ -1,4 +1,7 @@
-"""One file per operation, and the list of them all that the contract tests run over."""
+"""One file per operation, and the list of them all that the contract tests run over.
+
+One of another package joins by `OPS.append`; its name must be its own, for evidence knows operations by their names.
+"""
 
 from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
@@ -34,7 +37,7 @@ __all__ = [
     "Tanh",
 ]
 
-OPS: tuple[Operation, ...] = (
+OPS: list[Operation] = [
     Sigmoid(),
     Tanh(),
     LeakyRelu(),
@@ -53,4 +56,4 @@ OPS: tuple[Operation, ...] = (
     TANH_TIMES,
     Maximum(),
     GruUpdate(),
-)
+]

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
+from tightverify import plugins
 from tightverify.evidence import Program
 from tightverify.graph import Affine
 from tightverify.refine.converge import Converged, Cutter, Cutting
@@ -110,6 +111,7 @@ PREPARED: list[tuple[Relaxed, Cutting, int | None]] = []
 
 def prepare(relaxed: Relaxed, cutting: Cutting, bounding_pass: int | None) -> None:
     torch.set_num_threads(1)
+    plugins.load()  # solvers may be of theirs
     PREPARED[:] = [(relaxed, cutting, bounding_pass)]
 
 
