@@ -7,16 +7,11 @@ most the wanted one; `proved_offset` for its slopes gives a valid plane, at leas
 become the next program's samples, until the two meet. Where the plane is held by less than three points a program needs
 many samples to see how the function bends; steps of `newton` go there at once.
 
-Lower bound. Weights w >= 0 of sum 1 over samples p_i give z >= sum w_i f(p_i) - (a, b) . (sum w_i p_i - p0) for every valid
-plane. The last term is 0 if the weights are exact; else it is at most what the slopes' range makes of it. The function
-itself at p0 is a lower bound too.
+`relax.fitted.cutting` has the programs, their scales and the lower bound. The function itself at p0 is a lower bound too.
 
 Range of the slopes. Over a box, each slope of the plane lies in the range of that derivative: were it larger everywhere, the
 plane could touch at one side of the box only, and p0 is inside. Over a polygon that argument fails where sides lean; there
 slopes are kept to nine times that range about its middle, so that slivers do no harm: the tightest of *these* planes is found.
-
-Scales. The programs are about what is left of the function without its tangent plane at p0, divided by its largest
-sample, over coordinates divided by the half widths: thin boxes thus keep their digits.
 """
 
 from __future__ import annotations
@@ -27,17 +22,14 @@ import torch
 from torch import Tensor
 
 from tightverify.relax.curves import Symmetric
+from tightverify.relax.fitted.cutting import BestSoFar, SlopeRange, fit_prove_cut
 from tightverify.relax.fitted.newton import FitProblem, descend, inverse_of
 from tightverify.relax.fitted.offsets import Question, proved_offset, sizes
-from tightverify.relax.fitted.programs import programs
 from tightverify.relax.polygons import Polygons, cross
 from tightverify.relax.ranges import jet, jet_range
-from tightverify.values import FUNCTION_ERROR, UNIT_ROUNDOFF
+from tightverify.values import FUNCTION_ERROR
 
-MOST_ROUNDS = 30
 NEWTON_STEPS = 4
-MOST_SLOPE = 1e4
-"""in scaled coordinates"""
 SLACK = 0.5e-9
 """what a proof may lose, relative to 1 + |f|"""
 PORTION = 16384
@@ -87,43 +79,40 @@ def fit(query: Query, solver: str = "highs", tolerance: float = 1e-6, once: bool
 
 
 def _fit_once(query: Query, solver: str, tolerance: float) -> Fitted:
-    frame = Frame.of(query)
-    best = BestSoFar.empty(frame)
-    work = Work(query, frame, torch.arange(len(query), device=query.sign.device))
+    work = Work.of(query)
+    best = work.nothing
     places = first_samples(query)
-    answer = solved(query, frame, places, solver)
-    best.raise_least(work, lower_bound(query, frame, places, answer.weights))
-    best.prove(work, answer.slopes, torch.maximum(frame.floor, tolerance * answer.distance), answer.level)
+    answer = work.solved(places, solver)
+    best.raise_least(work.which, work.lower_bound(places, answer.weights))
+    work.prove(best, answer.slopes, torch.maximum(work.frame.floor, tolerance * answer.distance), answer.level)
     return Fitted(best.slopes, best.height, torch.minimum(best.least, best.height))
 
 
 def _fit(query: Query, solver: str, tolerance: float) -> Fitted:
-    frame = Frame.of(query)
-    best = BestSoFar.empty(frame)
-    work = Work(query, frame, torch.arange(len(query), device=query.sign.device))
-    places = first_samples(query)
+    everything = Work.of(query)
+    best, frame = everything.nothing, everything.frame
     slopes, misfit = corner_plane(query, frame)
-    best.prove(
-        work, slopes, torch.maximum(frame.floor, torch.minimum(tolerance / 4 * misfit, SLACK * (1 + frame.at_point.abs())))
-    )
-    for _ in range(MOST_ROUNDS):
-        answer = solved(work.query, work.frame, places, solver)
-        best.raise_least(work, lower_bound(work.query, work.frame, places, answer.weights))
+    room = torch.maximum(frame.floor, torch.minimum(tolerance / 4 * misfit, SLACK * (1 + frame.at_point.abs())))
+    everything.prove(best, slopes, room)
+
+    def one_round(work: Work, places: Tensor) -> tuple[Work, Tensor]:
+        answer = work.solved(places, solver)
+        best.raise_least(work.which, work.lower_bound(places, answer.weights))
         wanted = torch.maximum(2 * work.frame.floor, tolerance * answer.distance)
-        left = best.open(work, wanted)
+        left = best.open(work.which, wanted)
         work, places, answer, wanted = work[left], places[left], answer[left], wanted[left]
         if not len(left):
-            break
+            return work, places
         room = torch.minimum(wanted / 4, torch.maximum(work.frame.floor, SLACK * (1 + work.frame.at_point.abs())))
-        worst = best.prove(work, answer.slopes, room, answer.level)
+        worst = work.prove(best, answer.slopes, room, answer.level)
         slopes, maxima, weights = descend(work.problem, answer.slopes, worst, NEWTON_STEPS)
         maxima, worst = (torch.where(torch.isnan(new), work.query.points[:, None], new) for new in (maxima, worst))
-        best.prove(work, slopes, room, answer.level)
-        best.raise_least(work, lower_bound(work.query, work.frame, maxima, weights))
-        left = best.open(work, wanted)
-        work, places = work[left], torch.cat([places, worst, maxima], dim=1)[left]
-        if not len(left):
-            break
+        work.prove(best, slopes, room, answer.level)
+        best.raise_least(work.which, work.lower_bound(maxima, weights))
+        left = best.open(work.which, wanted)
+        return work[left], torch.cat([places, worst, maxima], dim=1)[left]
+
+    fit_prove_cut(everything, first_samples(query), one_round)
     return Fitted(best.slopes, best.height, torch.minimum(best.least, best.height))
 
 
@@ -171,6 +160,19 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Programmed:
+    """The programs' slopes, the samples' multipliers, the heights, and half of about the mean distances."""
+
+    slopes: Tensor
+    weights: Tensor
+    level: Tensor
+    distance: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Programmed:
+        return Programmed(*(part[chosen] for part in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
 class Work:
     """The planes that are still worked on, and which of all they are."""
 
@@ -178,8 +180,19 @@ class Work:
     frame: Frame
     which: Tensor
 
+    @staticmethod
+    def of(query: Query) -> Work:
+        return Work(query, Frame.of(query), torch.arange(len(query), device=query.sign.device))
+
+    def __len__(self) -> int:
+        return len(self.which)
+
     def __getitem__(self, chosen: Tensor) -> Work:
         return Work(self.query[chosen], self.frame[chosen], self.which[chosen])
+
+    @property
+    def nothing(self) -> BestSoFar:
+        return BestSoFar.above(self.frame.tangent, self.frame.at_point - self.frame.floor)
 
     @property
     def problem(self) -> FitProblem:
@@ -187,36 +200,33 @@ class Work:
         curves = query.first, query.second
         return FitProblem(curves, query.sign, query.points, frame.half, query.polygons.vertices, frame.low, frame.high)
 
+    @property
+    def slopes(self) -> SlopeRange:
+        return SlopeRange(self.frame.half, self.frame.tangent, self.frame.low, self.frame.high)
 
-@dataclass(frozen=True, eq=False)
-class BestSoFar:
-    """The best plane and the best lower bound found for each; changed in place."""
+    def solved(self, places: Tensor, solver: str) -> Programmed:
+        """State and solve the programs over samples at places (N, M, 2)."""
+        query, frame = self.query, self.frame
+        offsets = places - query.points[:, None]
+        left_over = query.value(places) - frame.at_point[:, None] - (offsets * frame.tangent[:, None]).sum(-1)
+        slopes, weights, above_tangent = self.slopes.best_over(offsets, left_over, solver)
+        level = frame.at_point + above_tangent
+        over_centre = level + (slopes * (frame.centroid - query.points)).sum(-1)
+        return Programmed(slopes, weights, level, ((over_centre - frame.mean) / 2).clamp(min=0))
 
-    slopes: Tensor
-    height: Tensor
-    least: Tensor
+    def lower_bound(self, places: Tensor, weights: Tensor) -> Tensor:
+        """What weights (N, M) of samples prove of every valid plane's height, (N,)."""
+        query = self.query
+        reach = query.polygons.vertices.abs().amax(1)
+        return self.slopes.lower_bound(places - query.points[:, None], query.value(places), weights, reach, self.frame.size)
 
-    @staticmethod
-    def empty(frame: Frame) -> BestSoFar:
-        return BestSoFar(frame.tangent.clone(), torch.full_like(frame.at_point, torch.inf), frame.at_point - frame.floor)
-
-    def prove(self, work: Work, slopes: Tensor, room: Tensor, level: Tensor | None = None) -> Tensor:
+    def prove(self, best: BestSoFar, slopes: Tensor, room: Tensor, level: Tensor | None = None) -> Tensor:
         """Take planes with these slopes where they are lower; hands back the points that hold them up."""
-        query, which = work.query, work.which
-        answer = proved_offset(
-            Question(query.first, query.second, query.sign, slopes, query.points, query.polygons), room, level
-        )
-        better = answer.offset < self.height[which]
-        self.height[which] = torch.where(better, answer.offset, self.height[which])
-        self.slopes[which] = torch.where(better[:, None], slopes, self.slopes[which])
+        query = self.query
+        asked = Question(query.first, query.second, query.sign, slopes, query.points, query.polygons)
+        answer = proved_offset(asked, room, level)
+        best.take(self.which, slopes, answer.offset, answer.offset)  # offsets are heights: they are over the points
         return answer.places
-
-    def raise_least(self, work: Work, bound: Tensor) -> None:
-        self.least[work.which] = torch.maximum(self.least[work.which], bound)
-
-    def open(self, work: Work, wanted: Tensor) -> Tensor:
-        """The places in `work` of the planes whose gap is still too large."""
-        return torch.nonzero(self.height[work.which] - self.least[work.which] > wanted).flatten()
 
 
 def corner_plane(query: Query, frame: Frame) -> tuple[Tensor, Tensor]:
@@ -242,40 +252,6 @@ def first_samples(query: Query) -> Tensor:
     return torch.cat([point, corners, middles, (point + corners) / 2], dim=1)
 
 
-@dataclass(frozen=True, eq=False)
-class Programmed:
-    """The programs' slopes, the samples' multipliers, the heights, and half of about the mean distances."""
-
-    slopes: Tensor
-    weights: Tensor
-    level: Tensor
-    distance: Tensor
-
-    def __getitem__(self, chosen: Tensor) -> Programmed:
-        return Programmed(*(part[chosen] for part in vars(self).values()))
-
-
-def solved(query: Query, frame: Frame, places: Tensor, solver: str) -> Programmed:
-    """State and solve the programs over samples at places (N, M, 2)."""
-    offsets = places - query.points[:, None]
-    steps = offsets / frame.half[:, None]
-    left_over = query.value(places) - frame.at_point[:, None] - (offsets * frame.tangent[:, None]).sum(-1)
-    scale = left_over.abs().amax(1)
-    scale = torch.where(scale > 0, scale, 1.0)
-    target = left_over / scale[:, None]
-    rows = torch.cat([steps, torch.ones_like(steps[..., :1])], dim=-1)
-    unit = scale[:, None] / frame.half
-    least = -torch.ones_like(scale)[:, None]  # the point itself is a sample, of height 0
-    low = torch.cat([((frame.low - frame.tangent) / unit).clamp(-MOST_SLOPE, 0), least], dim=1)
-    high = torch.cat([((frame.high - frame.tangent) / unit).clamp(0, MOST_SLOPE), least + 4 * MOST_SLOPE], dim=1)
-    found = programs(rows.cpu().numpy(), target.cpu().numpy(), low.cpu().numpy(), high.cpu().numpy(), solver)
-    plane, weights = (torch.from_numpy(part).to(steps) for part in found)
-    slopes = torch.minimum(torch.maximum(frame.tangent + plane[:, :2] * unit, frame.low), frame.high)
-    level = frame.at_point + plane[:, 2] * scale
-    over_centre = level + (slopes * (frame.centroid - query.points)).sum(-1)
-    return Programmed(slopes, weights, level, ((over_centre - frame.mean) / 2).clamp(min=0))
-
-
 def rough_mean(query: Query, centroids: Tensor) -> Tensor:
     """(N,): the function's mean over the polygons, exact for quadratic ones: the edges' middles of the triangles to them."""
     corners, centre = query.polygons.vertices, centroids[:, None]
@@ -284,14 +260,3 @@ def rough_mean(query: Query, centroids: Tensor) -> Tensor:
     areas = cross(corners - centre, after - centre).clamp(min=0)
     areas = torch.where(areas.sum(1, keepdim=True) > 0, areas, 1.0)
     return (areas * (inner + inner.roll(-1, 1) + outer)).sum(1) / (3 * areas.sum(1))
-
-
-def lower_bound(query: Query, frame: Frame, places: Tensor, weights: Tensor) -> Tensor:
-    """The module's lower bound on the height of every valid plane, (N,); -inf where the weights say nothing."""
-    share = weights / weights.sum(1, keepdim=True)
-    missed = (share[..., None] * (places - query.points[:, None])).sum(1)
-    rounding = 16 * UNIT_ROUNDOFF * query.polygons.vertices.abs().amax(1)
-    steepest = torch.maximum(frame.low.abs(), frame.high.abs())
-    cost = (torch.maximum(missed * frame.low, missed * frame.high) + rounding * steepest).sum(1)
-    bound = (share * query.value(places)).sum(1) - cost - FUNCTION_ERROR * frame.size
-    return torch.nan_to_num(bound, nan=-torch.inf)

@@ -17,9 +17,8 @@ Programs. What is left open goes on as in `relax.fitted.fit`: a linear program i
 worst gate of each corner is the next one's sample. (k s(a) - p a is largest at an end or where s'(a) = p / k on k s's concave
 side.)
 
-Lower bound. Weights w >= 0 of sum 1 over samples give `height >= sum w_i f(p_i) - (p, b, c) . (sum w_i p_i - p0)` for every
-valid plane, and slopes need not leave the ranges of f's derivatives: see `relax.fitted.fit`. A program's multipliers are such
-weights, and so are those of two lines, mixed so that they sum to p0.
+Lower bound. Weights over samples prove one (`relax.fitted.cutting`), for slopes need not leave the ranges of f's derivatives
+(`relax.fitted.fit`). A program's multipliers are such weights, and so are those of two lines, mixed so that they sum to p0.
 
 Lower planes are upper planes of the negation, -f(a, n, h) = f(a, -n, -h).
 """
@@ -32,8 +31,8 @@ import torch
 from torch import Tensor
 
 from tightverify.relax.curves import Identity, Sigmoid
+from tightverify.relax.fitted.cutting import BestSoFar, SlopeRange, fit_prove_cut
 from tightverify.relax.fitted.family import Domain, distinct, plane_set
-from tightverify.relax.fitted.programs import programs
 from tightverify.relax.polygons import Polygons
 from tightverify.relax.products import largest_supremum
 from tightverify.relax.ranges import Range, jet, jet_range
@@ -43,9 +42,6 @@ SIGMOID = Sigmoid()
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Which end of n and of h."""
 SEARCH_STEPS = 16
-MOST_ROUNDS = 30
-MOST_SLOPE = 1e4
-"""in scaled coordinates"""
 FOLD = 1e-9
 """Points so near to a diagonal count as on it."""
 PORTION = 8192
@@ -189,6 +185,24 @@ class UpdateQuery:
         centre = self.boxes.view(-1, 3, 2).mean(2)
         return (height + (slopes * (centre - self.points)).sum(1) - self.mean).clamp(min=0)
 
+    @property
+    def slopes(self) -> SlopeRange:
+        half = self.boxes.view(-1, 3, 2).diff(dim=2)[..., 0] / 2
+        return SlopeRange(torch.where(half > 0, half, 1.0), self.tangent, self.low, self.high)
+
+    def solved(self, gates: Tensor, solver: str) -> tuple[Tensor, Tensor]:
+        """The slopes that are best over samples at the gates (N, M), and the samples' multipliers."""
+        offsets = self.places(gates) - self.points[:, None]
+        raised = self.factors.repeat(1, gates.shape[1] // 4) * (torch.sigmoid(gates) - self.gate[:, None])
+        slopes, weights, _ = self.slopes.best_over(offsets, raised - self.tangent[:, :1] * offsets[..., 0], solver)
+        return slopes, weights
+
+    def lower_bound(self, gates: Tensor, weights: Tensor) -> Tensor:
+        """What weights (N, M) of samples at the gates prove of every valid plane's height, (N,)."""
+        places = self.places(gates)
+        reach = self.boxes.view(-1, 3, 2).abs().amax(2)
+        return self.slopes.lower_bound(places - self.points[:, None], value(places), weights, reach, self.size)
+
 
 def share(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.nan_to_num((x - low) / (high - low), nan=0.5).clamp(0, 1)
@@ -210,57 +224,49 @@ def triangles(n: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
 def fit(query: UpdateQuery, solver: str, tolerance: float) -> Tensor:
     """(N, 5): slopes, offset and gap of upper planes."""
     slopes, gates, weights = search(query, tolerance)
-    best = BestSoFar.empty(query)
-    every = torch.arange(len(query), device=query.boxes.device)
-    best.prove(query, every, slopes)
-    best.raise_least(every, lower_bound(query, gates, weights))
-    left = best.open(query, every, tolerance)
-    work, gates = query[left], torch.cat([gates, first_gates(query)], dim=1)[left]
-    for _ in range(MOST_ROUNDS):
-        if not len(left):
-            break
-        slopes, weights = solved(work, gates, solver)
-        best.prove(work, left, slopes)
-        best.raise_least(left, lower_bound(work, gates, weights))
-        gates = torch.cat([gates, tangent_point(work, slopes[:, 0])], dim=1)
-        still = torch.isin(left, best.open(work, left, tolerance))
-        left, work, gates = left[still], work[still], gates[still]
+    best = BestSoFar.above(query.tangent, value(query.points) - FUNCTION_ERROR * query.size)
+    everything = Work(query, torch.arange(len(query), device=query.boxes.device))
+    everything.prove(best, slopes)
+    best.raise_least(everything.which, query.lower_bound(gates, weights))
+    left = everything.open(best, tolerance)
+
+    def one_round(work: Work, gates: Tensor) -> tuple[Work, Tensor]:
+        slopes, weights = work.query.solved(gates, solver)
+        work.prove(best, slopes)
+        best.raise_least(work.which, work.query.lower_bound(gates, weights))
+        gates = torch.cat([gates, tangent_point(work.query, slopes[:, 0])], dim=1)
+        left = work.open(best, tolerance)
+        return work[left], gates[left]
+
+    fit_prove_cut(everything[left], torch.cat([gates, first_gates(query)], dim=1)[left], one_round)
     gap = (best.height - best.least).clamp(min=0)
     return torch.cat([best.slopes, best.offset[:, None], gap[:, None]], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
-class BestSoFar:
-    """The best plane and the best lower bound on the height found for each; changed in place."""
+class Work:
+    """The planes that are still worked on, and which of all they are."""
 
-    slopes: Tensor
-    offset: Tensor
-    height: Tensor
-    least: Tensor
+    query: UpdateQuery
+    which: Tensor
 
-    @staticmethod
-    def empty(query: UpdateQuery) -> BestSoFar:
-        nothing = torch.full_like(query.gate, torch.inf)
-        at_point = value(query.points) - FUNCTION_ERROR * query.size
-        return BestSoFar(query.tangent.clone(), nothing, nothing.clone(), at_point)
+    def __len__(self) -> int:
+        return len(self.which)
 
-    def prove(self, work: UpdateQuery, which: Tensor, slopes: Tensor) -> None:
+    def __getitem__(self, chosen: Tensor) -> Work:
+        return Work(self.query[chosen], self.which[chosen])
+
+    def prove(self, best: BestSoFar, slopes: Tensor) -> None:
         """Take planes with these slopes where they are lower."""
-        offset = update_offset(slopes, work.boxes)
-        shift = slopes * work.points
+        offset = update_offset(slopes, self.query.boxes)
+        shift = slopes * self.query.points
         height = above(offset + shift.sum(1), 4 * UNIT_ROUNDOFF * (offset.abs() + shift.abs().sum(1)))
-        better = height < self.height[which]
-        where = which[better]
-        self.slopes[where], self.offset[where], self.height[where] = slopes[better], offset[better], height[better]
+        best.take(self.which, slopes, offset, height)
 
-    def raise_least(self, which: Tensor, bound: Tensor) -> None:
-        self.least[which] = torch.maximum(self.least[which], bound)
-
-    def open(self, work: UpdateQuery, which: Tensor, tolerance: float) -> Tensor:
-        """Which planes' gaps are still too large."""
-        height = self.height[which]
-        wanted = torch.maximum(2 * work.floor, tolerance * work.distance(self.slopes[which], height))
-        return which[height - self.least[which] > wanted]
+    def open(self, best: BestSoFar, tolerance: float) -> Tensor:
+        """The places in `which` of the planes whose gaps are still too large."""
+        distance = self.query.distance(best.slopes[self.which], best.height[self.which])
+        return best.open(self.which, torch.maximum(2 * self.query.floor, tolerance * distance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,36 +348,3 @@ def first_gates(query: UpdateQuery) -> Tensor:
     """(N, 12): the ends and the point's gate, at each corner."""
     gates = torch.stack([query.boxes[:, 0], query.points[:, 0], query.boxes[:, 1]], dim=1)
     return gates.repeat_interleave(4, dim=1)
-
-
-def solved(query: UpdateQuery, gates: Tensor, solver: str) -> tuple[Tensor, Tensor]:
-    """The slopes that are best over samples at the gates (N, M), and the samples' multipliers."""
-    half = query.boxes.view(-1, 3, 2).diff(dim=2)[..., 0] / 2
-    half = torch.where(half > 0, half, 1.0)
-    offsets = query.places(gates) - query.points[:, None]
-    raised = query.factors.repeat(1, gates.shape[1] // 4) * (torch.sigmoid(gates) - query.gate[:, None])
-    left_over = raised - query.tangent[:, :1] * offsets[..., 0]
-    scale = left_over.abs().amax(1)
-    scale = torch.where(scale > 0, scale, 1.0)
-    steps = offsets / half[:, None]
-    rows = torch.cat([steps, torch.ones_like(steps[..., :1])], dim=-1)
-    unit = scale[:, None] / half
-    least = -torch.ones_like(scale)[:, None]  # f's residual is 0 at the point itself
-    low = torch.cat([((query.low - query.tangent) / unit).clamp(-MOST_SLOPE, 0), least], dim=1)
-    high = torch.cat([((query.high - query.tangent) / unit).clamp(0, MOST_SLOPE), least + 6 * MOST_SLOPE], dim=1)
-    target = left_over / scale[:, None]
-    found = programs(rows.cpu().numpy(), target.cpu().numpy(), low.cpu().numpy(), high.cpu().numpy(), solver)
-    plane, weights = (torch.from_numpy(part).to(steps) for part in found)
-    return torch.minimum(torch.maximum(query.tangent + plane[:, :3] * unit, query.low), query.high), weights
-
-
-def lower_bound(query: UpdateQuery, gates: Tensor, weights: Tensor) -> Tensor:
-    """The module's lower bound on the height of every valid plane, (N,); -inf where the weights say nothing."""
-    places = query.places(gates)
-    part = (weights / weights.sum(1, keepdim=True))[..., None]
-    missed = (part * (places - query.points[:, None])).sum(1)
-    rounding = 16 * UNIT_ROUNDOFF * query.boxes.view(-1, 3, 2).abs().amax(2)
-    steepest = torch.maximum(query.low.abs(), query.high.abs())
-    cost = (torch.maximum(missed * query.low, missed * query.high) + rounding * steepest).sum(1)
-    bound = (part[..., 0] * value(places)).sum(1) - cost - FUNCTION_ERROR * query.size
-    return torch.nan_to_num(bound, nan=-torch.inf)
