@@ -22,8 +22,8 @@ from tightverify.branch.saved import earlier_evidence, tree_file
 from tightverify.disk import make_folder
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
-from tightverify.recording.fingerprint import fingerprint
-from tightverify.recording.record import Record, evidence_file, question
+from tightverify.recording.question import question
+from tightverify.recording.record import Record, evidence_file
 from tightverify.region import Ball
 from tightverify.settings import Settings
 from tightverify.spec import Property
@@ -233,10 +233,9 @@ def keeper(settings: Settings) -> Keep:
 
     def keep(problem: Problem) -> Iterator[Ending]:
         number = int(problem.files[0])
-        mark = fingerprint(problem.graph, problem.region, problem.wanted)
-        asked = question(number, problem.model.source, mark, settings.method, problem.graph, problem.region, problem.wanted)
+        asked = question(number, problem.model.source, settings.method, problem.graph, problem.region, problem.wanted)
         trees = settings.trees
-        earlier = None if trees is None else earlier_evidence(tree_file(trees, number), mark)
+        earlier = None if trees is None else earlier_evidence(tree_file(trees, number), asked.fingerprint)
         endings: list[Ending] = []
         with problem.unwritten.noting(), Record(evidence_file(folder, number), earlier) as record:
             if not record.goes_on:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tightverify.errors import UsageError
 from tightverify.graph import Affine, Graph, Term
-from tightverify.recording.fingerprint import fingerprint
+from tightverify.recording.question import mark_of
 from tightverify.spec import classify_as
 
 DOUBLE = torch.float64
@@ -37,7 +37,7 @@ class Reader(nn.Module):
 
 def mark(graph: Graph) -> str:
     x = torch.zeros((1, *graph.input_shape), dtype=DOUBLE)
-    return fingerprint(graph, tv.LinfBall(0.1).around(x), classify_as(torch.tensor([0]), graph.output_size))
+    return mark_of(graph, tv.LinfBall(0.1).around(x), classify_as(torch.tensor([0]), graph.output_size))
 
 
 def test_networks_that_read_other_frames_have_other_marks() -> None:

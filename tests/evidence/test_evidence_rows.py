@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from tests.helpers.evidence_check import Check, Numbers, Refused
 from tests.helpers.evidence_lines import rational
 from tests.helpers.evidence_proofs import hull, keeps_above
 from tests.stages.test_lp import prepared
-from tightverify.errors import InputError, UsageError
 from tightverify.evidence import (
     EDGE,
     EQUATION,
@@ -34,7 +31,7 @@ from tightverify.evidence import (
     read_evidence,
 )
 from tightverify.ops import OPS, Clamp, Log, Operation, Reciprocal, SquareRoot
-from tightverify.recording.record import named
+from tightverify.recording.question import named
 from tightverify.refine.network_lp import Rows
 from tightverify.values import Interval
 
@@ -271,37 +268,6 @@ def test_infinite_parameters_can_be_written(tmp_path: Path) -> None:
 class MinimumOfOne(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.clamp(x, max=1.0)
-
-
-# The format.
-
-
-def older(path: Path) -> None:
-    """The file as the first format had it, whose number is written nowhere."""
-    kept = io.BytesIO()
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(kept, "w") as into:
-        for name in source.namelist():
-            if name != "format.npy":
-                into.writestr(name, source.read(name))
-    path.write_bytes(kept.getvalue())
-
-
-def test_evidence_of_another_format_is_refused(tmp_path: Path) -> None:
-    model, x = network("gru")
-
-    def run(folder: Path, splits: int) -> None:
-        region = tv.LinfBall(0.5)
-        tv.certify(
-            model, x[1:2], None, region, method="complete", rounds=1, splits=splits, trees=tmp_path / "trees", evidence=folder
-        )
-
-    run(tmp_path / "one", 1)
-    older(tmp_path / "one" / "0.npz")
-    with pytest.raises(InputError, match="is evidence of format 1; wanted format 2"):
-        read_evidence(tmp_path / "one" / "0.npz")
-    older(tmp_path / "trees" / "0-evidence" / "0.npz")
-    with pytest.raises(UsageError, match=r"0\.npz is evidence of format 1, of another version"):
-        run(tmp_path / "two", 2)
 
 
 def test_rows_without_a_finite_side_have_no_slack() -> None:

@@ -1,8 +1,8 @@
 """Search trees on disk: a search goes on where it was left, hours or reboots later.
 
-A file holds one input's tree: all its nodes, the least that was proved of closed leaves, and for each open leaf its margins
-and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever written
-by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
+A file holds its format's number, and one input's tree: all its nodes, the least that was proved of closed leaves, and for each
+open leaf its margins and its intervals. Planes are made again when the search goes on. A file is believed, as it is only ever
+written by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
 
 Where evidence is wanted too, what was found by the time that a tree is written is kept beside it, as parts of a file
 (`Earlier`): a tree says how many of them belong to it, and which sweeps its open leaves have there.
@@ -35,6 +35,11 @@ from tightverify.recording.record import Earlier
 from tightverify.region import Region
 from tightverify.spec import Property
 from tightverify.values import Interval
+
+FORMAT = 3
+"""Trees of another number are not gone on with: raise it whenever a bound was found wrong, or a file says something else."""
+UNNUMBERED = 2
+"""The last format whose files had no number in them."""
 
 
 def tree_file(folder: Path, number: int) -> Path:
@@ -79,7 +84,7 @@ def save(path: Path, tree: Tree, mark: str, evidence: Earlier | None) -> None:
     branches = np.array(json.dumps([asdict(branch) for branch in tree.branches]))
     plain = {name: array.cpu().numpy() for name, array in arrays.items()}
     content = io.BytesIO()
-    np.savez_compressed(content, fingerprint=np.array(mark), branches=branches, **plain)  # type: ignore[arg-type]
+    np.savez_compressed(content, format=np.array(FORMAT), fingerprint=np.array(mark), branches=branches, **plain)  # type: ignore[arg-type]
     beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,16 +110,24 @@ class Saved:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 self._arrays = {name: arrays[name] for name in arrays.files}
-            known, _ = str(self._arrays["fingerprint"]), self._arrays["closed"]
+            self._check(path, mark)
             self.branches = [read_branch(one) for one in json.loads(str(self._arrays["branches"]))]
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise UsageError(
                 f"{path} is no search tree that this program wrote ({error}); remove it, or name another folder"
             ) from error
+
+    def _check(self, path: Path, mark: str) -> None:
+        """Refuse a tree of another format, or about another question."""
+        known, _ = str(self._arrays["fingerprint"]), self._arrays["closed"]
+        if (found := int(self._arrays.get("format", UNNUMBERED))) != FORMAT:
+            raise UsageError(
+                f"{path} is a search tree of format {found}, of another version; wanted format {FORMAT}: "
+                "remove it, or name another folder for trees"
+            )
         if known != mark:
             raise UsageError(
-                f"{path} is about another network, region or property, or of another version; "
-                "remove it, or name another folder for trees"
+                f"{path} is about another network, region or property; remove it, or name another folder for trees"
             )
 
     def __len__(self) -> int:

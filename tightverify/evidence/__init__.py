@@ -3,7 +3,7 @@
 | file | what it has |
 |---|---|
 | `entries` | what is written down: one frozen record for each kind |
-| `record` | the file as it grows while a run goes on |
+| `fingerprint` | hashes of what is asked, by which two questions are told apart |
 | `reading` | the file read back |
 """
 
@@ -11,6 +11,8 @@ from tightverify.evidence.entries import (
     EDGE,
     EQUATION,
     FORMAT,
+    KINDS,
+    NAMES,
     PIECES,
     PLANE,
     PROPERTY,
@@ -32,12 +34,15 @@ from tightverify.evidence.entries import (
     RegionEntry,
     Resumed,
 )
+from tightverify.evidence.fingerprint import digest, fingerprint
 from tightverify.evidence.reading import format_of, read_evidence
 
 __all__ = [
     "EDGE",
     "EQUATION",
     "FORMAT",
+    "KINDS",
+    "NAMES",
     "PIECES",
     "PLANE",
     "PROPERTY",
@@ -58,6 +63,8 @@ __all__ = [
     "Question",
     "RegionEntry",
     "Resumed",
+    "digest",
+    "fingerprint",
     "format_of",
     "read_evidence",
 ]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
-FORMAT = 2
-"""Files of another number are not read, nor gone on with: raise it whenever entries say something else than before."""
+FORMAT = 3
+"""Files of another number are not read, nor gone on with: raise it whenever entries, or their fields, say something else."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
 SHARE = -2
@@ -44,8 +44,9 @@ class Question:
 
     The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there is a `slack` (N,), it is instead
     centre + t @ generators + r for all shares |t_k| <= 1 and all |r_i| <= slack_i, `generators` being (K, N), and `lower` and
-    `upper` are its hull. `nodes` are the network's, in the order in which all other entries number them, without their weights;
-    of an operation they have its name `op`, and its parameters, None for an infinite one.
+    `upper` are its hull. `shape` is the input's. `nodes` are the network's, in the order in which all other entries number
+    them, with hashes of their weights; of an operation they have its name `op`, and its parameters, None for an infinite one.
+    `fingerprint` is a hash of all that is asked (`evidence.fingerprint`).
     """
 
     input: int
@@ -63,6 +64,7 @@ class Question:
     offsets: Floats
     needed: int
     output: int
+    shape: list[int]
     nodes: list[dict[str, Any]]
 
 
@@ -298,19 +300,21 @@ Entry = (
     | Leaves
     | Ending
 )
-KINDS: tuple[type[Entry], ...] = (
-    Question,
-    BoundingPass,
-    Resumed,
-    Bounded,
-    Pairs,
-    Polygon,
-    BackSubstitution,
-    Margins,
-    Branch,
-    Empty,
-    Program,
-    CutoffTightening,
-    Leaves,
-    Ending,
-)
+KINDS: dict[str, type[Entry]] = {
+    "Question": Question,
+    "BoundingPass": BoundingPass,
+    "Resumed": Resumed,
+    "Bounded": Bounded,
+    "Pairs": Pairs,
+    "Polygon": Polygon,
+    "BackSubstitution": BackSubstitution,
+    "Margins": Margins,
+    "Branch": Branch,
+    "Empty": Empty,
+    "Program": Program,
+    "CutoffTightening": CutoffTightening,
+    "Leaves": Leaves,
+    "Ending": Ending,
+}
+"""Each kind of entry by its name in files, which stays when the class is renamed or moved."""
+NAMES = {kind: name for name, kind in KINDS.items()}

@@ -20,7 +20,6 @@ from tightverify.evidence.entries import FORMAT, KINDS, Entry
 
 def read_evidence(path: Path | str) -> tuple[Entry, ...]:
     """The entries of a file that `certify` wrote."""
-    by_name = {kind.__name__: kind for kind in KINDS}
     if (number := format_of(path)) != FORMAT:
         raise InputError(
             f"{path} is evidence of format {number}; wanted format {FORMAT}, that of this version: "
@@ -30,9 +29,7 @@ def read_evidence(path: Path | str) -> tuple[Entry, ...]:
         with np.load(path, allow_pickle=False) as file:
             blocks = {name: file[name] for name in file.files}
         lines = [json.loads(line) for line in bytes(blocks.pop("entries")).decode().splitlines()]
-        return tuple(
-            by_name[kind](**{name: value_of(blocks, value) for name, value in values.items()}) for kind, values in lines
-        )
+        return tuple(KINDS[kind](**{name: value_of(blocks, value) for name, value in values.items()}) for kind, values in lines)
 
 
 def format_of(path: Path | str) -> int:

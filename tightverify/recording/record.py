@@ -8,7 +8,6 @@ is the format's number.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import zipfile
@@ -25,11 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.errors import UsageError
-from tightverify.evidence.entries import FORMAT, BoundingPass, Entry, Floats, Question
-from tightverify.graph import Affine, Apply, Graph, Node, Operand, Quadratic
-from tightverify.ops import Operation
-from tightverify.region import Region
-from tightverify.spec import Property
+from tightverify.evidence.entries import FORMAT, NAMES, BoundingPass, Entry, Floats
 
 BLOCK = 2**23
 """bytes of one type that are gathered before they are written"""
@@ -139,7 +134,7 @@ class Record:
         if self._failed is not None:
             return
         values = {each.name: self._placed(getattr(entry, each.name)) for each in fields(entry)}
-        self._lines.append(json.dumps([type(entry).__name__, values], allow_nan=False))
+        self._lines.append(json.dumps([NAMES[type(entry)], values], allow_nan=False))
 
     def _placed(self, value: Any) -> Any:
         """A value as it is, or where its numbers are."""
@@ -231,54 +226,6 @@ def _join(parts: Sequence[Path], path: Path) -> None:
 def evidence_file(folder: Path, number: int) -> Path:
     """Where an input's evidence is."""
     return folder / f"{number}.npz"
-
-
-def question(number: int, model: str, mark: str, method: str, graph: Graph, region: Region, wanted: Property) -> Question:
-    """What is asked of one input: the graph, a region and a property of one each."""
-
-    place = region.written
-    return Question(
-        input=number,
-        model=model,
-        fingerprint=mark,
-        method=method,
-        norm=place.norm,
-        radius=place.radius,
-        centre=place.centre,
-        lower=place.lower,
-        upper=place.upper,
-        generators=place.generators,
-        slack=place.slack,
-        rows=plain(wanted.rows[0]),
-        offsets=plain(wanted.offsets[0]),
-        needed=wanted.needed,
-        output=graph.output,
-        nodes=[described(graph, node) for node in graph.nodes],
-    )
-
-
-def described(graph: Graph, node: Node) -> dict[str, Any]:
-    """A node in plain values: what it is, its size, which neurons of which nodes it reads."""
-    kind = {Affine: "affine", Apply: "operation", Quadratic: "energy"}.get(type(node), "input")
-    found: dict[str, Any] = {"kind": kind, "size": node.size, "reads": [read(graph, operand) for operand in node.operands]}
-    if isinstance(node, Apply):
-        found |= named(node.op)
-    elif kind == "input":
-        found |= {"start": node.block.start}  # type: ignore[union-attr]
-    return found
-
-
-def named(op: Operation) -> dict[str, Any]:
-    """An operation's name and its parameters, None for those that are infinite, which JSON has no number for."""
-    parameters = {name: value if math.isfinite(value) else None for name, value in op.parameters.items()}
-    return {"op": op.name, **parameters}
-
-
-def read(graph: Graph, operand: Operand) -> dict[str, Any]:
-    """The neurons that an operand reads: from, to and step, or their places."""
-    if isinstance(operand.index, slice):
-        return {"node": operand.source, "slice": list(operand.index.indices(graph.nodes[operand.source].size))}
-    return {"node": operand.source, "places": operand.index.tolist()}
 
 
 def plain(values: Tensor) -> Floats:

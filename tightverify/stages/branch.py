@@ -17,7 +17,7 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError, UsageError
-from tightverify.recording.fingerprint import fingerprint
+from tightverify.recording.question import mark_of
 from tightverify.recording.record import Record
 from tightverify.region import SplitBy
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
@@ -88,10 +88,9 @@ class Kept:
         folder = problem.settings.trees
         if folder is None:
             return cls(None, [], None)
-        marks = [
-            fingerprint(problem.graph, problem.region[k : k + 1], problem.wanted[k : k + 1]) for k in range(len(problem.region))
-        ]
-        files = [(tree_file(folder, n), mark) for n, mark in zip(problem.files.tolist(), marks, strict=True)]
+        one = [slice(k, k + 1) for k in range(len(problem.region))]
+        marks = [mark_of(problem.graph, problem.region[k], problem.wanted[k]) for k in one]
+        files = [(tree_file(folder, number), mark) for number, mark in zip(problem.files.tolist(), marks, strict=True)]
         return cls(folder, files, problem.record)
 
     def resume(self, branching: Branching, trees: Sequence[Tree], roots: LinearBounds) -> None:
