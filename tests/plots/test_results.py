@@ -20,7 +20,8 @@ from tightverify import plots
 from tightverify.cli.main import main
 from tightverify.errors import InputError, UsageError
 from tightverify.plots.names import CYCLE, LOOKS
-from tightverify.plots.style import FORMATS, drawable
+from tightverify.plots.saving import FORMATS
+from tightverify.plots.words import drawable
 from tightverify.report.records import Record, write_records
 from tightverify.report.trace import TracePoint
 from tightverify.verify import Result, Verdict

@@ -21,6 +21,10 @@ FILE = click.Path(path_type=Path)
 AT_LEAST_ONE = click.IntRange(min=1)
 EPS_HELP = "Radius of the ball around each input."
 MODEL = click.argument("model", type=FILE, metavar="MODEL.onnx")
+FORMATS = ("png", "pdf", "svg")
+FORMAT = click.option(
+    "--format", "kind_of_file", type=click.Choice(FORMATS), help="What pictures are written as; png if not given."
+)
 QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
 LEVELS = "--eps", "--db", "--snr", "--gain"
 LEVEL = (

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.options import FILE, QUIET
+from tightverify.cli.options import FILE, FORMAT, FORMATS, QUIET
 from tightverify.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KINDS = ("curve", "cactus", "margins", "trace")
-FORMATS = ("png", "pdf", "svg")
-FORMAT = click.option("--format", "kind_of_file", type=click.Choice(FORMATS), help="Of the picture; as --out says, or png.")
 SIZE = click.option(
     "--size", type=click.Choice(["screen", "column"]), default="screen", show_default=True, help="Wide, or a column of a paper."
 )

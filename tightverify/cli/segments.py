@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tightverify.cli.options import AT_LEAST_ONE, FILE, MODEL, QUIET, READING, options, say_if_busy, use_threads
+from tightverify.cli.options import AT_LEAST_ONE, FILE, FORMAT, MODEL, QUIET, READING, options, say_if_busy, use_threads
 from tightverify.console import output, progress, say
 from tightverify.decimals import at_least, at_most, no_more_than
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @options(*READING)
 @click.option("--out", type=FILE, default=Path("stretches-out"), show_default=True, help="Folder for data and the picture.")
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder of --out.")
+@FORMAT
 @QUIET
 def segments(
     model: Path,
@@ -53,12 +54,13 @@ def segments(
     int16: bool,
     out: Path,
     force: bool,
+    kind_of_file: str | None,
     quiet: bool,
 ) -> None:
     """Find the certified radius of each stretch of a clip: how much it may change there alone.
 
-    Prints a table, and writes stretches.csv and the picture stretches.png to a folder. Levels are decibels relative to the
-    clip's peak (norm inf) or to its own norm.
+    Prints a table, and writes stretches.csv and the picture stretches.png (or .pdf, .svg) to a folder. Levels are decibels
+    relative to the clip's peak (norm inf) or to its own norm.
     """
     from tightverify.api.load import load
     from tightverify.disk import alone_in
@@ -71,7 +73,8 @@ def segments(
 
     use_threads(threads)
     settings = Settings(method, time_limit, restarts=restarts)
-    refuse_folder(out, force, FILES)
+    kind = kind_of_file or "png"
+    refuse_folder(out, force, (FILES[0], f"stretches.{kind}"))
     reading = Reading(rate, resample, channel, cut, int16)
     sound = read_sound(clip, reading)
     with said_of(str(clip)):
@@ -92,7 +95,7 @@ def segments(
                 progress=lambda _done, _total: advance(),
             )
         output().print(table(found, sound.rate))
-        written = found.save(out, sound.rate)
+        written = found.save(out, sound.rate, kind)
     if not quiet:
         for note in (*unchecked(reading, sound), *sound.notes):
             say(f"note: {note}")

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.options import EPS_HELP, FILE, QUIET, REGION, WORK, ball_of, options, say_if_busy, use_threads
+from tightverify.cli.options import (
+    EPS_HELP,
+    FILE,
+    FORMAT,
+    FORMATS,
+    QUIET,
+    REGION,
+    WORK,
+    ball_of,
+    options,
+    say_if_busy,
+    use_threads,
+)
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
 
@@ -72,6 +84,7 @@ class Boxing(click.Command):
 @options(*REGION, *WORK)
 @click.option("--out", type=FILE, default=Path("tightness-out"), show_default=True, help="Folder for data and pictures.")
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder of --out.")
+@FORMAT
 @QUIET
 def tightness(
     model: Path | None,
@@ -89,6 +102,7 @@ def tightness(
     threads: int | None,
     out: Path,
     force: bool,
+    kind_of_file: str | None,
     quiet: bool,
     **region: Any,
 ) -> None:
@@ -100,14 +114,15 @@ def tightness(
     if function is not None:
         no_model = {"MODEL.onnx": model, "--eps": eps, "--relaxations": relaxations}
         refuse_given(no_model, "--function")
-        written = function_tightness(function, ends, kinds, solver, out, force)
+        written = function_tightness(function, ends, kinds, solver, out, force, kind_of_file or FORMATS[0])
     elif model is not None:
         refuse_given({"--box": ends or None, "--kinds": kinds, "--solver": solver}, "MODEL.onnx")
         if inputs is None or eps is None:
             missing = "INPUTS.npz" if inputs is None else "--eps"
             raise UsageError(f"a model was given without {missing}; wanted MODEL.onnx INPUTS.npz --eps E")
         ball = ball_of(eps, **region)
-        written = model_tightness(model, inputs, ball, relaxations, limit, batch, batch_axis, device, out, force, quiet)
+        kind = kind_of_file or FORMATS[0]
+        written = model_tightness(model, inputs, ball, relaxations, limit, batch, batch_axis, device, out, force, kind, quiet)
     else:
         raise UsageError(
             "neither a model nor a function was given; wanted MODEL.onnx INPUTS.npz --eps E, or --function F --box ..."
@@ -124,7 +139,7 @@ def refuse_given(values: dict[str, Any], beside: str) -> None:
 
 
 def function_tightness(
-    function: str, ends: list[list[float]], kinds: tuple[str, ...] | None, solver: str | None, out: Path, force: bool
+    function: str, ends: list[list[float]], kinds: tuple[str, ...] | None, solver: str | None, out: Path, force: bool, kind: str
 ) -> list[Path]:
     """Compare the relaxations of a function, print the tables, and write the files; which, is returned."""
     from tightverify.disk import alone_in
@@ -141,7 +156,7 @@ def function_tightness(
         found = of_function(function, ends, kinds, solver=solver or "highs")
         for table in function_tables(found):
             output().print(table)
-        return found.save(out)
+        return found.save(out, kind)
 
 
 def model_tightness(
@@ -155,6 +170,7 @@ def model_tightness(
     device: str,
     out: Path,
     force: bool,
+    kind: str,
     quiet: bool,
 ) -> list[Path]:
     """Compare the relaxations of a model, print the tables, and write the files; which, is returned."""
@@ -183,4 +199,4 @@ def model_tightness(
             )
         for table in (*widths_tables(found), margins_table(found), summary_table(found)):
             output().print(table)
-        return found.save(out)
+        return found.save(out, kind)

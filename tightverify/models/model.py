@@ -36,6 +36,11 @@ class Model:
     narrow: bool = False
 
     @property
+    def name(self) -> str:
+        """Its file, without folders, or where else it came from."""
+        return self.source.rsplit("/", 1)[-1]
+
+    @property
     def agreement(self) -> float:
         """How far its outputs may be from those of the graph, absolutely and relatively."""
         return AGREEMENT[torch.float32 if self.narrow else self.dtype]

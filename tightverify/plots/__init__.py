@@ -1,9 +1,29 @@
 """Pictures of results, of traces and of relaxations, in one style: each function takes axes or makes some, and returns them."""
 
+from tightverify.plots.bounded import ratios, relaxed_margins, widths
 from tightverify.plots.cactus import cactus
 from tightverify.plots.curve import curve
+from tightverify.plots.gaps import gap_maps, gaps
 from tightverify.plots.margins import margins
-from tightverify.plots.style import SIZES, figure, save
+from tightverify.plots.planes import planes
+from tightverify.plots.saving import save
+from tightverify.plots.segments import segments
+from tightverify.plots.style import SIZES, figure
 from tightverify.plots.trace import trace
 
-__all__ = ["SIZES", "cactus", "curve", "figure", "margins", "save", "trace"]
+__all__ = [
+    "SIZES",
+    "cactus",
+    "curve",
+    "figure",
+    "gap_maps",
+    "gaps",
+    "margins",
+    "planes",
+    "ratios",
+    "relaxed_margins",
+    "save",
+    "segments",
+    "trace",
+    "widths",
+]

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tightverify.plots.series import detail, few_levels, labels, looks_of, series
-from tightverify.plots.style import drawable, drawing, legend, log_seconds, mpl, title
+from tightverify.plots.style import drawing, logarithmic, mpl
+from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
 from tightverify.verify import Result, Verdict
 
@@ -41,7 +42,8 @@ def cactus(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
                 markevery=slice(1, count + 1, max(1, count // 8)),
                 label=f"{drawable(label)}: {count} of {len(one.outcomes)}",
             )
-        log_seconds(axes)
+        axes.set_xscale("log")
+        logarithmic(axes, "x")
         axes.set(xlabel="seconds per input", ylabel="inputs decided")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(mpl().ticker.MaxNLocator(integer=True))

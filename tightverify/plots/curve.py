@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tightverify.errors import InputError
 from tightverify.plots.names import BLACK, LOOKS, Look
 from tightverify.plots.series import Outcome, Series, detail, labels, looks_of, series
-from tightverify.plots.style import drawable, drawing, legend, mpl, title
+from tightverify.plots.style import drawing, mpl
+from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
 from tightverify.verify import Verdict
 

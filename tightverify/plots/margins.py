@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tightverify.plots.names import BLACK, Look
 from tightverify.plots.series import Series, detail, few_levels, labels, looks_of, series
-from tightverify.plots.style import drawable, drawing, legend, title
+from tightverify.plots.style import drawing
+from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
 from tightverify.verify import Result
 

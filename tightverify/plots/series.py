@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tightverify.errors import InputError
 from tightverify.json_lines import finite
 from tightverify.plots.names import Look, looks, numbered
+from tightverify.region.perturbation import BALLS, limit_words
 from tightverify.report.records import Record
 from tightverify.verify import Result
 
 MANY = 4
 """Levels of a region from which on they are not shown one by one."""
-BALLS = {"inf": "L∞ ball", "2": "L2 ball", "1": "L1 ball"}
 LEVELS = {
     "": ("decibel ball", "change of any sample, dB relative to the peak"),
     "SNR": ("SNR ball", "least signal-to-noise ratio, dB"),
@@ -83,7 +83,7 @@ def of_result(result: Result) -> tuple[str, str, str, str, Outcome]:
 def of_record(record: Record, by_level: bool) -> tuple[str, str, str, str, Outcome]:
     kind, unit, level = stated(record)
     exact = f" {level:g}" if by_level and level is not None else ""
-    region = kind + exact + (" dB" if exact and unit.endswith((" dB", "the peak")) else "") + "".join(limits(record))
+    region = kind + exact + (" dB" if exact and unit.endswith((" dB", "the peak")) else "") + limit_words(record.limits or {})
     outcome = Outcome(record.verdict, record.margin, record.seconds, level)
     return Path(record.model).name, region, record.method, unit, outcome
 
@@ -98,17 +98,6 @@ def stated(record: Record) -> tuple[str, str, float | None]:
         return kind, unit, float(found[2])
     ball = BALLS.get(record.norm or "", "ball")
     return ball, "radius eps, in units of the inputs", record.eps
-
-
-def limits(record: Record) -> Iterator[str]:
-    """What kept a region's changes to less, in a few words."""
-    for name, values in (record.limits or {}).items():
-        if name == "clip":
-            yield f" within [{values[0]:g}, {values[1]:g}]"
-        elif name == "samples":
-            yield f" on samples {values[0]:g}-{values[-1]:g}"
-        else:
-            yield f" on {len(values)} {name}"
 
 
 def detail(several: Sequence[Series]) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tightverify.plots.names import BLACK, GREY, LOOKS, Look, looks
 from tightverify.plots.series import common, series
-from tightverify.plots.style import asinh_margins, drawing, legend, log_seconds, mpl, title, whole
+from tightverify.plots.style import asinh_margins, drawing, logarithmic, mpl, whole
+from tightverify.plots.words import legend, title
 from tightverify.report.records import Record
 from tightverify.report.trace import TracePoint
 
@@ -35,7 +36,8 @@ def trace(points: Iterable[TracePoint], ax: Axes | None = None, results: Iterabl
         asinh_margins(axes, [point.margin for several in drawn.values() for point in several if point.margin is not None])
         ends = {index: end for index, several in drawn.items() if (end := one(axes, several, stages)) is not None}
         if ends:
-            log_seconds(axes)
+            axes.set_xscale("log")
+            logarithmic(axes, "x")
         axes.axhline(0, color=BLACK, linewidth=0.8)
         axes.set(xlabel="seconds of the input", ylabel="worst margin, in units of the outputs")
         few = f"the first {MOST_LINES} of {len(lines)} inputs" if len(lines) > MOST_LINES else f"{len(lines)} inputs"

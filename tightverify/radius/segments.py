@@ -78,6 +78,8 @@ class Segments:
     size: float
     proved: Tensor
     refuted: Tensor
+    model: str = ""
+    method: str = ""
 
     @property
     def levels(self) -> list[float]:
@@ -99,11 +101,14 @@ class Segments:
             for start, stop, proved, refuted in each
         ]
 
-    def save(self, folder: str | Path, rate: int | None = None) -> list[Path]:
-        """Write stretches.csv and stretches.png, in seconds if the sampling rate is given; what had these names is replaced."""
-        from tightverify.radius.picture import picture  # only what is used: matplotlib starts slowly
+    def save(self, folder: str | Path, rate: int | None = None, format: str = "png") -> list[Path]:
+        """Write stretches.csv and a picture of it, as png, pdf or svg, in seconds if the sampling rate is given.
 
-        return [write_rows(Path(folder), FILES[0], self.rows()), picture(self, Path(folder), FILES[1], rate)]
+        What had these names is replaced.
+        """
+        from tightverify.plots.files import of_segments  # drawn when it is asked for, by a layer above
+
+        return [write_rows(Path(folder), FILES[0], self.rows()), of_segments(self, Path(folder), f"stretches.{format}", rate)]
 
 
 @plainly
@@ -154,7 +159,8 @@ def segments(
                 refuted[k] = torch.minimum(refuted[k], radii[k])
         if progress is not None:
             progress(step + 1, rounds)
-    return Segments(x[0].to(torch.float64).flatten(), edges, kept, float(norm), size, proved, refuted)
+    wave = x[0].to(torch.float64).flatten()
+    return Segments(wave, edges, kept, float(norm), size, proved, refuted, loaded.name, settings.method)
 
 
 def rounds_of(between: tuple[float, float], tolerance: float) -> int:

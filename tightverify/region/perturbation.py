@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,23 @@ from tightverify.values import Interval, above, below
 Frames = Sequence[int] | Tensor | None
 Segment = tuple[int, int] | None
 """The first of some consecutive samples, and the first after them; None for all."""
+
+
+BALLS = {"inf": "L∞ ball", "2": "L2 ball", "1": "L1 ball"}
+"""What a ball is called, by its norm as records say it."""
+
+
+def limit_words(limits: Mapping[str, Sequence[float]]) -> str:
+    """What keeps a region's changes to less, in a few words after its name."""
+    words = ""
+    for name, values in limits.items():
+        if name == "clip":
+            words += f" within [{values[0]:g}, {values[1]:g}]"
+        elif name == "samples":
+            words += f" on samples {values[0]:g}-{values[-1]:g}"
+        else:
+            words += f" on {len(values)} {name}"
+    return words
 
 
 class Perturbation(ABC):
@@ -40,6 +57,11 @@ class Perturbation(ABC):
     def stated(self) -> str | None:
         """The same words where a record says them beside the radius; None where radius and norm say it all."""
         return self.words
+
+    @property
+    def described(self) -> str:
+        """The region in words, with what keeps changes to less, for titles."""
+        return self.words + limit_words(self.limits)
 
     @property
     @abstractmethod
@@ -81,6 +103,10 @@ class LpBall(Perturbation):
     @property
     def stated(self) -> None:
         return None
+
+    @property
+    def described(self) -> str:
+        return f"{BALLS[f'{self.norm:g}']} {self.words}{limit_words(self.limits)}"
 
     @property
     @plainly

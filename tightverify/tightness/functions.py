@@ -82,11 +82,11 @@ class FunctionTightness:
         }
         return {"function": self.function, "box": values.pop("box"), **ends, **values, **corners}
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write relaxations.csv, gaps.png and pictures of the first boxes; what had these names is replaced."""
-        from tightverify.tightness.pictures import function_pictures  # only what is used: matplotlib starts slowly
+    def save(self, folder: str | Path, format: str = "png") -> list[Path]:
+        """Write relaxations.csv, and gaps and the first boxes as png, pdf or svg; what had these names is replaced."""
+        from tightverify.plots.files import of_function  # drawn when it is asked for, by a layer above
 
-        return [write_rows(Path(folder), FUNCTION_FILES[0], self.rows()), *function_pictures(self, Path(folder))]
+        return [write_rows(Path(folder), FUNCTION_FILES[0], self.rows()), *of_function(self, Path(folder), format)]
 
 
 @plainly

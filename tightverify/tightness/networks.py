@@ -97,6 +97,8 @@ class ModelTightness:
     """(N,): the worst margin, a proved lower bound of the label's output minus the largest other one."""
     seconds: dict[str, float]
     """For all inputs."""
+    model: str = ""
+    region: str = ""
 
     @property
     def relaxations(self) -> tuple[str, ...]:
@@ -154,13 +156,13 @@ class ModelTightness:
         widths = torch.cat([width.flatten() for width in self.widths[name]]) if self.places else torch.zeros(0)
         return float(widths.mean())
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write widths.csv, margins.csv and pictures; what had these names is replaced."""
-        from tightverify.tightness.pictures import model_pictures  # only what is used: matplotlib starts slowly
+    def save(self, folder: str | Path, format: str = "png") -> list[Path]:
+        """Write widths.csv, margins.csv, and pictures as png, pdf or svg; what had these names is replaced."""
+        from tightverify.plots.files import of_model  # drawn when it is asked for, by a layer above
 
         folder = Path(folder)
         written = [write_rows(folder, MODEL_FILES[0], self.rows())] if self.places else []
-        return [*written, write_rows(folder, MODEL_FILES[1], self.margin_rows()), *model_pictures(self, folder)]
+        return [*written, write_rows(folder, MODEL_FILES[1], self.margin_rows()), *of_model(self, folder, format)]
 
 
 @plainly
@@ -209,7 +211,7 @@ def of_model(
         name: tuple(torch.cat(same) for same in zip(*(w for w, _ in several), strict=True)) for name, several in found.items()
     }
     joined = {name: torch.cat([margins for _, margins in several]) for name, several in found.items()}
-    return ModelTightness(y, places(loaded.graph), widths, joined, seconds)
+    return ModelTightness(y, places(loaded.graph), widths, joined, seconds, loaded.name, region.described)
 
 
 def chosen_relaxations(names: Sequence[str] | None) -> tuple[str, ...]:
