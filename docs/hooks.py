@@ -1,20 +1,26 @@
-"""What the site is made with beside its pages: the command line reference, from the commands' own options."""
+"""What the site is made with beside its pages: the command line reference from the commands' own options, and the settings'."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from dataclasses import fields
 
 import click
 
 from tightverify.cli.main import commands
+from tightverify.option import option_of
+from tightverify.settings import Settings
 
-MARK = "<!-- commands -->"
+COMMANDS, SETTINGS = "<!-- commands -->", "<!-- settings -->"
 
 
 def on_page_markdown(markdown: str, **_others: object) -> str:
     """Called by mkdocs for each page."""
-    return markdown.replace(MARK, "\n".join(reference())) if MARK in markdown else markdown
+    for mark, made in ((COMMANDS, reference), (SETTINGS, settings)):
+        if mark in markdown:
+            markdown = markdown.replace(mark, "\n".join(made()))
+    return markdown
 
 
 def reference() -> Iterator[str]:
@@ -38,6 +44,17 @@ def section(command: click.Command, context: click.Context) -> Iterator[str]:
         yield "| option | |\n|---|---|"
         yield from (f"| <code>{cell(names)}</code> | {cell(text)} |" for names, text in rows)
         yield ""
+
+
+def settings() -> Iterator[str]:
+    """A table of all settings: their names, defaults, and what they are for."""
+    yield "| setting | default | |\n|---|---|---|"
+    for each in fields(Settings):
+        said = option_of(each)
+        numbers = "" if said.range is None else f" (a number {said.range.words})"
+        text = f"{said.help.removesuffix('.')}{numbers}."
+        yield f"| `{each.name}` | `{each.default!r}` | {cell(text)} |"
+    yield ""
 
 
 def cell(text: str) -> str:

@@ -5,7 +5,7 @@ hands over may require grad, or have been made in inference mode. Autocast would
 be asked of tensors of inference mode, and new tensors would lie on another device than the inputs. So every public function is
 `plainly` run: outside all of that, and without gradients but where a search asks for them.
 
-His `watch` and `progress` are called there too. The default dtype stays his own, of which his module may make tensors:
+His `callback` and `progress` are called there too. The default dtype stays his own, of which his module may make tensors:
 nothing of ours depends on it.
 """
 

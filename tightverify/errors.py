@@ -13,6 +13,10 @@ class UsageError(TightVerifyError):
     """Something that the user gave cannot be used as it is."""
 
 
+class UnknownOptionError(UsageError, TypeError):
+    """A keyword that names no setting."""
+
+
 class InputError(UsageError):
     """Inputs or labels that do not fit: shapes, types, NaN, labels out of range."""
 

@@ -17,17 +17,15 @@ from tightverify.api.bounds import bounds
 from tightverify.console import output, progress, say
 from tightverify.disk import alone_in, is_stream, standard
 from tightverify.errors import UsageError
-from tightverify.inputs.clips import Clips
-from tightverify.inputs.dataset import Inputs
+from tightverify.inputs.dataset import DataSet, results
 from tightverify.json_lines import finite
 from tightverify.region import Perturbation
-from tightverify.report.outputs import Write, nowhere, picture_of, sink
+from tightverify.report.outputs import NOWHERE, Output, Write, nowhere, picture_of, sink
 from tightverify.report.records import Record
 from tightverify.report.tables import duration, summary, table
 from tightverify.report.trace import TracePoint, read_trace
 from tightverify.settings import Settings
 from tightverify.stages.progress import Callback, Step, no_callback
-from tightverify.values import Interval
 from tightverify.verify import Result
 
 
@@ -55,42 +53,37 @@ class Outlook:
 
 
 def all_told(callbacks: Sequence[Callback], step: Step) -> None:
-    for watch in callbacks:
-        watch(step)
+    for callback in callbacks:
+        callback(step)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
     """What to certify, what to call it, where its records go, and what people should know about it."""
 
-    inputs: Inputs | Clips
+    inputs: DataSet
     name: str
     region: Perturbation
     settings: Settings
     top: int = 1
-    batch: int = 100
-    out: Path | None = None
-    force: bool = False
-    quiet: bool = False
+    output: Output = NOWHERE
     notes: tuple[str, ...] = ()
-    trace: Path | None = None
 
-    def records(self, watch: Callback = no_callback) -> Iterator[Record]:
+    def records(self, callback: Callback = no_callback) -> Iterator[Record]:
         """One record after the other; everything is checked before this returns."""
         inputs = self.inputs
         if not len(inputs):
             return iter(())
-        results = inputs.stream(self.region, self.settings, self.top, self.batch, watch)
+        found = results(inputs, self.region, self.settings, self.top, callback)
         balls, numbers = inputs.balls(self.region), inputs.numbers.tolist()
-        files = inputs.names if isinstance(inputs, Clips) else (None,) * len(inputs)
         stated = self.region.stated
 
         def record(result: Result) -> Record:
             place, method = result.index, self.settings.method
             named = replace(result, index=numbers[place])
-            return Record.of(named, self.name, *balls[place], method, stated, files[place], self.region.limits, self.top)
+            return Record.of(named, self.name, *balls[place], method, stated, inputs.names[place], self.region.limits, self.top)
 
-        return map(record, results)
+        return map(record, found)
 
     def show(self) -> list[Record]:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
@@ -99,14 +92,14 @@ class Run:
         failed: list[Exception] = []
         records = self.records(lambda step: all_told(callbacks, step))
         alone = alone_in(**self.settings.folders)
-        with alone, sink(self.trace, self.force) as write_step, sink(self.out, self.force) as write:
+        with alone, sink(self.output.trace, self.output.force) as write_step, sink(self.output.out, self.output.force) as write:
             callbacks.append(self._tracing(write_step, failed))
-            for note in () if self.quiet else self.notes:
+            for note in () if self.output.quiet else self.notes:
                 say(f"note: {note}")
             try:
                 self._gather(records, done, write, callbacks, failed)
             except KeyboardInterrupt:
-                where = "above" if self.out is None or is_stream(self.out) else f"above and in {self.out}"
+                where = "above" if self.output.out is None or is_stream(self.output.out) else f"above and in {self.output.out}"
                 say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
                 self._draw(done)
                 raise
@@ -125,15 +118,16 @@ class Run:
             except (UsageError, OSError) as error:
                 failed.append(error)
 
-        return no_callback if self.trace is None else trace
+        return no_callback if self.output.trace is None else trace
 
     def _draw(self, done: Sequence[Record]) -> None:
-        if self.trace is not None and not is_stream(self.trace):
+        trace = self.output.trace
+        if trace is not None and not is_stream(trace):
             from tightverify import plots  # only what is used: matplotlib starts slowly
 
-            drawn = plots.save(plots.trace(read_trace(self.trace), results=done), picture_of(self.trace))
-            if not self.quiet:
-                say(f"every step: {self.trace}, drawn in {drawn}")
+            drawn = plots.save(plots.trace(read_trace(trace), results=done), picture_of(trace))
+            if not self.output.quiet:
+                say(f"every step: {trace}, drawn in {drawn}")
 
     def _gather(
         self, records: Iterator[Record], done: list[Record], write: Write, callbacks: list[Callback], failed: list[Exception]
@@ -145,7 +139,7 @@ class Run:
             raise failed[0]
 
         try:
-            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.quiet) as bar:
+            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.output.quiet) as bar:
                 callbacks.append(lambda step: bar.note(outlook.after(step)))
                 for record in records:
                     done.append(record)
@@ -167,7 +161,7 @@ class Run:
         """The table and its summary: on stderr where stdout is for lines, or cannot be written."""
         grid, words = table(sorted(done, key=lambda record: record.index)), summary(done, seconds)
         noted = [record for record in done if record.note is not None]
-        if noted and not self.quiet:
+        if noted and not self.output.quiet:
             others = f"; {len(noted)} inputs have notes" if len(noted) > 1 else ""
             say(f"note: input {noted[0].file or noted[0].index}: {noted[0].note}{others}")
 
@@ -175,7 +169,7 @@ class Run:
             console.print(grid)
             console.print(words, soft_wrap=True)
 
-        lines = any(path is not None and standard(path) is sys.stdout for path in (self.out, self.trace))
+        lines = any(path is not None and standard(path) is sys.stdout for path in (self.output.out, self.output.trace))
         try:
             show(output(lines))
         except BrokenPipeError:
@@ -190,30 +184,32 @@ class Run:
 class Bounding:
     """Inputs whose outputs are bounded, without any property."""
 
-    inputs: Inputs
+    inputs: DataSet
     name: str
     region: Perturbation
-    method: str
-    batch: int
-    device: str
+    settings: Settings
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """A line of plain values per input; what was asked for is checked, on the first input, before this returns."""
-        self._bounds(self.inputs[:1])
-        self.region.around(self.inputs.x)
+        for _ in self._bounds(self.inputs[:1]):
+            self.inputs.check(self.region, 1)
         return self._lines()
 
-    def _bounds(self, part: Inputs) -> Interval:
-        return bounds(part.model, part.x, self.region, self.method, batch=self.batch, device=self.device)
+    def _bounds(self, part: DataSet) -> Iterator[tuple[int, list[float], list[float]]]:
+        """The place of each input, and the lower and upper bounds of its outputs."""
+        for group in part.groups():
+            found = bounds(group.model, group.x, self.region, settings=self.settings)
+            yield from zip(group.places.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         stated: dict[str, Any] = {} if self.region.stated is None else {"region": self.region.stated}
         stated |= {"limits": self.region.limits} if self.region.limits else {}
-        for start in range(0, len(self.inputs), self.batch):
-            part = self.inputs[start : start + self.batch]
-            found = self._bounds(part)
-            each = zip(part.numbers.tolist(), part.balls(self.region), found.lower.tolist(), found.upper.tolist(), strict=True)
-            for number, (radius, norm), lower, upper in each:
+        for start in range(0, len(self.inputs), self.settings.batch):
+            part = self.inputs[start : start + self.settings.batch]
+            numbers, balls = part.numbers.tolist(), part.balls(self.region)
+            for place, lower, upper in self._bounds(part):
+                radius, norm = balls[place]
                 ball = {"eps": finite(radius), "norm": f"{norm:g}" if finite(radius) is not None else None}
                 sides = {"lower": [finite(v) for v in lower], "upper": [finite(v) for v in upper]}
-                yield {"model": self.name, "index": number, **ball, "method": self.method, **stated, **sides}
+                line = {"model": self.name, "index": numbers[place], **ball, "method": self.settings.method}
+                yield {**line, **stated, **sides}

@@ -1,73 +1,197 @@
-"""Everything that a run can be told, as one frozen record."""
+"""Everything that a run can be told, as one frozen record: each setting with its default, what it is for, and its check.
+
+The command line's options and the keywords of `certify` and its like are made from these fields: to add an option, add a field
+(and its type to the `Options` below, by which keywords are typed).
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypedDict, TypeVar, cast
 
-from tightverify.errors import UsageError
+from tightverify.errors import UnknownOptionError, UsageError
+from tightverify.former import OPTIONS as FORMER
+from tightverify.former import rename
+from tightverify.methods import SENTENCES, either
+from tightverify.option import Group, Range, option, option_of
+
+T = TypeVar("T")
 
 MOST_DIRECTIONS = 16
 MOST_ROUNDS = 3
+COUNT, POSITIVE = Range(0), Range(1)
 
 
-@dataclass(frozen=True)
+def refuse_unknown(options: Mapping[str, object], names: list[str]) -> None:
+    """Say that there is no setting of a name, and which was meant."""
+    for name in options:
+        if name not in names:
+            import difflib  # only what is used: it starts slowly
+
+            near = difflib.get_close_matches(name, names, 1)
+            meant = f"did you mean {near[0]}?" if near else f"choose of {', '.join(names)}"
+            raise UnknownOptionError(f"there is no option {name!r}; {meant}")
+
+
+def well_named(cls: type[T]) -> type[T]:
+    """The class, whose keywords may be former names, and whose unknown ones are refused by the nearest that there is."""
+    plain: Callable[..., None] = cls.__init__
+
+    @wraps(plain)
+    def init(self: T, *given: Any, **named: Any) -> None:
+        rename(named, FORMER, cls.__name__)
+        refuse_unknown(named, [each.name for each in fields(cast(Any, cls))])
+        plain(self, *given, **named)
+
+    type.__setattr__(cls, "__init__", init)
+    return cls
+
+
+@well_named
+@dataclass(frozen=True, repr=False)
 class Settings:
     """How to run: nothing here changes what a verdict means, only how long one looks for it.
 
-    `memory` bounds the bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.
-    `directions` (even) is how many sums and differences of a gate's operands are bounded too before its planes are fitted (None
-    for a method's own choice), and `solver` what fits them. `rounds` is how many rounds the method `combine` takes at most.
-    `splits` is how often a region is split at most by the method `complete`, and `leaf_memory` about how many bytes its open
-    parts may take, before those are split first that hardly grow in number. `trees` is a folder in which search trees are kept,
-    and from which searches go on.
-    `lp_solver` solves the programs of whole networks, of the stages `lp` and `milp`; `tighten` is how many neurons `lp` bounds
-    by programs of their own where a margin is open, over so many `processes`; `dump` is a folder for all those programs, as MPS
-    files.
-    `evidence` is a folder for all that led to each input's verdict, a file for each; inputs are then worked on one by one.
-    `thorough` sends decided inputs on through all the stages, for those who want bounds rather than verdicts.
+    Each field is a keyword of `certify`, `stream`, `certify_clips` and `segments` too, and an option of the command line.
     """
 
-    method: str = "linear"
-    time_limit: float = math.inf
-    device: str = "cpu"
-    seed: int = 0
-    restarts: int = 4
-    attack_steps: int = 40
-    memory: int = 2**24
-    directions: int | None = None
-    solver: str = "batched"
-    thorough: bool = False
-    rounds: int = 2
-    splits: int = 1000
-    leaf_memory: int = 2**30
-    trees: Path | None = None
-    lp_solver: str = "highs"
-    tighten: int = 0
-    processes: int = 1
-    dump: Path | None = None
-    evidence: Path | None = None
+    method: str = field(default="linear", metadata=option(Group.METHOD, f"How to bound: {either(SENTENCES)}."))
+    time_limit: float = field(
+        default=math.inf,
+        metadata=option(Group.LIMITS, "Seconds per input; no limit if not given.", Range(0, above=True)),
+    )
+    device: str = field(default="cpu", metadata=option(Group.COMPUTING, "Where to compute.", offered=("cpu", "cuda")))
+    seed: int = field(default=0, metadata=option(Group.SEARCH, "Seed of the search's random starts.", Range(0, 2**63 - 1)))
+    restarts: int = field(default=4, metadata=option(Group.SEARCH, "Starts of the search; 0 for none.", COUNT))
+    attack_steps: int = field(
+        default=40, metadata=option(Group.SEARCH, "Steps of the search from each start.", COUNT, python_only=True)
+    )
+    memory: int = field(
+        default=2**24,
+        metadata=option(
+            Group.COMPUTING,
+            "Bytes of the largest temporary of a bound's computation; inputs are cut into parts that keep to it.",
+            POSITIVE,
+            python_only=True,
+        ),
+    )
+    directions: int | None = field(
+        default=None,
+        metadata=option(
+            Group.PLANES,
+            f"How many sums of a gate's operands to bound too: even, 0 to {MOST_DIRECTIONS}; by method.",
+            Range(0, MOST_DIRECTIONS, even=True),
+        ),
+    )
+    solver: str = field(default="batched", metadata=option(Group.PLANES, "What fits planes: batched, highs, gurobi, ..."))
+    thorough: bool = field(
+        default=False,
+        metadata=option(Group.METHOD, "Send decided inputs on through all stages, for bounds rather than verdicts."),
+    )
+    rounds: int = field(default=2, metadata=option(Group.COMBINE, "Rounds of combine, at most.", Range(1, MOST_ROUNDS)))
+    splits: int = field(default=1000, metadata=option(Group.COMPLETE, "Splits of a region by complete, at most.", COUNT))
+    leaf_memory: int = field(
+        default=2**30,
+        metadata=option(
+            Group.COMPLETE,
+            "About how many bytes open parts of a region may take, before those are split first that hardly grow in number.",
+            POSITIVE,
+            python_only=True,
+        ),
+    )
+    trees: Path | None = field(
+        default=None,
+        metadata=option(Group.COMPLETE, "Folder in which complete keeps its search trees, and goes on from them."),
+    )
+    lp_solver: str = field(default="highs", metadata=option(Group.PROGRAMS, "What solves the programs of lp and milp."))
+    obbt: int = field(
+        default=0,
+        metadata=option(Group.PROGRAMS, "Neurons that lp bounds by programs of their own, for a row that is open.", COUNT),
+    )
+    processes: int = field(
+        default=1, metadata=option(Group.PROGRAMS, "Processes over which lp spreads the programs of --obbt.", POSITIVE)
+    )
+    dump: Path | None = field(
+        default=None, metadata=option(Group.PROGRAMS, "Folder for the programs of lp and milp, as MPS files.")
+    )
+    evidence: Path | None = field(
+        default=None,
+        metadata=option(
+            Group.EVIDENCE, "Folder for all that led to each input's verdict, a file for each; inputs are worked on one by one."
+        ),
+    )
+    batch: int = field(default=100, metadata=option(Group.COMPUTING, "Inputs worked on together.", POSITIVE))
 
     def __post_init__(self) -> None:
-        if not self.time_limit > 0:
-            raise UsageError(f"the time limit is {self.time_limit} seconds; it must be above 0")
-        if self.restarts < 0 or self.attack_steps < 0:
-            raise UsageError("restarts and attack_steps count something: they cannot be negative")
-        if self.directions is not None and not (0 <= self.directions <= MOST_DIRECTIONS and self.directions % 2 == 0):
-            raise UsageError(f"directions is {self.directions}; it must be an even number from 0 to {MOST_DIRECTIONS}")
-        if not 1 <= self.rounds <= MOST_ROUNDS:
-            raise UsageError(f"rounds is {self.rounds}; it must be from 1 to {MOST_ROUNDS}")
-        if self.splits < 0:
-            raise UsageError(f"splits is {self.splits}; it counts something and cannot be negative")
-        if self.memory < 1 or self.leaf_memory < 1:
-            raise UsageError(f"memory is {self.memory} bytes and leaf_memory {self.leaf_memory}; they must be at least 1")
-        if self.tighten < 0:
-            raise UsageError(f"tighten is {self.tighten} neurons; it must be 0 or more")
-        if self.processes < 1:
-            raise UsageError(f"processes is {self.processes}; it must be 1 or more")
+        for name in ("trees", "dump", "evidence"):
+            if isinstance(folder := getattr(self, name), str):
+                object.__setattr__(self, name, Path(folder))
+        for each in fields(self):
+            option_of(each).check(each.name, getattr(self, each.name))
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        changed = [f"{each.name}={told[each.name]!r}" for each in fields(self) if told[each.name] != each.default]
+        return f"Settings({', '.join(changed)})"
 
     @property
     def folders(self) -> dict[str, Path | None]:
         """Those whose files would be of no use if two runs had a part in them."""
         return {"evidence": self.evidence, "trees": self.trees, "programs": self.dump}
+
+
+class ComputingOptions(TypedDict, total=False):
+    """What steers any computation of bounds, as keywords."""
+
+    device: str
+    memory: int
+    batch: int
+
+
+class FittingOptions(ComputingOptions, total=False):
+    """What steers bounds from fitted planes too."""
+
+    directions: int | None
+    solver: str
+
+
+class Options(FittingOptions, total=False):
+    """All settings, as keywords; folders may be given as strings."""
+
+    method: str
+    time_limit: float
+    seed: int
+    restarts: int
+    attack_steps: int
+    thorough: bool
+    rounds: int
+    splits: int
+    leaf_memory: int
+    trees: str | Path | None
+    lp_solver: str
+    obbt: int
+    processes: int
+    dump: str | Path | None
+    evidence: str | Path | None
+
+
+PROOFS = Settings(restarts=0)
+"""The settings where a proof is all that is wanted: no counterexample is looked for."""
+
+
+def merged(settings: Settings | None, options: Mapping[str, object], default: Settings | None = None) -> Settings:
+    """The settings given (else the default ones), changed by the keywords given."""
+    return replace(settings or default or Settings(), **cast(dict[str, Any], options))
+
+
+def refuse_others(options: Mapping[str, object], kind: type[ComputingOptions], of: str) -> None:
+    """Say that a setting has no effect on something that takes fewer."""
+    refuse_unknown(options, list(Options.__annotations__))
+    for name in options:
+        if name not in kind.__annotations__:
+            raise UsageError(f"{name} has no effect on {of}; leave it out, or give {either(kind.__annotations__)}")

@@ -185,7 +185,7 @@ def run_stages(problem: Problem) -> Iterator[Ending]:
         told: Told = {}
         if problem.record is not None:
             problem.record.stage = name
-        some = replace(problem[inputs], stage=name, clock=clock, until=until, watch=noting(problem.watch, told))
+        some = replace(problem[inputs], stage=name, clock=clock, until=until, callback=noting(problem.callback, told))
         found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
         rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
         if rest:
@@ -205,12 +205,12 @@ def in_short(step: Step) -> Told:
     return dict(zip(step.inputs.tolist(), zip(step.margins.tolist(), step.open.tolist(), strict=True), strict=True))
 
 
-def noting(watch: Callback, told: Told) -> Callback:
-    """The same watch, and a note of what it was told."""
+def noting(callback: Callback, told: Told) -> Callback:
+    """The same callback, and a note of what it was told."""
 
     def note(step: Step) -> None:
         told.update(in_short(step))
-        watch(step)
+        callback(step)
 
     return note
 

@@ -53,7 +53,7 @@ def seen_by_certify(network: Counting, **more: Any) -> set[int]:
     model = tv.load(network, (FRAMES, FEATURES))
     network.seen.clear()
     steps: list[int] = []
-    tv.certify(model, X, None, tv.LinfBall(0.1), watch=lambda _: steps.append(torch.get_num_threads()), **more)
+    tv.certify(model, X, None, tv.LinfBall(0.1), callback=lambda _: steps.append(torch.get_num_threads()), **more)
     assert steps
     return {*network.seen, *steps}
 
@@ -74,10 +74,10 @@ def test_runs_that_keep_evidence_take_one_thread_too(tmp_path: Path) -> None:
 def test_a_failed_run_gives_them_back_too() -> None:
     def fail(_: object) -> None:
         assert torch.get_num_threads() == 1
-        raise RuntimeError("a watch that fails")
+        raise RuntimeError("a callback that fails")
 
-    with pytest.raises(RuntimeError, match="a watch that fails"):
-        tv.certify(Counting(), X, None, tv.LinfBall(0.1), watch=fail)
+    with pytest.raises(RuntimeError, match="a callback that fails"):
+        tv.certify(Counting(), X, None, tv.LinfBall(0.1), callback=fail)
     assert torch.get_num_threads() == 8
 
 

@@ -151,7 +151,7 @@ def test_what_pieces_decide_waits_for_no_planes(method: str) -> None:
     )
     for lift, decided in ((0.05, True), (-0.001, False)):
         steps: list[str] = []
-        settings: dict[str, Any] = {"method": method, "restarts": 0, "watch": lambda step, to=steps: to.append(step.stage)}
+        settings: dict[str, Any] = {"method": method, "restarts": 0, "callback": lambda step, to=steps: to.append(step.stage)}
         (result,) = tv.certify(Bump(top + lift), x, [0], region, **settings)
         assert (result.verdict is tv.Verdict.ROBUST) is decided
         assert ("planes" in steps) is not decided

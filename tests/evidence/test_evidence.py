@@ -151,7 +151,7 @@ def certified(name: str, folder: Path | None) -> list[tv.Result]:
     model, x = network(kind)
     region = tv.LinfBall(eps) if isinstance(eps, float) else eps
     starts = 4 if name == "lstm wide" else 0
-    more = {"tighten": 3, "processes": 2} if name == "gru tightened" else {}
+    more = {"obbt": 3, "processes": 2} if name == "gru tightened" else {}
     return tv.certify(
         model, x[some], None, region, method=method, rounds=1, splits=24, restarts=starts, batch=1, evidence=folder, **more
     )

@@ -14,6 +14,7 @@ from tests.helpers.sounds import HOP, LENGTHS, WINDOW, Listener, recordings, to_
 from tightverify.errors import InputError, ModelError, RegionError
 from tightverify.graph import Apply
 from tightverify.inputs.clips import KEPT, AnyLength, Clips, certify_clips
+from tightverify.inputs.dataset import right
 from tightverify.stages.progress import Step
 
 
@@ -64,7 +65,7 @@ def test_labels_steps_and_progress_keep_to_their_clips(network: AnyLength) -> No
     steps: list[Step] = []
     told: list[tuple[int, int]] = []
     results = certify_clips(
-        network, clips, labels, tv.DecibelBall(-90), batch=2, watch=steps.append, progress=lambda *now: told.append(now)
+        network, clips, labels, tv.DecibelBall(-90), batch=2, callback=steps.append, progress=lambda *now: told.append(now)
     )
     assert [result.label for result in results] == labels
     assert [result.verdict is tv.Verdict.MISCLASSIFIED for result in results] == [k == 3 for k in range(6)]
@@ -81,8 +82,8 @@ def test_some_of_the_clips(network: AnyLength) -> None:
     assert torch.equal(some.clips[0], recordings()[4])
     assert len(given[:3]) == 3
     answers = torch.tensor([int(Listener().eval()(clip[None]).argmax()) for clip in recordings()])
-    assert torch.equal(given.right(1), answers == given.y)
-    assert given.right(3 - 1).sum() >= given.right(1).sum()
+    assert torch.equal(right(given, 1), answers == given.y)
+    assert right(given, 3 - 1).sum() >= right(given, 1).sum()
     peaks = [float(clip.abs().max()) for clip in recordings()]
     radii, norms = zip(*given.balls(tv.DecibelBall(-20)), strict=True)
     assert radii == pytest.approx([peak / 10 for peak in peaks])

@@ -1,4 +1,4 @@
-"""What a run tells on its way: every step to a watch from Python, the file and the picture of `--trace`, and progress."""
+"""What a run tells on its way: every step to a callback from Python, the file and the picture of `--trace`, and progress."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def given(folder: Path) -> tuple[tv.Model, Any, Any]:
 
 def certified(given: tuple[tv.Model, Any, Any], **options: Any) -> tuple[list[tv.Result], list[Step]]:
     steps: list[Step] = []
-    return tv.certify(*given, tv.LinfBall(options.pop("eps", EPS)), watch=steps.append, **options), steps
+    return tv.certify(*given, tv.LinfBall(options.pop("eps", EPS)), callback=steps.append, **options), steps
 
 
 def histories(steps: Iterable[Step]) -> dict[int, list[TracePoint]]:
@@ -123,7 +123,7 @@ def test_thorough_runs_tell_of_decided_inputs_too(given: tuple[tv.Model, Any, An
 def test_parts_of_a_batch_are_told_as_they_end(given: tuple[tv.Model, Any, Any]) -> None:
     steps: list[Step] = []
     settings = tv.Settings("linear", memory=1)
-    results = list(tv.stream(*given, tv.LinfBall(EPS), settings, watch=steps.append))
+    results = list(tv.stream(*given, tv.LinfBall(EPS), settings, callback=steps.append))
     linear = [step for step in steps if step.stage == "linear"]
     assert len(linear) > 1
     assert all(len(step.inputs) == 1 for step in linear)
@@ -138,7 +138,7 @@ def test_steps_are_not_changed_afterwards(given: tuple[tv.Model, Any, Any]) -> N
         steps.append(step)
         copies.append(step.margins.clone())
 
-    tv.certify(*given, tv.LinfBall(EPS), method="combine", watch=watch)
+    tv.certify(*given, tv.LinfBall(EPS), method="combine", callback=watch)
     assert all(torch.equal(step.margins, copy) for step, copy in zip(steps, copies, strict=True))
 
 

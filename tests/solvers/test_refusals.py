@@ -85,7 +85,7 @@ def test_whenever_a_solver_refuses(method: str, call: str, taken: int, monkeypat
         return usual(self, *given)
 
     monkeypatch.setattr(_HighsSession, call, refusing)
-    first, found = asked(method, Widened(1.0, nn.ReLU() if method == "complete" else nn.Tanh()), tighten=2)
+    first, found = asked(method, Widened(1.0, nn.ReLU() if method == "complete" else nn.Tanh()), obbt=2)
     refused = count > taken
     for before, result in zip(first, found, strict=True):
         assert result.margin >= before.margin

@@ -444,7 +444,7 @@ def test_rounds_end_where_a_proof_is_out_of_reach(x: Tensor) -> None:
     rounds: dict[bool, list[int]] = {False: [], True: []}
     for thorough, seen in rounds.items():
         certified(
-            network, x, "combine", 0.9, thorough=thorough, rounds=3, watch=lambda step, seen=seen: seen.append(step.round)
+            network, x, "combine", 0.9, thorough=thorough, rounds=3, callback=lambda step, seen=seen: seen.append(step.round)
         )
     assert max(rounds[True]) == 3
     assert sum(number > 1 for number in rounds[False]) < sum(number > 1 for number in rounds[True])

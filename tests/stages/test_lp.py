@@ -360,7 +360,7 @@ def test_only_solvers_of_large_programs_are_taken(model: tv.Model) -> None:
         check_program_solver("batched")
     with pytest.raises(UsageError, match="nonsense"):
         tv.certify(model, X, None, tv.LinfBall(0.1), method="lp", lp_solver="nonsense")
-    for wrong in ({"tighten": -1}, {"processes": 0}):
+    for wrong in ({"obbt": -1}, {"processes": 0}):
         with pytest.raises(UsageError):
             tv.certify(model, X, None, tv.LinfBall(0.1), method="lp", **wrong)
     settled = tv.certify(model, X[1:2], None, tv.LinfBall(0.05), method="lp", lp_solver="scipy", rounds=1, restarts=0)
@@ -369,7 +369,6 @@ def test_only_solvers_of_large_programs_are_taken(model: tv.Model) -> None:
 
 def test_tightening_in_the_stage_does_not_lose(model: tv.Model) -> None:
     plain, more = (
-        tv.certify(model, X[1:2], None, tv.LinfBall(0.06), method="lp", restarts=0, rounds=1, tighten=count)[0]
-        for count in (0, 4)
+        tv.certify(model, X[1:2], None, tv.LinfBall(0.06), method="lp", restarts=0, rounds=1, obbt=count)[0] for count in (0, 4)
     )
     assert more.margin >= plain.margin - 1e-9

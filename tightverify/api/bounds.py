@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Unpack, overload
 
 import torch
 
-from tightverify.api.checks import as_inputs, at_least_one, fitting, usable
+from tightverify.api.checks import as_inputs, fitting, usable
 from tightverify.api.load import AnyModel, load
-from tightverify.bounds.fitted import Fitting, combined_bounds, fitted_bounds
+from tightverify.bounds.fitted import combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.memory import largest_temporary, parts
@@ -17,7 +17,9 @@ from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.region import Perturbation, Region
-from tightverify.settings import Settings
+from tightverify.relax.fitted.programs import check_solver
+from tightverify.settings import FittingOptions, Settings, merged, refuse_others
+from tightverify.stages.bounding import planes_fitting
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.threads import threads_for
 from tightverify.values import Interval
@@ -28,12 +30,12 @@ def bounds(
     model: AnyModel,
     x: Any,
     region: Perturbation,
-    method: str = ...,
+    method: str | None = ...,
     *,
     every_node: Literal[False] = ...,
-    batch: int = ...,
+    settings: Settings | None = ...,
     batch_axis: int | None = ...,
-    device: str = ...,
+    **options: Unpack[FittingOptions],
 ) -> Interval: ...
 
 
@@ -42,12 +44,12 @@ def bounds(
     model: AnyModel,
     x: Any,
     region: Perturbation,
-    method: str = ...,
+    method: str | None = ...,
     *,
     every_node: Literal[True],
-    batch: int = ...,
+    settings: Settings | None = ...,
     batch_axis: int | None = ...,
-    device: str = ...,
+    **options: Unpack[FittingOptions],
 ) -> list[Interval]: ...
 
 
@@ -56,28 +58,32 @@ def bounds(
     model: AnyModel,
     x: Any,
     region: Perturbation,
-    method: str = "linear",
+    method: str | None = None,
     *,
     every_node: bool = False,
-    batch: int = 100,
+    settings: Settings | None = None,
     batch_axis: int | None = None,
-    device: str = "cpu",
+    **options: Unpack[FittingOptions],
 ) -> Interval | list[Interval]:
-    """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph."""
+    """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph.
+
+    Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions` and `solver` count.
+    """
+    refuse_others(options, FittingOptions, "bounds")
+    settings = merged(settings, options if method is None else {**options, "method": method})
+    if settings.method not in PASSES:
+        raise UsageError(f"the method {settings.method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")
+    check_solver(settings.solver)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
-    if method not in PASSES:
-        raise UsageError(f"the method {method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")
-    graph, regions = loaded.graph.to(usable(device)), region.around(x).to(device)
-    directions, share = MEMORY_OF.get(method, (Fitting().directions, 1))
+    graph, regions = loaded.graph.to(usable(settings.device)), region.around(x).to(settings.device)
     found: list[list[Interval]] = []
-    for start in range(0, len(x), at_least_one(batch)):
-        some = regions[start : start + batch]
-        pieces = [slice(None)] if method == "interval" else parts(graph, some, Settings().memory // share, directions)
-        for piece in pieces:
-            with threads_for(largest_temporary(graph, some[piece], Settings().memory), device):
-                intervals = PASSES[method](graph, some[piece])
+    for start in range(0, len(x), settings.batch):
+        some = regions[start : start + settings.batch]
+        for piece in pieces(graph, some, settings):
+            with threads_for(largest_temporary(graph, some[piece], settings.memory), settings.device):
+                intervals = PASSES[settings.method](graph, some[piece], settings)
             found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
         Interval(torch.cat([interval.lower for interval in same]), torch.cat([interval.upper for interval in same]))
@@ -94,22 +100,24 @@ def swept(bounds: LinearBounds) -> list[Interval]:
     return intervals
 
 
-FIRST = efforts(Settings())[0]
-"""What `bounds` takes of `combine`: its first round."""
+def pieces(graph: Graph, regions: Region, settings: Settings) -> Iterable[slice]:
+    """Parts of a batch whose bounds keep to the memory."""
+    if settings.method == "interval":
+        return (slice(None),)
+    if settings.method == "combine":
+        return parts(graph, regions, settings.memory // MIXTURE_SHARE, efforts(settings)[0].fitting.directions)
+    return parts(graph, regions, settings.memory, planes_fitting(settings).directions)
 
 
-def combined(graph: Graph, region: Region) -> list[Interval]:
-    return swept(combined_bounds(graph, region, FIRST, linear_bounds(graph, region).intervals))
+def combined(graph: Graph, region: Region, settings: Settings) -> list[Interval]:
+    """What the first round of `combine` comes to."""
+    return swept(combined_bounds(graph, region, efforts(settings)[0], linear_bounds(graph, region).intervals))
 
 
-MEMORY_OF = {"combine": (FIRST.fitting.directions, MIXTURE_SHARE)}
-"""The directions that a method bounds too, and how many times the memory of a row it takes, where that is more than usual."""
-
-
-PASSES: dict[str, Callable[[Graph, Region], list[Interval]]] = {
-    "interval": interval_bounds,
-    "linear": lambda graph, region: swept(linear_bounds(graph, region)),
-    "planes": lambda graph, region: swept(fitted_bounds(graph, region, Fitting())),
+PASSES: dict[str, Callable[[Graph, Region, Settings], list[Interval]]] = {
+    "interval": lambda graph, region, _: interval_bounds(graph, region),
+    "linear": lambda graph, region, _: swept(linear_bounds(graph, region)),
+    "planes": lambda graph, region, settings: swept(fitted_bounds(graph, region, planes_fitting(settings))),
     "combine": combined,
 }
 """How `bounds` finds every node's interval, by method."""

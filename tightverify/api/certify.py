@@ -1,4 +1,4 @@
-"""The Python interface: `load`, `certify`, `stream`, `bounds`.
+"""`tightverify.certify` and `tightverify.stream`: verdicts on inputs.
 
 Everything that a user hands over is checked here, once, before any work starts.
 """
@@ -6,23 +6,24 @@ Everything that a user hands over is checked here, once, before any work starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, at_least_one, fitting, usable
+from tightverify.api.checks import as_inputs, as_labels, fitting, usable
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import each_plainly, plainly
 from tightverify.disk import alone_in
+from tightverify.former import renamed
 from tightverify.graph import Graph
 from tightverify.models.answers import answers, rightly_answered
 from tightverify.models.model import Model
 from tightverify.refine.network_lp import check_program_solver
 from tightverify.region import Perturbation, Region
 from tightverify.relax.fitted.programs import check_solver
-from tightverify.settings import Settings
+from tightverify.settings import Options, Settings, merged
 from tightverify.spec import Property, classify_as, linear_property
 from tightverify.stages import stages_of
 from tightverify.stages.problem import Problem
@@ -32,6 +33,7 @@ from tightverify.verify import Keep, Result, keeper, misclassified
 Rows = tuple[Any, Any] | None
 
 
+@renamed
 @plainly
 def certify(
     model: AnyModel,
@@ -39,134 +41,110 @@ def certify(
     labels: Any,
     region: Perturbation,
     *,
-    method: str = "linear",
+    settings: Settings | None = None,
     rows: Rows = None,
     top: int = 1,
-    time_limit: float = float("inf"),
-    batch: int = 100,
     batch_axis: int | None = None,
-    device: str = "cpu",
-    seed: int = 0,
-    restarts: int = 4,
-    directions: int | None = None,
-    solver: str = "batched",
-    rounds: int = 2,
-    splits: int = 1000,
-    trees: Path | None = None,
-    thorough: bool = False,
-    lp_solver: str = "highs",
-    tighten: int = 0,
-    processes: int = 1,
-    dump: str | Path | None = None,
-    evidence: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    watch: Callback = no_callback,
+    callback: Callback = no_callback,
+    **options: Unpack[Options],
 ) -> list[Result]:
     """Decide for every input whether the model keeps its answer on the region around it.
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
-    `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. `time_limit` is in seconds per
-    input. `directions`, `solver`, `rounds`, `splits`, `trees`, `thorough`, `lp_solver`, `tighten`, `processes`, `dump` and
-    `evidence` are as in `Settings`. `progress(done, total)` is called after every batch.
+    `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. How to run is said by `settings`, or
+    by keywords of the same names (`method="complete", time_limit=60`), which count where both are given.
+    `progress(done, total)` is called after every batch.
 
-    `watch(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
+    `callback(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.progress.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
     each has used. Misclassified inputs have no steps, decided ones none after that (unless `thorough`).
     """
     results: list[Result] = []
-    settings = Settings(
-        method,
-        time_limit,
-        device,
-        seed,
-        restarts,
-        directions=directions,
-        solver=solver,
-        rounds=rounds,
-        splits=splits,
-        trees=trees,
-        thorough=thorough,
-        lp_solver=lp_solver,
-        tighten=tighten,
-        processes=processes,
-        dump=None if dump is None else Path(dump),
-        evidence=None if evidence is None else Path(evidence),
-    )
+    settings = merged(settings, options)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     with alone_in(**settings.folders):
-        for result in stream(loaded, x, labels, region, settings, rows, top, batch, watch):
+        for result in stream(loaded, x, labels, region, settings, rows, top, callback=callback):
             results.append(result)
-            if progress is not None and (len(results) % batch == 0 or len(results) == len(x)):
+            if progress is not None and (len(results) % settings.batch == 0 or len(results) == len(x)):
                 progress(len(results), len(x))
     return results
 
 
+@renamed
 @plainly
 def stream(
     model: Model,
     x: Any,
     labels: Any,
     region: Perturbation,
-    settings: Settings,
+    settings: Settings | None = None,
     rows: Rows = None,
     top: int = 1,
-    batch: int = 100,
-    watch: Callback = no_callback,
+    *,
+    callback: Callback = no_callback,
     names: Tensor | None = None,
+    **options: Unpack[Options],
 ) -> Iterator[Result]:
     """The results one after the other, as batches are finished; everything is checked before the first.
 
-    `watch` is told every step of the way, as in `certify`. `names` (N,) are the numbers of the files of trees and
-    evidence, if these are not the inputs' places.
+    Settings and the `callback` are as in `certify`. `names` (N,) are the numbers of the files of trees and evidence, if these
+    are not the inputs' places.
     """
+    settings = usable_settings(merged(settings, options))
+    x = fitting(model, as_inputs(x))
+    classes = model.graph.output_size
+    files = torch.arange(len(x)) if names is None else names
+    work = Work(model, x, region.around(x), settings, files, callback)
+    if rows is not None:
+        stated = linear_property(rows[0], rows[1], len(x), classes)
+        return each_plainly(work.results(None, lambda part: stated[part]))
+    kept = answers(model, x) if labels is None else as_labels(labels, len(x))
+    classify_as(torch.stack([kept.min(), kept.max()]), classes, top)  # speaks up before the first batch
+    return each_plainly(work.results(kept, lambda part: classify_as(kept[part], classes, top)))
+
+
+def usable_settings(settings: Settings) -> Settings:
+    """The settings, if their method, solvers and device are there."""
     stages_of(settings.method)
     check_solver(settings.solver)
     check_program_solver(settings.lp_solver)
-    x = fitting(model, as_inputs(x))
-    batch = at_least_one(batch) if settings.evidence is None else 1
-    graph = model.graph.to(usable(settings.device))
-    classes = graph.output_size
-    regions = region.around(x)
-    files, keep = torch.arange(len(x)) if names is None else names, keeper(settings)
-    if rows is not None:
-        stated = linear_property(rows[0], rows[1], len(x), classes)
-        return each_plainly(
-            _batches(model, graph, x, regions, settings, None, lambda part: stated[part], batch, watch, keep, files)
-        )
-    chosen = answers(model, x) if labels is None else as_labels(labels, len(x))
-    classify_as(torch.stack([chosen.min(), chosen.max()]), classes, top)  # speaks up before the first batch
-
-    def spec_of(part: slice) -> Property:
-        return classify_as(chosen[part], classes, top)
-
-    return each_plainly(_batches(model, graph, x, regions, settings, chosen, spec_of, batch, watch, keep, files))
+    usable(settings.device)
+    return settings
 
 
-def _batches(
-    model: Model,
-    graph: Graph,
-    x: Tensor,
-    regions: Region,
-    settings: Settings,
-    labels: Tensor | None,
-    spec_of: Callable[[slice], Property],
-    batch: int,
-    watch: Callback,
-    keep: Keep,
-    files: Tensor,
-) -> Iterator[Result]:
-    """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
-    for start in range(0, len(x), batch):
-        part = slice(start, min(start + batch, len(x)))
-        wanted = spec_of(part)
-        right = torch.ones(part.stop - start, dtype=torch.bool)
-        if labels is not None:
-            right = rightly_answered(model, wanted, x[part])
-        problem = Problem(model, graph, regions[part], wanted, settings, torch.arange(start, part.stop), files[part], watch)
-        decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
-        for place, number in enumerate(range(start, part.stop)):
-            label = None if labels is None else int(labels[number])
-            ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
-            yield Result(index=number, label=label, **vars(ending))
-        problem.unwritten.say()
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Inputs to be decided, batch by batch; `files` are the numbers of the files kept of them."""
+
+    model: Model
+    x: Tensor
+    regions: Region
+    settings: Settings
+    files: Tensor
+    callback: Callback
+
+    def results(self, labels: Tensor | None, spec_of: Callable[[slice], Property]) -> Iterator[Result]:
+        """The results, of which none is computed before it is asked for."""
+        return self._batches(self.model.graph.to(self.settings.device), keeper(self.settings), labels, spec_of)
+
+    def _batches(
+        self, graph: Graph, keep: Keep, labels: Tensor | None, spec_of: Callable[[slice], Property]
+    ) -> Iterator[Result]:
+        """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
+        size = self.settings.batch if self.settings.evidence is None else 1
+        for start in range(0, len(self.x), size):
+            part = slice(start, min(start + size, len(self.x)))
+            wanted = spec_of(part)
+            right = torch.ones(part.stop - start, dtype=torch.bool)
+            if labels is not None:
+                right = rightly_answered(self.model, wanted, self.x[part])
+            numbers, files = torch.arange(start, part.stop), self.files[part]
+            problem = Problem(self.model, graph, self.regions[part], wanted, self.settings, numbers, files, self.callback)
+            decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
+            for place, number in enumerate(range(start, part.stop)):
+                label = None if labels is None else int(labels[number])
+                ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
+                yield Result(index=number, label=label, **vars(ending))
+            problem.unwritten.say()

@@ -55,13 +55,6 @@ def as_labels(labels: Any, count: int) -> Tensor:
     return own(tensor).to(torch.long)
 
 
-def at_least_one(batch: int) -> int:
-    """The size of a batch, if it is one."""
-    if batch < 1:
-        raise UsageError(f"the batch is {batch} inputs; it must be at least 1")
-    return batch
-
-
 def usable(device: str) -> str:
     """The device, if there is one."""
     try:

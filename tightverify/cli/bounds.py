@@ -5,52 +5,65 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tightverify.cli.options import FILE, MODEL, common, options, region_of, say_if_busy, use_threads
-from tightverify.console import output, progress
+from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.options import BATCH_AXIS, FORCE, LIMIT, MODEL, OUT, QUIET, REGION, WRITTEN, output_of, say_if_busy
+from tightverify.console import output as console
+from tightverify.console import progress
 from tightverify.decimals import at_least, at_most
 from tightverify.disk import standard
+from tightverify.methods import BOUNDING, either
+from tightverify.settings import FittingOptions
+
+if TYPE_CHECKING:
+    from tightverify.region import Perturbation
+    from tightverify.report.outputs import Output
+    from tightverify.settings import Settings
+
+METHODS = f"How to bound: {either(BOUNDING)} (its first round)."
 
 
-@click.command()
-@options(MODEL, click.argument("inputs", type=FILE, metavar="INPUTS.npz"))
-@common("interval, linear, planes or combine (its first round)")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")
+@click.command(cls=Command)
+@MODEL
+@click.argument("inputs", type=FILE, metavar="INPUTS.npz")
+@BATCH_AXIS
+@LIMIT
+@REGION
+@settings_of(("method", *FittingOptions.__annotations__), method=METHODS)
+@threads
+@gathered("output", output_of, OUT, FORCE, QUIET)
+@option(WRITTEN, "--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")
 def bounds(
     model: Path,
     inputs: Path,
-    method: str,
-    limit: int | None,
-    batch: int,
     batch_axis: int | None,
-    device: str,
-    threads: int | None,
-    out: Path | None,
-    force: bool,
-    quiet: bool,
+    limit: int | None,
+    region: Perturbation,
+    settings: Settings,
+    output: Output,
     as_json: bool,
-    **region: Any,
 ) -> None:
     """Print intervals that surely hold each output on the ball around each input."""
     from rich.table import Table
 
-    from tightverify.inputs.dataset import read
-    from tightverify.report.outputs import refuse_file, sink
+    from tightverify.inputs.arrays import read_arrays
+    from tightverify.report.outputs import sink
     from tightverify.runs import Bounding
 
-    use_threads(threads)
-    stated = region_of(**region)
-    refuse_file(out, force, model, inputs)
-    bounding = Bounding(read(model, inputs, batch_axis)[:limit], str(model), stated, method, batch, device)
+    output.refuse(model, inputs)
+    bounding = Bounding(read_arrays(model, inputs, batch_axis)[:limit], str(model), region, settings)
     grid = Table("input", "output", "lower", "upper")
-    lines = bounding.lines()
+    lines, quiet = bounding.lines(), output.quiet
     say_if_busy(quiet)
-    on_stdout = out is not None and standard(out) is sys.stdout
+    on_stdout = output.out is not None and standard(output.out) is sys.stdout
     try:
-        with sink(out, force) as write, progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance:
+        with (
+            sink(output.out, output.force) as write,
+            progress(f"bounding {model.name}", len(bounding.inputs), quiet) as advance,
+        ):
             for line in lines:
                 for k, (lower, upper) in enumerate(zip(line["lower"], line["upper"], strict=True)):
                     grid.add_row(str(line["index"]), str(k), number(lower), number(upper, up=True))
@@ -60,7 +73,7 @@ def bounds(
                 advance()
     finally:
         if grid.row_count and not as_json:
-            output(on_stdout).print(grid)
+            console(on_stdout).print(grid)
 
 
 def number(value: float | None, up: bool = False) -> str:

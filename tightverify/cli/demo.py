@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tightverify.cli.options import FILE
+from tightverify.cli.command import FILE
 
 
 @click.command()

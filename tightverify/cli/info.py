@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tightverify.cli.options import FILE
+from tightverify.cli.command import FILE
 from tightverify.console import output
 
 

@@ -1,48 +1,40 @@
-"""What several commands share: options that name a region or say what to take of audio files, and what they come to."""
+"""What several commands share: options that name a region, an output, or say what to take of audio files."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tightverify.cli.command import AT_LEAST_ONE, FILE, gathered, option
 from tightverify.errors import UsageError
 
 if TYPE_CHECKING:
+    from tightverify.inputs.audio import Reading
     from tightverify.region import LpBall, Perturbation
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+    from tightverify.report.outputs import Folder, Output
 
 MOST_POSITIONS = 1_000_000
-FILE = click.Path(path_type=Path)
-AT_LEAST_ONE = click.IntRange(min=1)
-EPS_HELP = "Radius of the ball around each input."
+QUESTION, IN_REGION, SOUNDS, WRITTEN = "What to verify", "Region", "Audio files", "Output"
+"""Headings of options, beside those of settings."""
+
 MODEL = click.argument("model", type=FILE, metavar="MODEL.onnx")
-FORMATS = ("png", "pdf", "svg")
-FORMAT = click.option(
-    "--format", "kind_of_file", type=click.Choice(FORMATS), help="What pictures are written as; png if not given."
+LIMIT = option(QUESTION, "--limit", type=AT_LEAST_ONE, help="Stop after so many inputs.")
+BATCH_AXIS = option(
+    QUESTION, "--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress and no advice on stderr.")
+EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
 LEVELS = "--eps", "--db", "--snr", "--gain"
 LEVEL = (
-    click.option("--eps", type=float, help=EPS_HELP),
-    click.option("--db", type=float, help="Decibel ball instead: changes of so many dB relative to the peak, such as -80."),
-    click.option("--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
-    click.option("--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
+    EPS,
+    option(IN_REGION, "--db", type=float, help="Decibel ball instead: changes of so many dB of the peak, such as -80."),
+    option(IN_REGION, "--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
+    option(IN_REGION, "--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
 )
-READING = (
-    click.option("--rate", type=AT_LEAST_ONE, metavar="HZ", help="The sampling rate that the model wants; others are refused."),
-    click.option("--resample", is_flag=True, help="Resample audio files of another rate instead."),
-    click.option("--channel", type=click.IntRange(min=0), help="Channel to take of audio files that have several."),
-    click.option("--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Stretch to take, in seconds."),
-    click.option("--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
-)
-SOUND = (
-    click.option("--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label."),
-    *READING,
+NORM = option(
+    IN_REGION, "--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."
 )
 
 
@@ -73,42 +65,96 @@ def segment(_context: click.Context, _parameter: click.Parameter, value: str | N
     return int(first), int(last) + 1
 
 
-REGION = (
-    click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."),
-    click.option("--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
-    click.option(
-        "--frames", callback=positions, metavar="LIST", help="Frames that may change, such as 0,3-5; all if not given."
+LIMITS = (
+    NORM,
+    option(IN_REGION, "--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
+    option(
+        IN_REGION,
+        "--frames",
+        callback=positions,
+        metavar="LIST",
+        help="Frames that may change, such as 0,3-5; else all.",
     ),
-    click.option("--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
-    click.option("--samples", callback=segment, metavar="A-B", help="Stretch of a waveform's samples that may change."),
-)
-WORK = (
-    click.option("--limit", type=AT_LEAST_ONE, help="Stop after so many inputs."),
-    click.option("--batch", type=AT_LEAST_ONE, default=100, show_default=True, help="Inputs worked on together."),
-    click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."),
-    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
-    click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; as many as pay if not given."),
+    option(IN_REGION, "--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
+    option(IN_REGION, "--samples", callback=segment, metavar="A-B", help="Stretch of a waveform's samples that may change."),
 )
 
 
-def options(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Several arguments and options at once, in their order."""
+def region_of(db: float | None, snr: float | None, gain: float | None, eps: float | None, **limits: Any) -> Perturbation:
+    """The region that the options name."""
+    from tightverify.region import DecibelBall, Gain, SnrBall
 
-    def decorate(command: Command) -> Command:
-        for option in reversed(several):
-            command = option(command)
-        return command
+    given = [name for name, value in zip(LEVELS, (eps, db, snr, gain), strict=True) if value is not None]
+    if len(given) != 1:
+        raise UsageError(f"{' and '.join(given) or 'no size'} was given for the region; wanted one of {', '.join(LEVELS)}")
+    if eps is not None:
+        return ball_of(eps, **limits)
+    without = ("norm", "frames", "features") if gain is None else ("norm", "frames", "features", "clip", "samples")
+    useless = [name for name in without if limits[name] not in (None, "inf")]
+    if useless:
+        raise UsageError(f"--{useless[0]} was given beside {given[0]}, and says nothing there; leave it out, or give --eps")
+    if db is not None:
+        return DecibelBall(db, limits["clip"], limits["samples"])
+    return SnrBall(snr, limits["clip"], limits["samples"]) if snr is not None else Gain(gain or 0.0)
 
-    return decorate
+
+def ball_of(eps: float, norm: str, **limits: Any) -> LpBall:
+    """The ball that the options name."""
+    from tightverify.region import LpBall
+
+    return LpBall(eps, float(norm), **limits)
 
 
-def use_threads(count: int | None) -> None:
-    """Compute with so many threads, None for as many as pay."""
-    import torch
+REGION = gathered("region", region_of, *LEVEL, *LIMITS)
 
-    if count is not None:
-        os.environ["OMP_NUM_THREADS"] = str(count)  # it is the user's choice, also where it is that of torch
-        torch.set_num_threads(count)
+
+def reading_of(rate: int | None, resample: bool, channel: int | None, cut: tuple[float, float] | None, int16: bool) -> Reading:
+    """How audio files are to be read."""
+    from tightverify.inputs.audio import Reading
+
+    return Reading(rate, resample, channel, cut, int16)
+
+
+READING = (
+    option(SOUNDS, "--rate", type=AT_LEAST_ONE, metavar="HZ", help="Sampling rate that the model wants; others are refused."),
+    option(SOUNDS, "--resample", is_flag=True, help="Resample audio files of another rate instead."),
+    option(SOUNDS, "--channel", type=click.IntRange(min=0), help="Channel to take of audio files that have several."),
+    option(SOUNDS, "--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Stretch to take, in seconds."),
+    option(SOUNDS, "--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
+)
+FORCE = option(WRITTEN, "--force", is_flag=True, help="Replace files that exist.")
+FORMATS = ("png", "pdf", "svg")
+FORMAT = option(
+    WRITTEN, "--format", "kind_of_file", type=click.Choice(FORMATS), help="What pictures are written as; png if not given."
+)
+QUIET = option(WRITTEN, "--quiet", is_flag=True, help="No progress and no advice on stderr.")
+OUT = option(WRITTEN, "--out", type=FILE, help="File for one JSON line per input, written as the run goes; - for stdout.")
+
+
+def output_of(**given: Any) -> Output:
+    """Where records and steps are written."""
+    from tightverify.report.outputs import Output
+
+    return Output(**given)
+
+
+def folder_of(kind_of_file: str | None, **given: Any) -> Folder:
+    """Where several files are written."""
+    from tightverify.report.outputs import Folder
+
+    return Folder(format=kind_of_file or FORMATS[0], **given)
+
+
+def into_folder(default: str, what: str) -> Callable[[Callable[..., Any]], Any]:
+    """The options for a folder of results, as `folder`."""
+    return gathered(
+        "folder",
+        folder_of,
+        option(WRITTEN, "--out", type=FILE, default=Path(default), show_default=True, help=f"Folder for {what}."),
+        option(WRITTEN, "--force", is_flag=True, help="Replace what an earlier run left in the folder of --out."),
+        FORMAT,
+        QUIET,
+    )
 
 
 def say_if_busy(quiet: bool) -> None:
@@ -118,48 +164,3 @@ def say_if_busy(quiet: bool) -> None:
 
     if not quiet and (words := busy()):
         say(f"note: {words}")
-
-
-def region_of(db: float | None, snr: float | None, gain: float | None, eps: float | None, **ball: Any) -> Perturbation:
-    """The region that the options name."""
-    from tightverify.region import DecibelBall, Gain, SnrBall
-
-    given = [name for name, value in zip(LEVELS, (eps, db, snr, gain), strict=True) if value is not None]
-    if len(given) != 1:
-        raise UsageError(f"{' and '.join(given) or 'no size'} was given for the region; wanted one of {', '.join(LEVELS)}")
-    if eps is not None:
-        return ball_of(eps, **ball)
-    without = ("norm", "frames", "features") if gain is None else ("norm", "frames", "features", "clip", "samples")
-    useless = [name for name in without if ball[name] not in (None, "inf")]
-    if useless:
-        raise UsageError(f"--{useless[0]} was given beside {given[0]}, and says nothing there; leave it out, or give --eps")
-    if db is not None:
-        return DecibelBall(db, ball["clip"], ball["samples"])
-    return SnrBall(snr, ball["clip"], ball["samples"]) if snr is not None else Gain(gain or 0.0)
-
-
-def ball_of(
-    eps: float,
-    norm: str,
-    clip: tuple[float, float] | None,
-    frames: tuple[int, ...] | None,
-    features: tuple[int, ...] | None,
-    samples: tuple[int, int] | None,
-) -> LpBall:
-    """The ball that the options name."""
-    from tightverify.region import LpBall
-
-    return LpBall(eps, float(norm), clip, frames, features, samples)
-
-
-INTO_FILE = (
-    click.option("--out", type=FILE, help="File for one JSON line per input, written as the run goes; - for stdout."),
-    click.option("--force", is_flag=True, help="Replace files that exist."),
-    QUIET,
-)
-
-
-def common(methods: str) -> Callable[[Command], Command]:
-    """The options that `certify` and `bounds` share; their methods differ."""
-    method = click.option("--method", default="linear", show_default=True, help=f"How to bound: {methods}.")
-    return options(*LEVEL, *REGION, method, *WORK, *INTO_FILE)

@@ -8,25 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.options import FILE, FORMAT, FORMATS, QUIET
+from tightverify.cli.command import FILE, Command, option
+from tightverify.cli.options import FORCE, FORMAT, FORMATS, QUIET, WRITTEN
 from tightverify.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KINDS = ("curve", "cactus", "margins", "trace")
-SIZE = click.option(
-    "--size", type=click.Choice(["screen", "column"]), default="screen", show_default=True, help="Wide, or a column of a paper."
+SIZE = option(
+    WRITTEN,
+    "--size",
+    type=click.Choice(["screen", "column"]),
+    default="screen",
+    show_default=True,
+    help="Wide, or a column of a paper.",
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("results", type=FILE, metavar="RESULTS.jsonl...", nargs=-1, required=True)
-@click.option("--kind", type=click.Choice(KINDS), default="curve", show_default=True, help="What to draw.")
+@option(WRITTEN, "--kind", type=click.Choice(KINDS), default="curve", show_default=True, help="What to draw.")
 @FORMAT
 @SIZE
-@click.option("--out", type=FILE, help="File of the picture; the kind's name if not given.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@option(WRITTEN, "--out", type=FILE, help="File of the picture; the kind's name if not given.")
+@FORCE
 @QUIET
 def plot(
     results: tuple[Path, ...], kind: str, kind_of_file: str | None, size: str, out: Path | None, force: bool, quiet: bool

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.options import AT_LEAST_ONE, FILE, FORMAT, MODEL, QUIET, READING, options, say_if_busy, use_threads
+from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.options import (
+    BATCH_AXIS,
+    IN_REGION,
+    MODEL,
+    NORM,
+    QUESTION,
+    READING,
+    into_folder,
+    reading_of,
+    say_if_busy,
+)
 from tightverify.console import output, progress, say
 from tightverify.decimals import at_least, at_most, no_more_than
+from tightverify.settings import PROOFS, Options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tightverify.inputs.audio import Reading
     from tightverify.radius import Segments
+    from tightverify.report.outputs import Folder
+    from tightverify.settings import Settings
+
+KEPT = ("trees", "dump", "evidence", "thorough")
+"""Settings for what is kept of a single question; here are many."""
+STRETCHES = (
+    option(QUESTION, "--label", type=click.IntRange(min=0), help="The clip's label; the model's own answer if not given."),
+    option(QUESTION, "--length", type=AT_LEAST_ONE, help="Samples of a stretch; a sixteenth of the clip if not given."),
+    NORM,
+    option(IN_REGION, "--between", type=float, nargs=2, default=(-100, -20), show_default=True, help="Levels to try, in dB."),
+    option(IN_REGION, "--tolerance", type=float, default=1.0, show_default=True, help="How near to tell a level, in dB."),
+)
 
 
-@click.command()
-@options(MODEL, click.argument("clip", type=FILE, metavar="CLIP.wav"))
-@click.option("--label", type=click.IntRange(min=0), help="The clip's label; the model's own answer if not given.")
-@click.option("--length", type=AT_LEAST_ONE, help="Samples of a stretch; a sixteenth of the clip if not given.")
-@click.option("--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the balls.")
-@click.option("--between", type=float, nargs=2, default=(-100, -20), show_default=True, help="Levels to try, in dB.")
-@click.option("--tolerance", type=float, default=1.0, show_default=True, help="How near to tell a level, in dB.")
-@click.option("--method", default="linear", show_default=True, help="How to bound: interval, linear, planes or combine.")
-@click.option("--time-limit", type=float, default=float("inf"), help="Seconds per stretch and level; no limit if not given.")
-@click.option("--restarts", type=click.IntRange(min=0), default=0, show_default=True, help="Starts of a search; 0 for none.")
-@click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
-@click.option("--threads", type=AT_LEAST_ONE, default=None, help="Threads to compute with; as many as pay if not given.")
-@options(*READING)
-@click.option("--out", type=FILE, default=Path("stretches-out"), show_default=True, help="Folder for data and the picture.")
-@click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder of --out.")
-@FORMAT
-@QUIET
+def asked(norm: str, **stretches: Any) -> dict[str, Any]:
+    """What is asked of stretches, as `tightverify.segments` takes it."""
+    return {**stretches, "norm": float(norm)}
+
+
+@click.command(cls=Command)
+@MODEL
+@click.argument("clip", type=FILE, metavar="CLIP.wav")
+@BATCH_AXIS
+@gathered("stretches", asked, *STRETCHES)
+@settings_of(
+    [name for name in Options.__annotations__ if name not in KEPT],
+    PROOFS,
+    time_limit="Seconds per stretch and level; no limit if not given.",
+)
+@threads
+@gathered("reading", reading_of, *READING)
+@into_folder("stretches-out", "data and the picture")
 def segments(
     model: Path,
     clip: Path,
-    label: int | None,
-    length: int | None,
-    norm: str,
-    between: tuple[float, float],
-    tolerance: float,
-    method: str,
-    time_limit: float,
-    restarts: int,
     batch_axis: int | None,
-    threads: int | None,
-    rate: int | None,
-    resample: bool,
-    channel: int | None,
-    cut: tuple[float, float] | None,
-    int16: bool,
-    out: Path,
-    force: bool,
-    kind_of_file: str | None,
-    quiet: bool,
+    stretches: dict[str, Any],
+    settings: Settings,
+    reading: Reading,
+    folder: Folder,
 ) -> None:
     """Find the certified radius of each stretch of a clip: how much it may change there alone.
 
@@ -64,39 +76,24 @@ def segments(
     """
     from tightverify.api.load import load
     from tightverify.disk import alone_in
-    from tightverify.inputs.audio import Reading, read_sound, unchecked
+    from tightverify.inputs.audio import read_sound, unchecked
     from tightverify.inputs.clips import AnyLength, said_of
     from tightverify.radius import FILES, rounds_of
     from tightverify.radius import segments as find
-    from tightverify.report.outputs import refuse_folder
-    from tightverify.settings import Settings
 
-    use_threads(threads)
-    settings = Settings(method, time_limit, restarts=restarts)
-    kind = kind_of_file or "png"
-    refuse_folder(out, force, (FILES[0], f"stretches.{kind}"))
-    reading = Reading(rate, resample, channel, cut, int16)
+    folder.refuse((FILES[0], f"stretches.{folder.format}"))
     sound = read_sound(clip, reading)
     with said_of(str(clip)):
         wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
         network = load(model, batch_axis=batch_axis, inputs=wave[None])
-    say_if_busy(quiet)
-    with alone_in(results=out):
-        with progress(f"bisecting on {clip.name}, rounds", rounds_of(between, tolerance), quiet) as advance:
-            found = find(
-                network,
-                wave,
-                label,
-                length=length,
-                norm=float(norm),
-                between=between,
-                tolerance=tolerance,
-                settings=settings,
-                progress=lambda _done, _total: advance(),
-            )
+    say_if_busy(folder.quiet)
+    rounds = rounds_of(stretches["between"], stretches["tolerance"])
+    with alone_in(results=folder.out):
+        with progress(f"bisecting on {clip.name}, rounds", rounds, folder.quiet) as advance:
+            found = find(network, wave, settings=settings, progress=lambda _done, _total: advance(), **stretches)
         output().print(table(found, sound.rate))
-        written = found.save(out, sound.rate, kind)
-    if not quiet:
+        written = found.save(folder.out, sound.rate, folder.format)
+    if not folder.quiet:
         for note in (*unchecked(reading, sound), *sound.notes):
             say(f"note: {note}")
         say(f"written: {', '.join(str(path) for path in written)}")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.options import (
-    EPS_HELP,
-    FILE,
-    FORMAT,
-    FORMATS,
-    QUIET,
-    REGION,
-    WORK,
-    ball_of,
-    options,
-    say_if_busy,
-    use_threads,
-)
+from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.options import BATCH_AXIS, EPS, LIMIT, LIMITS, QUESTION, ball_of, into_folder, say_if_busy
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
+from tightverify.settings import ComputingOptions
 
 if TYPE_CHECKING:
-    from tightverify.region import LpBall
+    from tightverify.report.outputs import Folder
+    from tightverify.settings import Settings
 
 
 def names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -52,7 +44,7 @@ def as_number(word: str) -> float | None:
         return None
 
 
-class Boxing(click.Command):
+class Boxing(Command):
     """A command whose option --box takes all numbers that follow it, be they two or four."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -65,69 +57,130 @@ class Boxing(click.Command):
         return super().parse_args(ctx, joined)
 
 
-@click.command(cls=Boxing)
-@click.argument("model", type=FILE, metavar="[MODEL.onnx", required=False)
-@click.argument("inputs", type=FILE, metavar="INPUTS.npz]", required=False)
-@click.option("--function", help="Compare relaxations of this function, such as sigmoid_tanh, instead of a model's.")
-@click.option(
-    "--box",
-    "ends",
-    multiple=True,
-    callback=boxes,
-    metavar="LX UX [LY UY]",
-    help="Box of the function's operands; may be given again.",
+@dataclass(frozen=True)
+class OfFunction:
+    """Which relaxations of which function to compare, over which boxes."""
+
+    function: str | None
+    ends: list[list[float]]
+    kinds: tuple[str, ...] | None
+    solver: str | None
+
+    def compared(self, folder: Folder) -> list[Path]:
+        """Compare, print the tables, and write the files; which, is returned."""
+        from tightverify.disk import alone_in
+        from tightverify.tightness import FUNCTION_FILES, of_function
+        from tightverify.tightness.tables import function_tables
+
+        assert self.function is not None
+        if not self.ends:
+            raise UsageError(f"{self.function} was given without a box; add --box LX UX LY UY, or --box LX UX for one operand")
+        if len({len(box) for box in self.ends}) > 1:
+            raise UsageError("boxes of two and of four numbers were given; a function has one or two operands, not both")
+        folder.refuse(FUNCTION_FILES)
+        with alone_in(results=folder.out):
+            found = of_function(self.function, self.ends, self.kinds, solver=self.solver or "highs")
+            for table in function_tables(found):
+                output().print(table)
+            return found.save(folder.out, folder.format)
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """Which relaxations of a model to compare, around which inputs, on which balls."""
+
+    model: Path | None
+    inputs: Path | None
+    relaxations: tuple[str, ...] | None
+    limit: int | None
+    batch_axis: int | None
+    eps: float | None
+    ball: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: Path | None, inputs: Path | None, eps: float | None, **others: Any) -> OfModel:
+        """What the options say."""
+        mine = {name: others.pop(name) for name in ("relaxations", "limit", "batch_axis")}
+        return cls(model, inputs, eps=eps, ball=others, **mine)
+
+    def compared(self, folder: Folder, settings: Settings) -> list[Path]:
+        """Compare, print the tables, and write the files; which, is returned."""
+        from tightverify.disk import alone_in
+        from tightverify.inputs.arrays import read_arrays
+        from tightverify.tightness import MODEL_FILES, chosen_relaxations, of_model
+        from tightverify.tightness.tables import margins_table, summary_table, widths_tables
+
+        if self.model is None or self.inputs is None or self.eps is None:
+            missing = "INPUTS.npz" if self.inputs is None else "--eps"
+            raise UsageError(f"a model was given without {missing}; wanted MODEL.onnx INPUTS.npz --eps E")
+        ball = ball_of(self.eps, **self.ball)
+        folder.refuse(MODEL_FILES)
+        chosen_relaxations(self.relaxations)
+        given = read_arrays(self.model, self.inputs, self.batch_axis)[: self.limit]
+        given.check(ball, 1)
+        say_if_busy(folder.quiet)
+        with alone_in(results=folder.out):
+            with progress(f"sweeping {self.model.name}", len(given), folder.quiet) as advance:
+                how: dict[str, Any] = {"relaxations": self.relaxations, "progress": lambda _done, _total: advance()}
+                found = of_model(given.model, given.x, ball, given.y, settings=settings, **how)
+            for table in (*widths_tables(found), margins_table(found), summary_table(found)):
+                output().print(table)
+            return found.save(folder.out, folder.format)
+
+
+FUNCTION = (
+    option(QUESTION, "--function", help="Compare relaxations of this function, such as sigmoid_tanh, instead of a model's."),
+    option(
+        QUESTION,
+        "--box",
+        "ends",
+        multiple=True,
+        callback=boxes,
+        metavar="LX UX [LY UY]",
+        help="Box of the function's operands; may be given again.",
+    ),
+    option(
+        QUESTION, "--kinds", callback=names, metavar="LIST", help="Planes to compare, such as closed,mccormick,r2,tightest."
+    ),
+    option(QUESTION, "--solver", help="What fits a function's planes: highs (default), batched, ..."),
 )
-@click.option("--kinds", callback=names, metavar="LIST", help="Planes to compare, such as closed,mccormick,r2,tightest.")
-@click.option("--solver", help="What fits a function's planes: highs (default), batched, ...")
-@click.option("--relaxations", callback=names, metavar="LIST", help="Relaxations of the model to compare; all if not given.")
-@click.option("--eps", type=float, help=EPS_HELP)
-@options(*REGION, *WORK)
-@click.option("--out", type=FILE, default=Path("tightness-out"), show_default=True, help="Folder for data and pictures.")
-@click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder of --out.")
-@FORMAT
-@QUIET
-def tightness(
-    model: Path | None,
-    inputs: Path | None,
-    function: str | None,
-    ends: list[list[float]],
-    kinds: tuple[str, ...] | None,
-    solver: str | None,
-    relaxations: tuple[str, ...] | None,
-    eps: float | None,
-    limit: int | None,
-    batch: int,
-    batch_axis: int | None,
-    device: str,
-    threads: int | None,
-    out: Path,
-    force: bool,
-    kind_of_file: str | None,
-    quiet: bool,
-    **region: Any,
-) -> None:
+NETWORK = (
+    click.argument("model", type=FILE, metavar="[MODEL.onnx", required=False),
+    click.argument("inputs", type=FILE, metavar="INPUTS.npz]", required=False),
+    option(
+        QUESTION, "--relaxations", callback=names, metavar="LIST", help="Relaxations of the model to compare; all if not given."
+    ),
+    LIMIT,
+    BATCH_AXIS,
+    EPS,
+    *LIMITS,
+)
+
+
+@click.command(cls=Boxing)
+@gathered("of_model", OfModel.of, *NETWORK)
+@gathered("of_function", OfFunction, *FUNCTION)
+@settings_of(ComputingOptions.__annotations__)
+@threads
+@into_folder("tightness-out", "data and pictures")
+def tightness(of_model: OfModel, of_function: OfFunction, settings: Settings, folder: Folder) -> None:
     """Compare relaxations: of a function over boxes, or of a model on the balls around inputs.
 
     Prints tables, and writes data as CSV and pictures to a folder.
     """
-    use_threads(threads)
-    if function is not None:
-        no_model = {"MODEL.onnx": model, "--eps": eps, "--relaxations": relaxations}
+    if of_function.function is not None:
+        no_model = {"MODEL.onnx": of_model.model, "--eps": of_model.eps, "--relaxations": of_model.relaxations}
         refuse_given(no_model, "--function")
-        written = function_tightness(function, ends, kinds, solver, out, force, kind_of_file or FORMATS[0])
-    elif model is not None:
-        refuse_given({"--box": ends or None, "--kinds": kinds, "--solver": solver}, "MODEL.onnx")
-        if inputs is None or eps is None:
-            missing = "INPUTS.npz" if inputs is None else "--eps"
-            raise UsageError(f"a model was given without {missing}; wanted MODEL.onnx INPUTS.npz --eps E")
-        ball = ball_of(eps, **region)
-        kind = kind_of_file or FORMATS[0]
-        written = model_tightness(model, inputs, ball, relaxations, limit, batch, batch_axis, device, out, force, kind, quiet)
+        written = of_function.compared(folder)
+    elif of_model.model is not None:
+        no_function = {"--box": of_function.ends or None, "--kinds": of_function.kinds, "--solver": of_function.solver}
+        refuse_given(no_function, "MODEL.onnx")
+        written = of_model.compared(folder, settings)
     else:
         raise UsageError(
             "neither a model nor a function was given; wanted MODEL.onnx INPUTS.npz --eps E, or --function F --box ..."
         )
-    if not quiet:
+    if not folder.quiet:
         say(f"written: {', '.join(str(path) for path in written)}")
 
 
@@ -136,67 +189,3 @@ def refuse_given(values: dict[str, Any], beside: str) -> None:
     for name, value in values.items():
         if value is not None:
             raise UsageError(f"{name} was given beside {beside}; give a model with inputs, or a function with boxes, not both")
-
-
-def function_tightness(
-    function: str, ends: list[list[float]], kinds: tuple[str, ...] | None, solver: str | None, out: Path, force: bool, kind: str
-) -> list[Path]:
-    """Compare the relaxations of a function, print the tables, and write the files; which, is returned."""
-    from tightverify.disk import alone_in
-    from tightverify.report.outputs import refuse_folder
-    from tightverify.tightness import FUNCTION_FILES, of_function
-    from tightverify.tightness.tables import function_tables
-
-    if not ends:
-        raise UsageError(f"{function} was given without a box; add --box LX UX LY UY, or --box LX UX for one operand")
-    if len({len(box) for box in ends}) > 1:
-        raise UsageError("boxes of two and of four numbers were given; a function has one or two operands, not both")
-    refuse_folder(out, force, FUNCTION_FILES)
-    with alone_in(results=out):
-        found = of_function(function, ends, kinds, solver=solver or "highs")
-        for table in function_tables(found):
-            output().print(table)
-        return found.save(out, kind)
-
-
-def model_tightness(
-    model: Path,
-    inputs: Path,
-    ball: LpBall,
-    relaxations: tuple[str, ...] | None,
-    limit: int | None,
-    batch: int,
-    batch_axis: int | None,
-    device: str,
-    out: Path,
-    force: bool,
-    kind: str,
-    quiet: bool,
-) -> list[Path]:
-    """Compare the relaxations of a model, print the tables, and write the files; which, is returned."""
-    from tightverify.disk import alone_in
-    from tightverify.inputs.dataset import read
-    from tightverify.report.outputs import refuse_folder
-    from tightverify.tightness import MODEL_FILES, chosen_relaxations, of_model
-    from tightverify.tightness.tables import margins_table, summary_table, widths_tables
-
-    refuse_folder(out, force, MODEL_FILES)
-    chosen_relaxations(relaxations)
-    given = read(model, inputs, batch_axis)[:limit]
-    ball.around(given.x)
-    say_if_busy(quiet)
-    with alone_in(results=out):
-        with progress(f"sweeping {model.name}", len(given), quiet) as advance:
-            found = of_model(
-                given.model,
-                given.x,
-                ball,
-                given.y,
-                relaxations=relaxations,
-                batch=batch,
-                device=device,
-                progress=lambda _done, _total: advance(),
-            )
-        for table in (*widths_tables(found), margins_table(found), summary_table(found)):
-            output().print(table)
-        return found.save(out, kind)

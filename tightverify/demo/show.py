@@ -12,9 +12,9 @@ from tightverify.api.load import load
 from tightverify.console import output, progress, say
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import UsageError
-from tightverify.inputs.dataset import Inputs
+from tightverify.inputs.arrays import Arrays
 from tightverify.region import LinfBall
-from tightverify.report.outputs import sink
+from tightverify.report.outputs import Output, sink
 from tightverify.report.records import Record
 from tightverify.runs import Run
 from tightverify.settings import Settings
@@ -39,7 +39,9 @@ def show(folder: Path, quiet: bool = False) -> None:
     for name, inputs in digits.items():
         console.print(f"\n{name} that reads 8x8 digits row by row; every pixel may change by {EPS} within [0, 1]")
         file = folder / f"{NETWORKS[name].stem}.jsonl"
-        Run(inputs[:SHOWN], name, LinfBall(EPS, CLIP), Settings(), batch=BATCH, out=file, force=True, quiet=quiet).show()
+        Run(
+            inputs[:SHOWN], name, LinfBall(EPS, CLIP), Settings(batch=BATCH), output=Output(file, force=True, quiet=quiet)
+        ).show()
     swept = sweep(digits, folder / "sweep.jsonl", quiet)
     from tightverify import plots  # only what is used: matplotlib starts slowly
 
@@ -49,19 +51,19 @@ def show(folder: Path, quiet: bool = False) -> None:
         say(f"certified share against eps: {drawn} (from {folder / 'sweep.jsonl'})")
 
 
-def read(path: Path) -> Inputs:
+def read(path: Path) -> Arrays:
     """A network, and the digits that it was not trained on."""
     x, y = held_out()
-    return Inputs(load(path, tuple(x.shape[1:])), as_inputs(x), as_labels(y, len(y)), torch.arange(len(x)))
+    return Arrays(load(path, tuple(x.shape[1:])), as_inputs(x), as_labels(y, len(y)), torch.arange(len(x)))
 
 
-def sweep(digits: dict[str, Inputs], file: Path, quiet: bool) -> list[Record]:
+def sweep(digits: dict[str, Arrays], file: Path, quiet: bool) -> list[Record]:
     """Every network at every eps."""
     swept: list[Record] = []
     with sink(file, force=True) as write, progress("sweeping eps", len(digits) * len(SWEEP) * SWEPT, quiet) as advance:
         for name, inputs in digits.items():
             for eps in SWEEP:
-                for record in Run(inputs[:SWEPT], name, LinfBall(eps, CLIP), Settings(), batch=25).records():
+                for record in Run(inputs[:SWEPT], name, LinfBall(eps, CLIP), Settings(batch=25)).records():
                     write(asdict(record))
                     swept.append(record)
                     advance()

@@ -12,23 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, final
 
 import torch
 from torch import Tensor
 
-from tightverify.api.certify import stream
 from tightverify.api.checks import as_inputs, as_labels
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
 from tightverify.disk import alone_in
 from tightverify.errors import InputError, ModelError, UsageError
-from tightverify.models.answers import rightly_answered
+from tightverify.former import renamed
+from tightverify.inputs.dataset import Group, results
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
-from tightverify.settings import Settings
+from tightverify.settings import Options, Settings, merged
 from tightverify.spec import classify_as
-from tightverify.stages.progress import Callback, Step, no_callback
+from tightverify.stages.progress import Callback, no_callback
 from tightverify.verify import Result
 
 KEPT = 64
@@ -84,9 +84,10 @@ class AnyLength:
         return (*axes[:batch], *axes[batch + 1 :])
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """A network and clips of different lengths, checked; `numbers` are their places among those given."""
+    """A network and clips of different lengths, checked: the `DataSet` of clips, which are named by their files."""
 
     network: AnyLength
     clips: tuple[Tensor, ...]
@@ -129,14 +130,18 @@ class Clips:
             names=tuple(self.names[k] for k in places),
         )
 
-    def groups(self) -> Iterator[tuple[Model, Tensor, Tensor]]:
-        """For every shape, the network, the clips (N, *shape) and their places; the shortest first."""
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(clip.shape) for clip in self.clips)
+
+    def groups(self) -> Iterator[Group]:
+        """For every shape the network, the clips and their places; the shortest first."""
         places: dict[tuple[int, ...], list[int]] = {}
-        for k, clip in enumerate(self.clips):
-            places.setdefault(tuple(clip.shape), []).append(k)
+        for k, shape in enumerate(self.shapes):
+            places.setdefault(shape, []).append(k)
         for shape, some in sorted(places.items(), key=lambda entry: (torch.Size(entry[0]).numel(), entry[0])):
             model = self._imported(shape, self.names[some[0]], self.clips[some[0]][None])
-            yield model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some)
+            yield Group(model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some))
 
     def _imported(self, shape: tuple[int, ...], name: str, inputs: Tensor) -> Model:
         try:
@@ -148,42 +153,20 @@ class Clips:
 
     def check(self, region: Perturbation, top: int) -> None:
         """Say before any work what is wrong with a clip or a label; the shortest clip's network is imported for that."""
-        model = next(self.groups())[0]
+        model = next(self.groups()).model
         for name, clip in zip(self.names, self.clips, strict=True):
             with said_of(name):
                 region.around(clip[None].to(model.dtype))
         if self.y is not None:
             classify_as(torch.stack([self.y.min(), self.y.max()]), model.graph.output_size, top)
 
-    def stream(
-        self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Callback = no_callback
-    ) -> Iterator[Result]:
-        """Results as batches are finished, the shortest clips first; each names its clip's place."""
-        self.check(region, top)
-        return self._stream(region, settings, top, batch, watch)
-
-    def _stream(self, region: Perturbation, settings: Settings, top: int, batch: int, watch: Callback) -> Iterator[Result]:
-        for model, x, places in self.groups():
-            labels = None if self.y is None else self.y[places]
-            told, names = _placed(watch, places), self.numbers[places]
-            for result in stream(model, x, labels, region, settings, None, top, batch, told, names):
-                yield replace(result, index=int(places[result.index]))
-
-    def right(self, top: int) -> Tensor:
-        """(N,): which clips the network itself classifies as their labels say."""
-        found = torch.ones(len(self), dtype=torch.bool)
-        for model, x, places in self.groups() if self.y is not None else ():
-            assert self.y is not None
-            wanted = classify_as(self.y[places], model.graph.output_size, top)
-            found[places] = rightly_answered(model, wanted, x)
-        return found
-
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
-        dtype = next(self.groups())[0].dtype
+        dtype = next(self.groups()).model.dtype
         return [ball for clip in self.clips for ball in region.around(clip[None].to(dtype)).balls]
 
 
+@renamed
 @plainly
 def certify_clips(
     model: AnyModel | AnyLength,
@@ -194,26 +177,27 @@ def certify_clips(
     *,
     names: Sequence[str] = (),
     top: int = 1,
-    batch: int = 100,
     batch_axis: int | None = None,
-    watch: Callback = no_callback,
+    callback: Callback = no_callback,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[Options],
 ) -> list[Result]:
     """Decide for every clip whether the network keeps its answer on the region around it: `certify` for different lengths.
 
     `clips` are tensors, one input of the model each, without the batch: (samples,), or whatever the model takes; `labels` are
-    (N,), or None for the model's own answers. `names` are what errors call the clips. Results come in the clips' order. To
+    (N,), or None for the model's own answers. Settings, `callback` and `progress` are as in `certify`, but that `progress` is
+    called after every clip. `names` are what errors call the clips. Results come in the clips' order. To
     certify the same network again, give it as `AnyLength(model)`, which keeps what was imported.
     """
     given = Clips.of(model, clips, labels, names, batch_axis)
-    results: list[Result] = []
-    settings = settings or Settings()
+    done: list[Result] = []
+    settings = merged(settings, options)
     with alone_in(**settings.folders):
-        for result in given.stream(region, settings, top, batch, watch):
-            results.append(result)
+        for result in results(given, region, settings, top, callback):
+            done.append(result)
             if progress is not None:
-                progress(len(results), len(given))
-    return sorted(results, key=lambda result: result.index)
+                progress(len(done), len(given))
+    return sorted(done, key=lambda result: result.index)
 
 
 def _one(clip: Any, name: str) -> Tensor:
@@ -236,12 +220,3 @@ def said_of(name: str) -> Iterator[None]:
     except UsageError as error:
         words = str(error)
         raise type(error)(f"{name}{words[7:] if words.startswith('input 0 ') else f': {words}'}") from error
-
-
-def _placed(watch: Callback, places: Tensor) -> Callback:
-    """A watch that is told the clips' places in place of those within their group."""
-
-    def told(step: Step) -> None:
-        watch(replace(step, inputs=places[step.inputs]))
-
-    return no_callback if watch is no_callback else told

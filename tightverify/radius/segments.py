@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -23,13 +23,14 @@ from tightverify.api.checks import as_inputs, fitting
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
 from tightverify.errors import InputError, UsageError
+from tightverify.former import renamed
 from tightverify.json_lines import finite
 from tightverify.models.answers import answers
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
 from tightverify.region.perturbation import ball, samples_axis, segment
 from tightverify.region.sound import ROUNDED_UP
-from tightverify.settings import Settings
+from tightverify.settings import PROOFS, Options, Settings, merged
 from tightverify.verify import Verdict
 from tightverify.writing import write_rows
 
@@ -111,6 +112,7 @@ class Segments:
         return [write_rows(Path(folder), FILES[0], self.rows()), of_segments(self, Path(folder), f"stretches.{format}", rate)]
 
 
+@renamed
 @plainly
 def segments(
     model: AnyModel,
@@ -122,19 +124,19 @@ def segments(
     between: tuple[float, float] = BETWEEN,
     tolerance: float = 1.0,
     settings: Settings | None = None,
-    batch: int = 100,
     batch_axis: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[Options],
 ) -> Segments:
     """The certified radius of each stretch of `length` samples (the last may be shorter; a sixteenth of the clip if None).
 
     `clip` is one input of the model, without the batch: (samples,), (1, samples) or (samples, 1). Levels from the first to the
     last of `between` are bisected until they are `tolerance` decibels apart. The radius is that of a ball of the norm; for the
     norm inf, level d is `DecibelBall(d)` on the stretch alone. `label` None takes the model's own answer. Counterexamples are
-    looked for only if `settings` are given and ask for `restarts`. `progress(done, total)` counts rounds.
+    looked for only if `restarts` are asked for. Settings are as in `certify`. `progress(done, total)` counts rounds.
     """
     rounds = rounds_of(between, tolerance)
-    settings = settings or Settings(restarts=0)
+    settings = merged(settings, options, PROOFS)
     x = as_inputs(clip if isinstance(clip, Tensor) and clip.dim() == 0 else torch.as_tensor(clip)[None])
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
@@ -151,7 +153,7 @@ def segments(
         level = (least + most) / 2
         radii = size * 10.0 ** (level / 20) * ROUNDED_UP
         labels = torch.full((count,), kept)
-        for result in stream(loaded, copies, labels, OnSegments(edges, radii, float(norm)), settings, batch=batch):
+        for result in stream(loaded, copies, labels, OnSegments(edges, radii, float(norm)), settings):
             k, robust = result.index, result.verdict is Verdict.ROBUST
             proved[k] = radii[k] if robust else proved[k]
             (least if robust else most)[k] = level[k]

@@ -4,17 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tightverify.disk import is_stream, refuse_unwritable, standard
 from tightverify.errors import UsageError
-from tightverify.inputs.clips import Clips
-from tightverify.inputs.dataset import Inputs
+from tightverify.inputs.dataset import DataSet
 from tightverify.json_lines import JsonLines
 from tightverify.recording.record import evidence_file
 
 Write = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a run writes its records and its steps, whether it may replace what is there, and whether it is silent."""
+
+    out: Path | None = None
+    trace: Path | None = None
+    force: bool = False
+    quiet: bool = False
+
+    def refuse(self, *read: Path) -> None:
+        """Say at once that a file is in the way; what is read is never replaced."""
+        refuse_file(self.out, self.force, *read)
+        refuse_trace(self.trace, self.out, self.force, *read)
+
+
+NOWHERE = Output()
+"""No file at all."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a command writes several files, whether it may replace those of an earlier run, and whether it is silent."""
+
+    out: Path
+    force: bool = False
+    quiet: bool = False
+    format: str = "png"
+    """Of pictures."""
+
+    def refuse(self, files: Sequence[str]) -> None:
+        """Say at once that results cannot go there."""
+        refuse_folder(self.out, self.force, files)
 
 
 @contextmanager
@@ -54,7 +88,7 @@ def refuse_trace(trace: Path | None, out: Path | None, force: bool, *read: Path)
         refuse_file(path, force, *read, option="--trace")
 
 
-def refuse_evidence(folder: Path | None, inputs: Inputs | Clips, force: bool) -> None:
+def refuse_evidence(folder: Path | None, inputs: DataSet, force: bool) -> None:
     """Say at once that evidence of other runs is in the way."""
     if folder is not None:
         for number in inputs.numbers.tolist():

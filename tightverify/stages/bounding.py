@@ -7,6 +7,7 @@ from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import Notes
 from tightverify.errors import OutOfTimeError
+from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
 from tightverify.values import below
 
@@ -35,9 +36,14 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     return known
 
 
+def planes_fitting(settings: Settings) -> Fitting:
+    """How `planes` fits planes."""
+    return Fitting(directions=or_else(settings.directions, Fitting().directions), solver=settings.solver)
+
+
 def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """The same with the tightest planes over polygons, beside the closed-form ones."""
-    fitting = Fitting(directions=or_else(problem.settings.directions, 2), solver=problem.settings.solver)
+    fitting = planes_fitting(problem.settings)
     for part, some in problem.parts(fitting.directions):
         try:
             bounds = fitted_bounds(some.graph, some.region, fitting, some.check, some.record)

@@ -2,7 +2,7 @@
 
 For each open input the planes are made anew, over the intervals and polygons of the last round that `combine` takes; then each
 row that is not proved is bounded by a linear program over all operations' convex hulls at once (`refine.converge`), until its
-bound is above 0 or nothing is left to cut. Where `Settings.tighten` asks for it, the neurons that matter most to a row that
+bound is above 0 or nothing is left to cut. Where `Settings.obbt` asks for it, the neurons that matter most to a row that
 stays open are bounded by programs of their own, everything is relaxed again, and the row is tried once more.
 
 A row whose program the solver does not take stays open, with what is proved by then, and a note that says why.
@@ -51,8 +51,8 @@ class Programs:
         for found in self._converged(self.cutter, row):
             known = one.learnt(known, row, found)
             yield known
-        if found is not None and not known.margins[one.place, row] > 0 and settings.tighten > 0 and not one.settled(known):
-            chosen = weightiest(self.relaxed, found, settings.tighten)
+        if found is not None and not known.margins[one.place, row] > 0 and settings.obbt > 0 and not one.settled(known):
+            chosen = weightiest(self.relaxed, found, settings.obbt)
             intervals = obbt(self.relaxed, chosen, self.cutter.cutting, settings.processes, problem.check)
             here = problem[torch.tensor([one.place])]
             (self.relaxed,) = relaxed(here.graph, here.region, one.effort, intervals, here.check, here.record)

@@ -28,7 +28,7 @@ from tightverify.values import Interval
 class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
-    `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `watch` is told every
+    `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `callback` is told every
     step; `stage` and `clock` say of what and when. At the moment `until` the time of these inputs is up, in this stage.
     All that is found of an input, alone in its batch, goes into the `record`, if there is one. What cannot be written meanwhile
     is `unwritten`: said when the batch is decided.
@@ -41,7 +41,7 @@ class Problem:
     settings: Settings
     numbers: Tensor
     files: Tensor
-    watch: Callback = no_callback
+    callback: Callback = no_callback
     stage: str = ""
     clock: Callable[[], float] = lambda: 0.0
     until: float = math.inf
@@ -58,8 +58,8 @@ class Problem:
         return replace(self, region=region, wanted=wanted, numbers=numbers)
 
     def report(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
-        """Tell the watch what is known of these inputs now; what a stage does not tell is told when it ends."""
-        self.watch(self.step(known, round, leaves))
+        """Tell the callback what is known of these inputs now; what a stage does not tell is told when it ends."""
+        self.callback(self.step(known, round, leaves))
 
     def step(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
         undecided = ~(known.proved(self.wanted) | known.refuted)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, at_least_one, fitting, usable
+from tightverify.api.checks import as_inputs, as_labels, fitting, usable
 from tightverify.api.load import AnyModel, load
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
@@ -26,7 +26,7 @@ from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.models.answers import answers
 from tightverify.region import Perturbation, Region
-from tightverify.settings import Settings
+from tightverify.settings import ComputingOptions, Settings, merged, refuse_others
 from tightverify.spec import classify_as
 from tightverify.threads import threads_for
 from tightverify.tightness.places import Place, places
@@ -173,31 +173,35 @@ def of_model(
     labels: Any = None,
     *,
     relaxations: Sequence[str] | None = None,
-    batch: int = 100,
+    settings: Settings | None = None,
     batch_axis: int | None = None,
-    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[ComputingOptions],
 ) -> ModelTightness:
     """Sweep the network on the region around every input, once with each relaxation.
 
     `labels` is (N,), or None for the model's own answers. `progress(done, total)` is called for every input that is done.
+    Of the settings `device`, `memory` and `batch` count.
     """
+    refuse_others(options, ComputingOptions, "of_model")
+    settings = merged(settings, options)
+    device, memory = usable(settings.device), settings.memory
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     chosen = chosen_relaxations(relaxations)
     y = answers(loaded, x) if labels is None else as_labels(labels, len(x))
     wanted = classify_as(y, loaded.graph.output_size)
-    graph, regions, wanted = loaded.graph.to(usable(device)), region.around(x).to(device), wanted.to(device)
+    graph, regions, wanted = loaded.graph.to(device), region.around(x).to(device), wanted.to(device)
     found: dict[str, list[tuple[list[Tensor], Tensor]]] = {name: [] for name in chosen}
     seconds = dict.fromkeys(chosen, 0.0)
     done = 0
-    for start in range(0, len(x), at_least_one(batch)):
-        some, rows = regions[start : start + batch], wanted[start : start + batch].rows
-        for part in parts(graph, some, Settings().memory, FITTING.directions):
+    for start in range(0, len(x), settings.batch):
+        some, rows = regions[start : start + settings.batch], wanted[start : start + settings.batch].rows
+        for part in parts(graph, some, memory, FITTING.directions):
             for name in chosen:
                 began = time.monotonic()
-                with threads_for(largest_temporary(graph, some[part], Settings().memory), device):
+                with threads_for(largest_temporary(graph, some[part], memory), device):
                     sweep = RELAXATIONS[name](graph, some[part])
                     margins = sweep.lower({graph.output: rows[part]}).amin(1).cpu()
                 seconds[name] += time.monotonic() - began

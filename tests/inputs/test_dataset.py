@@ -1,0 +1,146 @@
+"""What every data set has to be, whatever its kind: one contract for all of them, and for one from outside the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tightverify as tv
+from tests.helpers.sounds import Listener, recordings
+from tightverify.demo import NETWORKS, held_out
+from tightverify.errors import InputError
+from tightverify.inputs.arrays import Arrays, read_arrays
+from tightverify.inputs.clips import Clips
+from tightverify.inputs.dataset import DataSet, Group, correct, results, right
+from tightverify.region import Perturbation
+from tightverify.stages.progress import Step
+
+SETTINGS = tv.Settings("interval", batch=2)
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A data set from outside: words of one or two letters, each with a network of its own length."""
+
+    words: tuple[str, ...]
+    y: Tensor | None
+    numbers: Tensor
+
+    notes = ("made up",)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.words
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        return tuple((len(word), 2) for word in self.words)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Words:
+        places = torch.arange(len(self))[chosen]
+        labels = None if self.y is None else self.y[chosen]
+        return replace(self, words=tuple(self.words[k] for k in places.tolist()), y=labels, numbers=self.numbers[chosen])
+
+    def groups(self) -> Iterator[Group]:
+        for length in sorted({len(word) for word in self.words}):
+            places = [k for k, word in enumerate(self.words) if len(word) == length]
+            torch.manual_seed(length)
+            model = tv.load(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * length, 2)), (length, 2))
+            letters = [[[ord(letter) / 100, 1.0] for letter in self.words[k]] for k in places]
+            yield Group(model, torch.tensor(letters), torch.tensor(places))
+
+    def check(self, region: Perturbation, top: int) -> None:
+        if not all(self.words):
+            raise InputError("a word is empty")
+
+    def balls(self, region: Perturbation) -> list[tuple[float, float]]:
+        return [(0.01, torch.inf)] * len(self)
+
+
+def arrays() -> DataSet:
+    x, y = held_out()
+    return Arrays(tv.load(NETWORKS["GRU"], x.shape[1:]), torch.as_tensor(x[:6]), torch.as_tensor(y[:6]), torch.arange(6))
+
+
+def clips() -> DataSet:
+    return Clips.of(Listener().eval(), recordings(), [0, 1, 2, 0, 1, 2])
+
+
+def words() -> DataSet:
+    return Words(("a", "bc", "d", "ef", "g", "hi"), torch.tensor([0, 1, 0, 1, 0, 1]), torch.arange(6))
+
+
+KINDS = {"arrays": arrays, "clips": clips, "words": words}
+REGION = tv.LinfBall(1e-4)
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def data(request: pytest.FixtureRequest) -> DataSet:
+    return KINDS[request.param]()
+
+
+def test_some_inputs_keep_all_that_is_theirs(data: DataSet) -> None:
+    assert len(data) == len(data.names) == len(data.shapes) == len(data.numbers) == 6
+    for chosen in (slice(1, 4), torch.tensor([4, 1]), slice(0, 0)):
+        places = torch.arange(6)[chosen]
+        for some in (data[chosen], data[chosen][: len(places)]):
+            assert type(some) is type(data)
+            assert some.numbers.tolist() == places.tolist()
+            assert some.names == tuple(data.names[k] for k in places)
+            assert some.shapes == tuple(data.shapes[k] for k in places)
+            assert some.y is not None
+            assert some.y.tolist() == data.y[places].tolist()
+            assert some.notes == data.notes
+
+
+def test_groups_hold_every_input_once(data: DataSet) -> None:
+    groups = list(data.groups())
+    assert sorted(torch.cat([group.places for group in groups]).tolist()) == list(range(6))
+    for group in groups:
+        assert len(group.x) == len(group.places)
+        assert {data.shapes[k] for k in group.places.tolist()} == {tuple(group.x.shape[1:])} == {group.model.graph.input_shape}
+
+
+def test_results_keep_to_their_inputs(data: DataSet) -> None:
+    steps: list[Step] = []
+    found = {result.index: result for result in results(data, REGION, SETTINGS, callback=steps.append)}
+    assert sorted(found) == list(range(6))
+    rightly = right(data, 1)
+    for k, result in found.items():
+        (alone,) = results(data[torch.tensor([k])], REGION, SETTINGS)
+        assert (alone.verdict, alone.label) == (result.verdict, int(data.y[k]))
+        assert alone.margins == pytest.approx(result.margins, rel=1e-9)
+        assert bool(rightly[k]) == (result.verdict is not tv.Verdict.MISCLASSIFIED)
+    assert {place for step in steps for place in step.inputs.tolist()} == set(torch.nonzero(rightly).flatten().tolist())
+    assert len(data.balls(REGION)) == 6
+
+
+def test_the_first_that_are_answered_rightly(data: DataSet) -> None:
+    rightly = torch.nonzero(right(data, 1)).flatten().tolist()
+    for limit in range(1, 7):
+        some, skipped = correct(data, 1, limit, 2)
+        assert some.numbers.tolist() == rightly[:limit]
+        last = rightly[limit - 1] + 1 if len(rightly) >= limit else 6
+        assert skipped == last - len(some)
+
+
+def test_what_is_wrong_is_said_before_any_work(data: DataSet) -> None:
+    with pytest.raises(tv.TightVerifyError, match="method"):
+        results(data, REGION, tv.Settings("magic"))
+    assert list(results(data[:0], REGION, SETTINGS)) == []
+
+
+def test_a_file_of_arrays(tmp_path: Path) -> None:
+    x, y = held_out()
+    np.savez(tmp_path / "inputs.npz", x=x[:3], y=y[:3])
+    read = read_arrays(NETWORKS["GRU"], tmp_path / "inputs.npz")
+    assert (len(read), read.names, read.shapes) == (3, (None,) * 3, ((8, 8),) * 3)

@@ -1,0 +1,71 @@
+"""Inputs of one shape, as arrays of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from tightverify.api.checks import as_inputs, as_labels, fitting
+from tightverify.api.load import load
+from tightverify.inputs.dataset import Group
+from tightverify.inputs.npz import read_inputs
+from tightverify.models.model import Model
+from tightverify.region import Perturbation
+from tightverify.spec import classify_as
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A model and inputs x (N, *shape) that fit it, checked: the `DataSet` of arrays; `numbers` are positions in their file."""
+
+    model: Model
+    x: Tensor
+    y: Tensor | None
+    numbers: Tensor
+
+    def __getitem__(self, chosen: Tensor | slice) -> Arrays:
+        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen], numbers=self.numbers[chosen])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def names(self) -> tuple[None, ...]:
+        return (None,) * len(self)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (tuple(self.x.shape[1:]),) * len(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.model.notes
+
+    def groups(self) -> Iterator[Group]:
+        yield Group(self.model, self.x, torch.arange(len(self)))
+
+    def check(self, region: Perturbation, top: int) -> None:
+        region.around(self.x)
+        if self.y is not None:
+            classify_as(torch.stack([self.y.min(), self.y.max()]), self.model.graph.output_size, top)
+
+    def balls(self, region: Perturbation) -> list[tuple[float, float]]:
+        return region.around(self.x).balls
+
+
+def read_arrays(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1) -> Arrays:
+    """Both files, every input and label checked, those that a limit will leave out among them."""
+    arrays = read_inputs(inputs)
+    x = as_inputs(arrays[0])
+    y = None if arrays[1] is None else as_labels(arrays[1], len(x))
+    loaded = load(model, batch_axis=batch_axis, inputs=x)
+    x = fitting(loaded, x)
+    if y is not None:
+        classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)
+    return Arrays(loaded, x, y, torch.arange(len(x)))
