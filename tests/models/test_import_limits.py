@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 from torch import Tensor, nn
 
 import tightverify as tv
@@ -225,6 +225,30 @@ TOO_LARGE: dict[str, tuple[list[NodeProto], Arrays]] = {
         {"s": np.array([1, 5000, 1]), "w": np.zeros((20000, 1, 1))},
     ),
 }
+
+FAR = np.array([10**5, 10**5])
+CONSTANT: dict[str, Callable[[], tuple[NodeProto, Arrays]]] = {
+    "ConstantOfShape": lambda: (node("ConstantOfShape", "s", "k"), {"s": FAR}),
+    "Expand": lambda: (node("Expand", "a s", "k"), {"a": np.ones(1), "s": FAR}),
+    "Tile": lambda: (node("Tile", "a s", "k"), {"a": np.ones((1, 1)), "s": FAR}),
+    "Pad": lambda: (node("Pad", "a s", "k"), {"a": np.ones((1, 1)), "s": np.array([0, 0, 10**5, 10**5])}),
+    "Range": lambda: (node("Range", "a s d", "k"), {"a": np.array(0), "s": np.array(10**10), "d": np.array(1)}),
+    "Mul": lambda: (node("Mul", "a s", "k"), {"a": np.ones((10**5, 1)), "s": np.ones((1, 10**5))}),
+    "MatMul": lambda: (node("MatMul", "a s", "k"), {"a": np.ones((10**5, 1)), "s": np.ones((1, 10**5))}),
+}
+
+
+@pytest.mark.parametrize("kind", CONSTANT)
+def test_constants_that_are_too_large_are_refused_before_they_are_made(kind: str, tmp_path: Path) -> None:
+    made, constants = CONSTANT[kind]()
+    nodes = [made, node("ReduceSum", "k", "t", keepdims=0), node("Add", "x t")]
+    with pytest.raises(UnsupportedError, match=rf"{kind} \(node 'my_.* is too large: it takes .* GiB\); wanted at most"):
+        from_onnx(save(tmp_path, build(nodes, [1, 4], constants)))
+
+
+def test_constants_of_a_shape(tmp_path: Path) -> None:
+    nodes = [node("ConstantOfShape", "s", "c"), node("Cast", "c", "k", to=TensorProto.DOUBLE), node("Concat", "x k", axis=1)]
+    agree(save(tmp_path, build(nodes, [1, 4], {"s": np.array([1, 3])})))
 
 
 @pytest.mark.parametrize("kind", TOO_LARGE)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tightverify.errors import ModelError
 from tightverify.graph import Apply, Graph
-from tightverify.values import Interval
 
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-5}
 """How far import and original may differ, relative to 1 + |output|, by the original's own precision."""
@@ -68,7 +67,7 @@ def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: in
             f"{model.source} gives outputs of shape {tuple(single.shape)} for {count} inputs; wanted ({count}, classes): "
             "end the model with one row of outputs per input"
         )
-    unsaid = valueless(model.graph, values)[:, None] & (single.isnan() | ours.isnan())
+    unsaid = anywhere(valueless(model.graph, values), ours)[:, None] & (single.isnan() | ours.isnan())
     ours = torch.where(unsaid, single, ours)
     fault = "the import does not compute what the model computes; please report the model as a bug"
     if model.agreement == AGREEMENT[torch.float32]:
@@ -89,7 +88,8 @@ def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: in
 
 def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
     """The inputs among x at which the model has a value, others in place of the rest, and what there is to say of that."""
-    lost, names = without_value(model.graph, x)
+    outside = lost_at(model.graph, x)
+    lost, names = anywhere(outside, x), sorted(name for name, there in outside.items() if bool(there.any()))
     if not bool(lost.any()):
         return x, ()
     given = x[:0] if inputs is None else inputs[: len(x)].to(model.dtype)
@@ -97,7 +97,7 @@ def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Gene
     copies = base.repeat(len(x), *(1 for _ in model.graph.input_shape))[: len(x)]
     near = copies * (1 + NEAR * torch.randn(copies.shape, generator=generator, dtype=torch.float64)).to(model.dtype)
     candidates = torch.cat([base, near])
-    found = candidates[~without_value(model.graph, candidates)[0]][: len(x)]
+    found = candidates[~anywhere(lost_at(model.graph, candidates), candidates)][: len(x)]
     what = f"at {int(lost.sum())} of {len(x)} random inputs, the model has no value: {' and '.join(names)} may have none there"
     if len(found) == 0:
         asked = "" if inputs is None else ", nor has it one at the first of the inputs given"
@@ -108,36 +108,32 @@ def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Gene
     return found, (f"the import was checked inside the model's domain only: {what}",)
 
 
-def without_value(graph: Graph, x: Tensor) -> tuple[Tensor, list[str]]:
-    """(N,): at which inputs some output is no number for want of an operation's value, and which operations have none.
-
-    Overflow alone is another matter: there, import and original have to agree.
-    """
+def lost_at(graph: Graph, x: Tensor) -> dict[str, Tensor]:
+    """By kind of operation (N,): at which inputs some output is no number, and one of them has no value there."""
     values = graph.evaluate(x.to(torch.float64).flatten(1))
     lost = ~torch.isfinite(values[graph.output]).all(1)
-    outside = torch.zeros_like(lost)
-    names: set[str] = set()
-    for node in graph.nodes if bool(lost.any()) else ():
-        if isinstance(node, Apply):
-            points = (operand.read(values) for operand in node.operands)
-            there = node.op.undefined(*(Interval(point, point) for point in points))
-            if there is not None and bool((there.any(1) & lost).any()):
-                outside |= there.any(1)
-                names.add(type(node.op).__name__)
-    return lost & outside, sorted(names)
+    return {name: lost & there for name, there in valueless(graph, values).items()}
 
 
-def valueless(graph: Graph, values: list[Tensor]) -> Tensor:
-    """(N,): at which inputs, given all nodes' values there, an operation has no value, whatever reads it.
+def valueless(graph: Graph, values: list[Tensor]) -> dict[str, Tensor]:
+    """By kind of operation (N,): at which inputs, given all nodes' values there, one of them has no value, whatever reads it.
 
-    There the graph claims nothing, and 0 * NaN may be 0 on one side alone: the graph leaves out what a weight of 0 reads, and
-    gathers outputs by a matrix.
+    It then makes of finite operands what is not finite; what becomes of operands that overflowed is another matter. Where one
+    has no value the graph claims nothing, and 0 * NaN may be 0 on one side alone: the graph leaves out what a weight of 0
+    reads, and gathers outputs by a matrix.
     """
-    found = torch.zeros(len(values[0]), dtype=torch.bool, device=values[0].device)
+    found: dict[str, Tensor] = {}
     for node, value in zip(graph.nodes, values, strict=True):
         if isinstance(node, Apply) and node.op.partial:
-            found = found | ~torch.isfinite(value).all(1)
+            read = torch.stack([torch.isfinite(operand.read(values)) for operand in node.operands]).all(0)
+            there, name = (read & ~torch.isfinite(value)).any(1), type(node.op).__name__
+            found[name] = there | found.get(name, torch.zeros_like(there))
     return found
+
+
+def anywhere(places: dict[str, Tensor], values: Tensor) -> Tensor:
+    """(N,): the inputs that are in one of the places, of as many as there are values (N, ...)."""
+    return torch.stack([torch.zeros(len(values), dtype=torch.bool), *places.values()]).any(0)
 
 
 def _compare(model: Model, left: Tensor, right: Tensor, fault: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
@@ -20,11 +20,13 @@ from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
 from tightverify.models.from_onnx.windows import WINDOWS
-from tightverify.models.sizes import MISFITS, TooLarge, in_short
+from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 
 OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {**SHAPES, **COMPUTING, **WINDOWS, **RECURRENT}
 
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+SMALL = 64
+"""A constant of so few numbers may be a shape, or a length, that says how large what is made of it gets."""
 NEVER_FOLDED = {"Dropout", *RECURRENT}
 """Operators that the tables treat on constants too: the reference knows only some of their attributes."""
 
@@ -115,20 +117,15 @@ def refuse_unknown(node: NodeProto) -> None:
 
 
 def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Constant]:
-    """A node on constants alone, by onnx's reference."""
-    names = [name for name in node.input if name]
-    feeds = {name: value for name, value in zip(node.input, values, strict=True) if value is not None}
-    outputs = [name for name in node.output if name]
+    """A node on constants alone, by onnx's reference, unless its shape says that it is too large to be made."""
+    feeds = {name: np.asarray(value) for name, value in zip(node.input, values, strict=True) if value is not None}
     try:
-        kinds = {name: helper.np_dtype_to_tensor_dtype(np.asarray(feeds[name]).dtype) for name in names}
-        graph = helper.make_graph(
-            [node],
-            "constants",
-            [helper.make_tensor_value_info(name, kinds[name], None) for name in dict.fromkeys(names)],
-            [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        model = alone(node, opset, feeds)
+        for shape in inferred(model, feeds):
+            fits(*shape)
         made = ReferenceEvaluator(model).run(None, feeds)
+    except TooLarge as error:
+        raise UnsupportedError(f"{describe(node)} is too large: {error}") from error
     except Exception as error:
         raise UnsupportedError(
             f"{describe(node)} cannot be worked out on its constant inputs ({type(error).__name__}: {in_short(error)}); "
@@ -136,3 +133,25 @@ def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Con
         ) from error
     found = iter(made)
     return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]
+
+
+def alone(node: NodeProto, opset: int, feeds: dict[str, Constant]) -> ModelProto:
+    """A model of one node, with the inputs that it is fed."""
+    graph = helper.make_graph(
+        [node],
+        "constants",
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()],
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output if name],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def inferred(model: ModelProto, feeds: dict[str, Constant]) -> list[tuple[int, ...]]:
+    """The shapes of a model's outputs, as far as onnx knows them without working these out."""
+    known = ModelProto()
+    known.CopyFrom(model)
+    small = [numpy_helper.from_array(value, name) for name, value in feeds.items() if value.size <= SMALL]
+    known.graph.initializer.extend(small)
+    outputs = shape_inference.infer_shapes(known, data_prop=True).graph.output
+    lengths = [output.type.tensor_type.shape.dim for output in outputs]
+    return [tuple(one.dim_value for one in each) for each in lengths if all(one.HasField("dim_value") for one in each)]
