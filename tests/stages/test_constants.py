@@ -15,7 +15,7 @@ from tests.helpers.constant_networks import CASES, DOUBLE, Case
 from tightverify.refine.converge import Cutting
 from tightverify.refine.milp import Deciding
 from tightverify.region import Perturbation, Region
-from tightverify.stages import METHODS, milp, one_input
+from tightverify.stages import METHODS, lp, milp
 
 SAMPLES = 200
 X = torch.tensor([[[0.25, -0.375], [0.125, 0.625]]], dtype=DOUBLE)
@@ -53,7 +53,7 @@ def asked(place: int) -> dict[str, str]:
 @pytest.fixture
 def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs are cut twice, trees of them kept small: how far they would get is not the question."""
-    for stage in (one_input, milp):
+    for stage in (lp, milp):
         monkeypatch.setattr(stage, "Cutting", partial(Cutting, rounds=2))
     monkeypatch.setattr(milp, "Deciding", partial(Deciding, leaves=10, cuts=1))
 
