@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import click
 import numpy as np
@@ -18,8 +20,15 @@ import pytest
 import soundfile
 import torch
 
-from tightverify.cli.main import commands, main
+import solvers
+from tests.helpers.exact import EXACT
+from tightverify.cli.main import COMMANDS, commands, main
 from tightverify.demo import NETWORKS, held_out
+from tightverify.models.from_onnx import walk as from_onnx
+from tightverify.models.from_torch import operators as from_torch
+from tightverify.ops import OPS
+from tightverify.region import REGIONS
+from tightverify.stages import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ("changelog.md",)
@@ -64,14 +73,32 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def lists_as_before() -> Iterator[None]:
+    """Whatever a page adds to the lists is there for that page alone."""
+    tables = (REGIONS, METHODS, COMMANDS, from_torch.OPERATORS, from_onnx.OPERATORS, EXACT)
+    several, before = (OPS, solvers.BACKENDS), [dict(table) for table in tables]
+    lists = [list(one) for one in several]
+    try:
+        yield
+    finally:
+        for one, old in zip(several, lists, strict=True):
+            one[:] = old
+        for table, kept in zip(tables, before, strict=True):
+            table.clear()
+            table.update(kept)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))], ids=named)
 def test_code_runs(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(prepared, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     torch.manual_seed(0)
-    names: dict[str, object] = {"__name__": "page"}
-    for line, code in blocks(page, "python"):
-        exec(compile("\n" * line + code, str(page), "exec"), names)
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    with lists_as_before():
+        for line, code in blocks(page, "python"):
+            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), vars(module))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
