@@ -19,7 +19,16 @@ from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import UsageError
 from tightverify.relax.curves import Identity, Sigmoid, Tanh
 from tightverify.relax.fitted.family import KINDS
-from tightverify.tightness import RELAXATIONS, FunctionTightness, ModelTightness, of_function, of_model, places
+from tightverify.stages import METHODS
+from tightverify.tightness import (
+    RELAXATIONS,
+    FunctionTightness,
+    ModelTightness,
+    chosen_relaxations,
+    of_function,
+    of_model,
+    places,
+)
 from tightverify.tightness.envelope import axis, curve_mean, envelope
 
 GRU = str(NETWORKS["GRU"])
@@ -257,6 +266,21 @@ def test_a_network_without_bounded_neurons(tmp_path: Path) -> None:
     assert {path.name for path in found.save(tmp_path)} == {"margins.csv", "margins.png"}
 
 
+class Tiny(nn.Module):
+    """Two frames of three features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head = nn.GRU(3, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+TINY = Tiny()
+
+
 class Logs(nn.Module):
     """A network that has no value on part of a region."""
 
@@ -280,6 +304,23 @@ def test_no_width_and_no_end_of_it(tmp_path: Path, eps: float) -> None:
         warnings.simplefilter("error")
         found.save(tmp_path)
     assert read(tmp_path / "margins.csv")[0]["margin_linear"] == str(float(found.margins["linear"][0]))
+
+
+def test_every_method_is_compared(inputs: Path, tmp_path: Path) -> None:
+    assert chosen_relaxations(["all"]) == (*RELAXATIONS, *(name for name in METHODS if name not in RELAXATIONS))
+    arrays, names = np.load(inputs), ["linear", "planes", "combine", "complete", "lp", "milp"]
+    found = of_model(TINY, arrays["x"][:2, :2, :3], tv.LinfBall(0.2), relaxations=names)
+    assert found.relaxations == tuple(names)
+    for better, worse in (("combine", "linear"), ("complete", "combine"), ("lp", "combine"), ("milp", "combine")):
+        if better != "complete":
+            assert bool((found.margins[better] >= found.margins[worse] - 1e-9).all())
+        for narrow, wide in zip(found.widths[better], found.widths["linear"], strict=True):
+            assert bool((narrow <= wide + 1e-9).all())
+    results = tv.certify(TINY, arrays["x"][:2, :2, :3], None, tv.LinfBall(0.2), method="lp", thorough=True, restarts=0)
+    assert found.margins["lp"].tolist() == pytest.approx([result.margin for result in results], abs=1e-6)
+    found.save(tmp_path)
+    with pytest.raises(UsageError, match="'never' does not exist; choose of interval, linear, planes_boxes, planes, combine"):
+        chosen_relaxations(["never"])
 
 
 def test_relaxations_are_chosen_by_name(inputs: Path, tmp_path: Path) -> None:

@@ -148,7 +148,13 @@ NETWORK = (
     click.argument("model", type=FILE, metavar="[MODEL.onnx", required=False),
     click.argument("inputs", type=FILE, metavar="INPUTS.npz]", required=False),
     option(
-        QUESTION, "--relaxations", callback=names, metavar="LIST", help="Relaxations of the model to compare; all if not given."
+        QUESTION,
+        "--methods",
+        "--relaxations",
+        "relaxations",
+        callback=names,
+        metavar="LIST",
+        help="What to compare on the model: any methods of certify, planes_boxes; all; the cheap ones if not given.",
     ),
     LIMIT,
     BATCH_AXIS,
@@ -169,7 +175,7 @@ def tightness(of_model: OfModel, of_function: OfFunction, settings: Settings, fo
     Prints tables, and writes data as CSV and pictures to a folder.
     """
     if of_function.function is not None:
-        no_model = {"MODEL.onnx": of_model.model, "--eps": of_model.eps, "--relaxations": of_model.relaxations}
+        no_model = {"MODEL.onnx": of_model.model, "--eps": of_model.eps, "--methods": of_model.relaxations}
         refuse_given(no_model, "--function")
         written = of_function.compared(folder)
     elif of_model.model is not None:

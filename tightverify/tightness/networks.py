@@ -1,7 +1,7 @@
 """Relaxations of a whole network compared: the widths that they leave its neurons, and the margins that they prove.
 
-Each is a sweep over the network, as `linear_bounds` is: intervals of all nodes, and lower bounds of rows over them. To
-compare another, name it in `RELAXATIONS`.
+Each is a bounding pass over the network, as `linear_bounds` is: intervals of all nodes, and lower bounds of rows over them. To
+compare another, name it in `RELAXATIONS`. The methods of `certify` that are more than one pass are compared by name too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from tightverify.models.answers import answers
 from tightverify.region import Perturbation, Region
 from tightverify.settings import ComputingOptions, Settings, merged, refuse_others
 from tightverify.spec import classify_as
+from tightverify.stages import METHODS
 from tightverify.threads import threads_for
+from tightverify.tightness.methods import by_method
 from tightverify.tightness.places import Place, places
 from tightverify.values import Interval, below
 from tightverify.writing import write_rows
@@ -70,6 +72,7 @@ RELAXATIONS: dict[str, Callable[[Graph, Region], Sweep]] = {
 }
 """`planes_boxes` is `planes` without what polygons bring."""
 BASELINE = "linear"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -178,10 +181,10 @@ def of_model(
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[ComputingOptions],
 ) -> ModelTightness:
-    """Sweep the network on the region around every input, once with each relaxation.
+    """Bound the network on the region around every input, once with each relaxation, or method of `certify`.
 
     `labels` is (N,), or None for the model's own answers. `progress(done, total)` is called for every input that is done.
-    Of the settings `device`, `memory` and `batch` count.
+    Of the settings `device`, `memory` and `batch` count for all, the others for the methods.
     """
     refuse_others(options, ComputingOptions, "of_model")
     settings = merged(settings, options)
@@ -197,16 +200,20 @@ def of_model(
     seconds = dict.fromkeys(chosen, 0.0)
     done = 0
     for start in range(0, len(x), settings.batch):
-        some, rows = regions[start : start + settings.batch], wanted[start : start + settings.batch].rows
+        some, asked = regions[start : start + settings.batch], wanted[start : start + settings.batch]
         for part in parts(graph, some, memory, FITTING.directions):
             for name in chosen:
                 began = time.monotonic()
                 with threads_for(largest_temporary(graph, some[part], memory), device):
-                    sweep = RELAXATIONS[name](graph, some[part])
-                    margins = sweep.lower({graph.output: rows[part]}).amin(1).cpu()
+                    if name in RELAXATIONS:
+                        sweep = RELAXATIONS[name](graph, some[part])
+                        intervals, margins = list(sweep.intervals), sweep.lower({graph.output: asked[part].rows}).amin(1)
+                    else:
+                        how = replace(settings, method=name, restarts=0, thorough=True)
+                        intervals, margins = by_method(how, loaded, graph, some[part], asked[part])
                 seconds[name] += time.monotonic() - began
-                intervals = claim(graph, list(sweep.intervals))
-                found[name].append(([intervals[node].width.cpu() for node in graph.bounded], margins))
+                intervals = claim(graph, intervals)
+                found[name].append(([intervals[node].width.cpu() for node in graph.bounded], margins.cpu()))
             for _ in range(len(margins)):
                 done += 1
                 if progress is not None:
@@ -219,11 +226,14 @@ def of_model(
 
 
 def chosen_relaxations(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The relaxations asked for, each once; all if none were."""
+    """The relaxations asked for, each once: bounding passes and methods; all passes if none were, all there are for `all`."""
     if names is None:
         return tuple(RELAXATIONS)
-    wrong = [name for name in names if name not in RELAXATIONS]
+    every = tuple(dict.fromkeys((*RELAXATIONS, *METHODS)))
+    if ALL in names:
+        return every
+    wrong = [name for name in names if name not in every]
     if wrong or not names:
         given = f"the relaxation {wrong[0]!r} does not exist" if wrong else "no relaxations were given"
-        raise UsageError(f"{given}; choose of {', '.join(RELAXATIONS)}")
+        raise UsageError(f"{given}; choose of {', '.join(every)}, or {ALL}")
     return tuple(dict.fromkeys(names))
