@@ -45,6 +45,11 @@ def test_operations_keep_their_contract(op: Operation, check: Callable[[Operatio
     check(op)
 
 
+def test_an_operation_is_known_by_its_name_and_its_parameters() -> None:
+    known = [(op.name, *sorted(op.parameters.items())) for op in OPS]
+    assert len(set(known)) == len(known)
+
+
 def mirrored(boxes: tuple[Interval, ...], signs: tuple[int, ...]) -> tuple[Interval, ...]:
     return tuple(b if sign > 0 else b.mirror() for b, sign in zip(boxes, signs, strict=True))
 
