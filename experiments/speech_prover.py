@@ -26,6 +26,7 @@ from torch import Tensor
 import tightverify as tv
 from experiments.data import Clip, ProverSpeech, prover_speech, rightly_heard, spoken_digits
 from tightverify.attack import Search, descend
+from tightverify.budget import UNLIMITED
 from tightverify.json_lines import add_line, read_lines
 from tightverify.models.model import Model
 from tightverify.spec import classify_as
@@ -60,7 +61,7 @@ def least_found(model: Model, clip: Clip, region: tv.LpBall) -> float:
     """The least margin that a search finds."""
     wanted = classify_as(torch.tensor([clip.digit]), model.graph.output_size)
     around = region.around(clip.samples[None])
-    points = torch.cat(descend(model.graph, around, wanted, SEARCH, lambda: None))
+    points = torch.cat(descend(model.graph, around, wanted, SEARCH, UNLIMITED))
     with torch.no_grad():
         return float(wanted.margins(model.original(points))[0].amin())
 

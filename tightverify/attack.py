@@ -7,12 +7,12 @@ the last digits; where its outputs break the property in exact arithmetic it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
@@ -38,7 +38,7 @@ def attack(
     region: Region,
     wanted: Property,
     search: Search,
-    check: Callable[[], None],
+    budget: Budget,
     starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(B,) whether a counterexample was found, and (B, n) the points, in the model's dtype (as float64 values).
@@ -47,7 +47,7 @@ def attack(
     """
     found = torch.zeros(len(region), dtype=torch.bool, device=region.centre.device)
     points = region.centre.clone()
-    for candidate in descend(graph, region, wanted, search, check, starts):
+    for candidate in descend(graph, region, wanted, search, budget, starts):
         moved, inside = into_dtype(region, candidate, model.dtype)
         (left,) = torch.nonzero(inside & ~found, as_tuple=True)
         fresh = left[breaks(model, wanted[left], moved[left])]
@@ -63,7 +63,7 @@ def descend(
     region: Region,
     wanted: Property,
     search: Search,
-    check: Callable[[], None],
+    budget: Budget,
     starts: Tensor | None = None,
 ) -> list[Tensor]:
     """For every start the worst point (B, n) on its way, all starts at once.
@@ -81,7 +81,7 @@ def descend(
     single = torch.arange(count, device=x.device) >= (count + 1) // 2
     for step in range(search.steps + 1):
         try:
-            check()
+            budget.check()
         except OutOfTimeError:
             break
         x = x.detach().requires_grad_(True)

@@ -43,3 +43,7 @@ class SoundnessFault(TightVerifyError):
 
 class OutOfTimeError(TightVerifyError):
     """The time given to an input ran out; caught where the verdict is made."""
+
+
+class CancelledError(TightVerifyError):
+    """Whoever had asked for a computation stopped it."""

@@ -6,7 +6,6 @@ A stage is a function from (problem, what is known) to more that is known; `stag
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor
 
 from tightverify import evidence
+from tightverify.bounds.evidence_recorder import EvidenceRecorder
 from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.memory import largest_temporary
 from tightverify.branch.node import Branch
 from tightverify.branch.saved import earlier_evidence, tree_file
+from tightverify.budget import Clock
 from tightverify.disk import make_folder
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
@@ -162,7 +163,7 @@ class Ledger:
 
 def decide(problem: Problem) -> Iterator[Ending]:
     """Run a method's stages over a batch, with as many threads as suit its size."""
-    with threads_for(largest_temporary(problem.graph, problem.region, problem.settings.memory), problem.settings.device):
+    with threads_for(largest_temporary(problem.graph, problem.region, problem.budget), problem.settings.device):
         return run_stages(problem)
 
 
@@ -178,21 +179,18 @@ def run_stages(problem: Problem) -> Iterator[Ending]:
         inputs = ledger.open_inputs(problem.settings.thorough)
         if not len(inputs):
             break
-        began = time.monotonic()
-        used = float(ledger.seconds[inputs].max())
+        clock = Clock.start(float(ledger.seconds[inputs].max()), len(inputs))
         share = share_of(problem, stage, [later for _, later in stages[place:]])
-        until, clock = began + share * (limit - used) * len(inputs), shared_clock(began, used, len(inputs))
+        budget = replace(problem.budget, deadline=clock.deadline(limit, share))
         told: Told = {}
-        if problem.record is not None:
-            problem.record.stage = name
-        some = replace(problem[inputs], stage=name, clock=clock, until=until, callback=noting(problem.callback, told))
+        problem.recorder.stage(name)
+        some = replace(problem[inputs], stage=name, clock=clock, budget=budget, callback=noting(problem.callback, told))
         found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
         rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
         if rest:
             some[torch.tensor(rest)].report(found[torch.tensor(rest)])
-        ledger.enter(inputs, name, found, time.monotonic() - began, limit)
-        if problem.record is not None:
-            problem.record.add(evidence.Margins(name, ledger.known.margins[0].numpy().copy()))
+        ledger.enter(inputs, name, found, clock.took, limit)
+        problem.recorder.margins(name, ledger.known.margins)
     ledger.refuse_contradictions(problem.graph)
     return ledger.endings(problem.graph.input_shape, problem.numbers)
 
@@ -215,11 +213,6 @@ def noting(callback: Callback, told: Told) -> Callback:
     return note
 
 
-def shared_clock(began: float, used: float, inputs: int) -> Callable[[], float]:
-    """The seconds of each of some inputs, which had used so many before and share the time from now on."""
-    return lambda: used + (time.monotonic() - began) / inputs
-
-
 Keep = Callable[[Problem], Iterator[Ending]]
 """Decides a batch, and maybe keeps evidence of that."""
 
@@ -240,7 +233,7 @@ def keeper(settings: Settings) -> Keep:
         with problem.unwritten.noting(), Record(evidence_file(folder, number), earlier) as record:
             if not record.goes_on:
                 record.add(asked)
-            endings.extend(decide(replace(problem, record=record)))
+            endings.extend(decide(replace(problem, recorder=EvidenceRecorder(record))))
             record.add(endings[0].evidence())
         if not endings:
             problem.unwritten.say()

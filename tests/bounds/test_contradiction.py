@@ -20,6 +20,7 @@ from tightverify.bounds.rebound import rebound
 from tightverify.branch import search
 from tightverify.branch.leaf import halves, output_constrained, under
 from tightverify.branch.search import Branching
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph
 from tightverify.region import LinfBall
@@ -44,7 +45,7 @@ def every_polygon(bounds: LinearBounds) -> dict[int, Tensor]:
 
 def swept(bounds: LinearBounds, times: int = 2) -> LinearBounds:
     for _ in range(times):
-        bounds = rebound(bounds, every_neuron(bounds), every_polygon(bounds), SWEEP, lambda: None)
+        bounds = rebound(bounds, every_neuron(bounds), every_polygon(bounds), SWEEP, UNLIMITED)
     return bounds
 
 
@@ -104,7 +105,7 @@ def test_halves_of_parts_hold_their_points() -> None:
     node, neurons, at = some_splits(parts, 4)
     matter = {number: places[:, :4] for number, places in every_neuron(parts).items()}
     cuts = [(node, neuron, value) for neuron, value in zip(neurons.tolist(), at.tolist(), strict=True)]
-    found = halves(parts, cuts, matter, CHILD, lambda: None)
+    found = halves(parts, cuts, matter, CHILD, UNLIMITED)
     above = values[node].gather(1, neurons[of][:, None])[:, 0] > at[of]
     assert faults(before.graph, found, values, 2 * of + above.long()) == 0
     assert found.output_constraint is not None
@@ -171,7 +172,7 @@ def open_trees(splits: int, top: int = 1) -> tuple[list[search.Tree], Property, 
     region = LinfBall(0.3).around(x)
     wanted = classify_as(model.graph.forward(region.centre).argmax(1), 5, top)
     roots = linear_bounds(model.graph, region, relaxation=Fitting(("tightest", "corners"), 2).relaxation, mixtures=1)
-    branching = Branching(wanted, CHILD, lambda: None, 1000, 2**22)
+    branching = Branching(wanted, CHILD, Budget(memory=2**22), 1000)
     trees = branching.start(roots, torch.full((3, 4), -torch.inf, dtype=DOUBLE))
     for _ in branching.go(trees, splits):
         pass

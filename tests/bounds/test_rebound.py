@@ -12,6 +12,7 @@ from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.scores import BranchingScores, branching_scores, summed_scores, weightiest
+from tightverify.budget import UNLIMITED
 from tightverify.graph import Apply
 
 MORE = Effort(Fitting(("tightest", "edges", "ring"), 6), 2, 5)
@@ -31,7 +32,7 @@ def swept_again(bounds: LinearBounds, part: float) -> LinearBounds:
         number: torch.zeros_like(scores.losses[number], dtype=torch.bool).scatter(1, chosen, True)
         for number, chosen in weightiest(scores.losses, part).items()
     }
-    return rebound(bounds, weightiest(scores.gains, part), anew, MORE, lambda: None)
+    return rebound(bounds, weightiest(scores.gains, part), anew, MORE, UNLIMITED)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 1.0])

@@ -21,6 +21,7 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.branch.leaf import Leaf, halves, together
 from tightverify.branch.saved import Saved
 from tightverify.branch.search import Branching, Tree
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.errors import OutOfTimeError, SoundnessFault, UsageError
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Apply, Graph
@@ -84,7 +85,7 @@ def halved(bounds: LinearBounds, node: int, neurons: Tensor, at: Tensor) -> Line
         number: torch.arange(bounds.graph.nodes[number].size).expand(len(bounds.region), -1) for number in bounds.graph.bounded
     }
     cuts = [(node, neuron, value) for neuron, value in zip(neurons.tolist(), at.tolist(), strict=True)]
-    return halves(bounds, cuts, every, CHILD, lambda: None)
+    return halves(bounds, cuts, every, CHILD, UNLIMITED)
 
 
 def followed(name: str, perturbation: str, depth: int, seed: int = 0) -> int:
@@ -138,7 +139,7 @@ def searched(most_leaves: int, splits: int, count: int = 3) -> tuple[list[tuple[
     region = LinfBall(0.25).around(x)
     wanted = classify_as(model.graph.forward(region.centre).argmax(1), 5)
     roots = combined_bounds(model.graph, region, ROOT, linear_bounds(model.graph, region).intervals)
-    branching = Branching(wanted, CHILD, lambda: None, most_leaves, 2**22)
+    branching = Branching(wanted, CHILD, Budget(memory=2**22), most_leaves)
     trees = branching.start(roots, torch.full((count, 4), -math.inf, dtype=DOUBLE))
     history = [torch.stack([tree.margins for tree in trees])]
     sizes = []
@@ -242,10 +243,10 @@ def test_counterexamples_are_found_from_where_halves_are_bounded(monkeypatch: py
 
 def test_relu_networks_are_split_where_they_bend() -> None:
     bounds = root("rnn relu")
-    trees = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000, 2**22).start(
+    trees = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, Budget(memory=2**22), 1000).start(
         bounds, torch.full((2, bounds.graph.output_size - 1), -math.inf, dtype=DOUBLE)
     )
-    branching = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, lambda: None, 1000, 2**22)
+    branching = Branching(classify_as(torch.tensor([0, 1]), bounds.graph.output_size), CHILD, Budget(memory=2**22), 1000)
     for _ in branching.go(trees, 5):
         pass
     splits = [branch.split for tree in trees for branch in tree.branches if branch.split is not None]

@@ -22,6 +22,7 @@ from tightverify.branch import leaf as leaves
 from tightverify.branch import search
 from tightverify.branch.input_splits import coordinate_gains
 from tightverify.branch.node import split_in
+from tightverify.budget import UNLIMITED
 from tightverify.graph import Apply
 from tightverify.region import Ball, Region
 from tightverify.settings import Settings
@@ -163,7 +164,7 @@ def test_regions_may_be_cut_at_different_nodes_in_one_call() -> None:
     middle = [interval.centre for interval in bounds.intervals]
     cuts = [(0, 1, float(middle[0][0, 1])), (3, 5, float(middle[3][1, 5]))]
     matter = {number: torch.arange(bounds.graph.nodes[number].size).expand(2, -1) for number in bounds.graph.bounded}
-    found = leaves.halves(bounds, cuts, matter, CHILD, lambda: None)
+    found = leaves.halves(bounds, cuts, matter, CHILD, UNLIMITED)
     above = torch.stack([values[node][:, neuron] > at for node, neuron, at in cuts])[of, torch.arange(800)]
     assert faults(bounds.graph, found, values, 2 * of + above.long()) == 0
     widths = found.intervals[0].width[:, 1].view(2, 2) / bounds.intervals[0].width[:, 1, None]

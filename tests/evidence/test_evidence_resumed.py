@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tightverify as tv
@@ -16,7 +17,8 @@ from tests.helpers.evidence_check import Check, Numbers, Refused
 from tightverify import stages
 from tightverify.branch.search import Branching
 from tightverify.errors import OutOfTimeError, UsageError
-from tightverify.evidence import PROPERTY, BoundingPass, Branch, Leaves, Question, Resumed, read_evidence
+from tightverify.evidence import PROPERTY, BoundingPass, Branch, Leaves, Margins, Question, Resumed, read_evidence
+from tightverify.recording.record import Earlier, Record
 from tightverify.refine.converge import Converged, Cutter
 from tightverify.refine.milp import Progress
 
@@ -80,6 +82,17 @@ def test_a_search_that_goes_on_has_evidence_of_all_that_was_before(name: str, tm
             Check([*entries[:resumed], wrong, *entries[resumed + 1 :]], numbers)
 
 
+def test_a_part_in_which_nothing_was_found_is_no_line_of_the_file(tmp_path: Path) -> None:
+    """As where a search is kept twice and found nothing in between."""
+    path, margins = tmp_path / "0.npz", np.array([0.5, -1.0])
+    with Record(path, Earlier(tmp_path / "parts")) as record:
+        record.add(Margins("interval", margins))
+        assert record.keep() == (1, 0)
+        assert record.keep() == (2, 0)
+        record.add(Margins("linear", margins + 1))
+    assert [entry.stage for entry in read_evidence(path) if isinstance(entry, Margins)] == ["interval", "linear"]
+
+
 def test_time_that_runs_out_leaves_evidence_that_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At any moment: a search is stopped at ever later checks of the time, and goes on from there."""
     model, x = network("gru")
@@ -94,12 +107,13 @@ def test_time_that_runs_out_leaves_evidence_that_follows(tmp_path: Path, monkeyp
     original, left = Branching.split, [0]
 
     def split(self: Branching, *arguments: Any) -> Any:
-        def check() -> None:
+        def late() -> bool:
             left[0] -= 1
             if left[0] < 0:
                 raise OutOfTimeError("too late")
+            return False
 
-        return original(replace(self, check=check), *arguments)
+        return original(replace(self, budget=replace(self.budget, cancelled=late)), *arguments)
 
     monkeypatch.setattr(Branching, "split", split)
     verdicts = []
@@ -137,8 +151,8 @@ def test_margins_of_rows_that_programs_leave_open_follow(
 
     def decide(most: int) -> Callable[..., Iterator[Progress]]:
         def some(*given: Any) -> Iterator[Progress]:
-            *first, deciding, check, left = given
-            for k, step in enumerate(original(*first, replace(deciding, leaves=10**6 if late else most), check, left)):
+            *first, deciding, budget = given
+            for k, step in enumerate(original(*first, replace(deciding, leaves=10**6 if late else most), budget)):
                 if late and k == most:
                     raise OutOfTimeError("too late")
                 yield step

@@ -21,6 +21,7 @@ from tests.bounds.test_bounds import NETWORKS, centres, normal, probes
 from tightverify.bounds.back_substitution import back_substitute
 from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import linear_bounds
+from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder
@@ -270,11 +271,8 @@ def test_neurons_that_matter_are_tightened_alike_by_any_number_of_processes() ->
         assert (values[number] <= new.upper + 1e-12).all()
     assert any((new.width < old.width).any() for new, old in zip(alone, one.bounds.intervals, strict=True))
 
-    def stop() -> None:
-        raise OutOfTimeError("now")
-
     with pytest.raises(OutOfTimeError):
-        obbt(one, chosen, COARSE, 1, stop)
+        obbt(one, chosen, COARSE, 1, Budget(deadline=0.0))
 
 
 X = torch.rand((6, FRAMES, MODEL_FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import tightverify as tv
 from tests.api.test_api import classifier
 from tests.helpers.evidence_check import Check
 from tests.helpers.evidence_network import Numbers
-from tightverify import verify
+from tightverify import budget as budgets
 from tightverify.bounds.linear import LinearBounds
+from tightverify.budget import Budget
 from tightverify.evidence import read_evidence
 from tightverify.refine.converge import Converged, Cutter
 from tightverify.region import Region
-from tightverify.stages import METHODS, bounding, branch, combine, one_input, problem
+from tightverify.stages import METHODS, bounding, branch, combine, one_input
 
 EPS, LIMIT = 0.35, 400.0
 
@@ -39,8 +40,7 @@ class Ticking:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Ticking:
     ticking = Ticking()
-    for module in (verify, problem):
-        monkeypatch.setattr(module, "time", ticking)
+    monkeypatch.setattr(budgets, "time", ticking)
     return ticking
 
 
@@ -63,9 +63,9 @@ def margins(results: Sequence[tv.Result]) -> Tensor:
     return torch.tensor([result.margin for result in results])
 
 
-def for_ever(check: Callable[[], None]) -> None:
+def for_ever(budget: Budget) -> None:
     while True:
-        check()
+        budget.check()
 
 
 @pytest.mark.parametrize(("method", "last"), [("complete", "branch"), ("lp", "lp")])
@@ -74,7 +74,7 @@ def test_a_stage_leaves_the_later_ones_their_time(
 ) -> None:
     """`combine` never ends: what it takes is its share, and the last stage is no worse than alone in what is left then."""
     before = run(model, x, "planes", math.inf)
-    monkeypatch.setattr(combine, "bounding_pass", lambda problem, *_: for_ever(problem.check))
+    monkeypatch.setattr(combine, "bounding_pass", lambda problem, *_: for_ever(problem.budget))
     found = run(model, x, method)
     monkeypatch.setitem(METHODS, "alone", tuple(pair for pair in METHODS[method] if pair[0] == last))
     alone = run(model, x, "alone", LIMIT / 2 - 50)
@@ -95,11 +95,11 @@ def test_no_limit_is_no_share(model: tv.Model, x: Tensor, method: str) -> None:
 def test_a_part_of_a_batch_has_its_own_time_alone(model: tv.Model, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, seen = bounding.fitted_bounds, []
 
-    def slow(graph: Any, region: Region, fitting: Any, check: Callable[[], None], record: Any) -> LinearBounds:
+    def slow(graph: Any, region: Region, fitting: Any, budget: Budget, record: Any) -> LinearBounds:
         seen.append(region)
         if len(seen) == 1:
-            for_ever(check)
-        return honest(graph, region, fitting, check, record)
+            for_ever(budget)
+        return honest(graph, region, fitting, budget, record)
 
     free = run(model, x, "planes", math.inf, memory=1)
     monkeypatch.setattr(bounding, "fitted_bounds", slow)
@@ -115,11 +115,11 @@ def test_an_input_leaves_the_others_their_programs(
 ) -> None:
     honest, first = Cutter.converge, []
 
-    def slow(self: Cutter, rows: Any, enough: float, check: Callable[[], None]) -> Iterator[Converged]:
+    def slow(self: Cutter, rows: Any, enough: float, budget: Budget) -> Iterator[Converged]:
         first.append(self)
         if self is first[0]:
-            for_ever(check)
-        yield from honest(self, rows, enough, check)
+            for_ever(budget)
+        yield from honest(self, rows, enough, budget)
 
     before = run(model, x, "combine", math.inf, rounds=1)
     monkeypatch.setattr(Cutter, "converge", slow)
@@ -136,9 +136,9 @@ def test_what_is_too_dear_is_made_do_without(
     honest = getattr(module, name)
 
     def slow(*given: Any) -> Any:
-        effort, check = given[2], given[4]
+        effort, budget = given[2], given[4]
         if effort is not combine.QUICK:
-            for_ever(check)
+            for_ever(budget)
         return honest(*given)
 
     monkeypatch.setattr(module, name, slow)

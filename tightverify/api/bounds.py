@@ -13,6 +13,7 @@ from tightverify.bounds.fitted import combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.memory import largest_temporary, parts
+from tightverify.budget import Budget
 from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
@@ -82,7 +83,7 @@ def bounds(
     for start in range(0, len(x), settings.batch):
         some = regions[start : start + settings.batch]
         for piece in pieces(graph, some, settings):
-            with threads_for(largest_temporary(graph, some[piece], settings.memory), settings.device):
+            with threads_for(largest_temporary(graph, some[piece], Budget(memory=settings.memory)), settings.device):
                 intervals = PASSES[settings.method](graph, some[piece], settings)
             found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
@@ -104,9 +105,10 @@ def pieces(graph: Graph, regions: Region, settings: Settings) -> Iterable[slice]
     """Parts of a batch whose bounds keep to the memory."""
     if settings.method == "interval":
         return (slice(None),)
+    budget = Budget(memory=settings.memory)
     if settings.method == "combine":
-        return parts(graph, regions, settings.memory // MIXTURE_SHARE, efforts(settings)[0].fitting.directions)
-    return parts(graph, regions, settings.memory, planes_fitting(settings).directions)
+        return parts(graph, regions, budget.portion(MIXTURE_SHARE), efforts(settings)[0].fitting.directions)
+    return parts(graph, regions, budget, planes_fitting(settings).directions)
 
 
 def combined(graph: Graph, region: Region, settings: Settings) -> list[Interval]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tightverify.api.checks import as_inputs, as_labels, fitting, usable
 from tightverify.api.load import AnyModel, load
+from tightverify.budget import Budget
 from tightverify.calling import each_plainly, plainly
 from tightverify.disk import alone_in
 from tightverify.former import renamed
@@ -141,7 +142,10 @@ class Work:
             if labels is not None:
                 right = rightly_answered(self.model, wanted, self.x[part])
             numbers, files = torch.arange(start, part.stop), self.files[part]
-            problem = Problem(self.model, graph, self.regions[part], wanted, self.settings, numbers, files, self.callback)
+            problem = Problem(
+                self.model, graph, self.regions[part], wanted, self.settings, numbers, files, self.callback,
+                budget=Budget(memory=self.settings.memory),
+            )  # fmt: skip
             decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
             for place, number in enumerate(range(start, part.stop)):
                 label = None if labels is None else int(labels[number])

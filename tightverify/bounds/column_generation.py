@@ -54,8 +54,7 @@ def with_planes_at(bounds: LinearBounds, primal_point: PrimalPoint, fitting: Fit
         found = node.op.traits.columns.at(OperandSet(ends, polygons), points, fitting.search)
         more = tuple(pairs(*found, planes[number][0].upper.offset.shape))
         planes[number] = padded(bounds, node, (*planes[number], *more))  # old ones pay for mixtures with the new ones too
-        if bounds.notes is not None:
-            bounds.notes.planes(number, planes[number])
+        bounds.recorder.planes(number, planes[number])
     return replace(bounds, planes=planes)
 
 

@@ -8,15 +8,16 @@ directions lie evenly between the axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
+from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph, Operand
-from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -72,12 +73,12 @@ def fitted_bounds(
     graph: Graph,
     region: Region,
     fitting: Fitting,
-    check: Callable[[], None] = lambda: None,
-    record: Record | None = None,
+    budget: Budget = UNLIMITED,
+    recorder: Recorder = NOBODY,
 ) -> LinearBounds:
     """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
-    first = linear_bounds(graph, region, check, record=record)
-    return linear_bounds(graph, region, check, fitting.relaxation, first.intervals, record=record)
+    first = linear_bounds(graph, region, budget, recorder=recorder)
+    return linear_bounds(graph, region, budget, fitting.relaxation, first.intervals, recorder=recorder)
 
 
 def combined_bounds(
@@ -85,11 +86,11 @@ def combined_bounds(
     region: Region,
     effort: Effort,
     known: Sequence[Interval],
-    check: Callable[[], None] = lambda: None,
-    record: Record | None = None,
+    budget: Budget = UNLIMITED,
+    recorder: Recorder = NOBODY,
 ) -> LinearBounds:
     """A sweep in which every bound is that of its own best mixture of planes."""
-    return linear_bounds(graph, region, check, effort.fitting.relaxation, known, effort.steps, record=record)
+    return linear_bounds(graph, region, budget, effort.fitting.relaxation, known, effort.steps, recorder=recorder)
 
 
 def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
@@ -102,9 +103,9 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
     ends, sane = flat_ends(bounds, node)
     all_sane = bool(sane.all())
     polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions)
-    if bounds.notes is not None and polygons is not None and node.op.arity == 2:
+    if polygons is not None and node.op.arity == 2:
         everything = torch.arange(node.size, device=ends.device).expand(shape)
-        bounds.notes.polygons(len(bounds.intervals) - 1, polygons, sane.view(shape), everything)
+        bounds.recorder.polygons(len(bounds.intervals) - 1, polygons, sane.view(shape), everything)
     fitted = fitted_over(own, OperandSet(ends, polygons), shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
@@ -172,8 +173,7 @@ def recut(bounds: LinearBounds, number: int, ends: Tensor, anew: Tensor, directi
     chosen = torch.nonzero(anew)[:, 1].view(len(anew), -1)
     some = ends.view(*anew.shape, -1).gather(1, chosen[..., None].expand(-1, -1, ends.shape[-1])).flatten(0, 1)
     found = polygons_of(bounds, number, some, directions, chosen)
-    if bounds.notes is not None:
-        bounds.notes.polygons(number, found, torch.ones_like(chosen, dtype=torch.bool), chosen)
+    bounds.recorder.polygons(number, found, torch.ones_like(chosen, dtype=torch.bool), chosen)
     now = found.vertices
     was = bounds.polygons[number].vertices
     vertices = as_many(was, now).index_copy(0, torch.nonzero(anew.flatten()).flatten(), as_many(now, was))

@@ -44,10 +44,10 @@ from tightverify.bounds.interval import enclose, undefined
 from tightverify.bounds.interval_multipliers import IntervalConstraint, Multipliers
 from tightverify.bounds.mixtures import MOST_STEPS, START, PrimalPoint, best_mixtures, mixing_error, primal_point
 from tightverify.bounds.quadratics import relaxed_quadratic
-from tightverify.bounds.recorder import Notes, Trial
+from tightverify.bounds.recorder import NOBODY, SILENT, PassRecorder, Recorder, Trial
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
-from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.relax.polygons import Polygons
@@ -78,8 +78,8 @@ class LinearBounds:
     part: bool = False
     """whether the intervals hold on a part of each region only: then they are constraints of their own
     (`bounds.interval_multipliers`)"""
-    notes: Notes | None = None
-    """where all that is found is written down, if it is"""
+    recorder: PassRecorder = SILENT
+    """who is told all that is found"""
     output_constraint: OutputConstraint | None = None
     """what is supposed of the property on each part (`bounds.contradiction`); everything here holds under it"""
     output_multipliers: dict[int, Tensor] = field(default_factory=dict)
@@ -95,9 +95,8 @@ class LinearBounds:
         else:
             self.intervals[number], crossed = known.meet(interval)
             self.empty.append(crossed)
-            if self.notes is not None:
-                self.notes.empty(number, interval, crossed)
-        self.note_interval(number)
+            self.recorder.empty(number, interval, crossed)
+        self.recorder.interval(number, self.intervals[number])
 
     @property
     def nothing(self) -> Tensor:
@@ -105,15 +104,10 @@ class LinearBounds:
         none = torch.zeros(len(self.region), dtype=torch.bool, device=self.region.centre.device)
         return torch.stack(self.empty).any(0) if self.empty else none
 
-    def note_interval(self, number: int) -> None:
-        if self.notes is not None:
-            self.notes.interval(number, self.intervals[number])
-
     def relax(self, number: int, pairs: tuple[Planes, ...]) -> None:
         """An operation's planes from now on."""
         self.planes[number] = pairs
-        if self.notes is not None:
-            self.notes.planes(number, pairs)
+        self.recorder.planes(number, pairs)
 
     def __getitem__(self, inputs: slice | Tensor) -> LinearBounds:
         """What was found for some of the inputs."""
@@ -136,7 +130,7 @@ class LinearBounds:
             {number: polygons(number, old) for number, old in self.polygons.items()},
             [change(empty) for empty in self.empty],
             self.part,
-            None if self.notes is None else self.notes.map(change),
+            self.recorder.map(change),
             None if self.output_constraint is None else self.output_constraint.map(change),
             {number: change(output_multipliers) for number, output_multipliers in self.output_multipliers.items()},
         )
@@ -154,29 +148,23 @@ class LinearBounds:
         if self.mixtures:
             return self._mixed(self.multipliers(rows, self.output_constraint), steps, about)
         selections = self.selections(max(rows))
-        each = [back_substitute(self.graph, self.region, some, dict(rows)) for some in selections[-1 if quick else 0 :]]
-        trial = self._trial(mixed=False, first=len(selections) - len(each), bounds=each)
-        return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, about, max(rows))
+        trial, each = self.recorder.trial(about, rows), []
+        for place in range(len(selections) - 1 if quick else 0, len(selections)):
+            each.append(back_substitute(self.graph, self.region, selections[place], dict(rows)))
+            trial.selected(place, each[-1])
+        return self._proved(torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, max(rows))
 
     def _mixed(self, multipliers: Multipliers, steps: int | None, about: tuple[str, int]) -> Tensor:
         """The bounds by mixtures of the rows of some multipliers, which are bettered on the way."""
         steps = min(MOST_STEPS, self.mixtures if steps is None else steps)
-        trial = self._trial(mixed=True)
+        trial = self.recorder.trial(about, multipliers.rows)
         found, _ = best_mixtures(self.graph, self.region, self.planes, multipliers, steps, trial)
-        return self._proved(found, multipliers.rows, trial, about, multipliers.last)
+        return self._proved(found, multipliers.rows, trial, multipliers.last)
 
-    def _trial(self, mixed: bool, first: int = 0, bounds: Sequence[Tensor] = ()) -> Trial | None:
-        """What notes are made of, if any are."""
-        return None if self.notes is None else Trial(mixed, first, list(bounds))
-
-    def _proved(
-        self, found: Tensor, rows: Mapping[int, Tensor], trial: Trial | None, about: tuple[str, int], last: int
-    ) -> Tensor:
-        """What is left of bounds when their rounding is paid for; it is noted. The walks came by nodes up to the `last`."""
+    def _proved(self, found: Tensor, rows: Mapping[int, Tensor], trial: Trial, last: int) -> Tensor:
+        """What is left of bounds, tried with nodes up to the `last`, when their rounding is paid for."""
         proved = below(found, self.allowance(rows, last))
-        if self.notes is not None and trial is not None:
-            several = {n: self.graph.nodes[n].size for n, pairs in self.planes.items() if n <= last and len(pairs) > 1}
-            self.notes.back_substitution(about, rows, trial, proved, several, START)
+        trial.proved(proved, self.planes, last, START)
         return proved
 
     def at_primal_point(
@@ -194,12 +182,10 @@ class LinearBounds:
         if not self.mixtures:
             raise SoundnessFault("planes were to be mixed that do not pay for its rounding: this is a bug, please report it")
         multipliers = self.multipliers(rows, None, start)
-        trial = self._trial(mixed=True)
+        trial = self.recorder.trial(ROWS, rows)
         aim = None if target is None else target + self.allowance(rows, multipliers.last)
         lower, selection = best_mixtures(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
-        return self._proved(lower, rows, trial, ROWS, multipliers.last), primal_point(
-            self.graph, self.region, selection, multipliers
-        )
+        return self._proved(lower, rows, trial, multipliers.last), primal_point(self.graph, self.region, selection, multipliers)
 
     def multipliers(
         self,
@@ -351,28 +337,27 @@ def padded(bounds: LinearBounds, node: Apply, planes: tuple[Planes, ...]) -> tup
 def linear_bounds(
     graph: Graph,
     region: Region,
-    check: Callable[[], None] = lambda: None,
+    budget: Budget = UNLIMITED,
     relaxation: Relaxation = closed_form,
     known: Sequence[Interval] | None = None,
     mixtures: int = 0,
     start: LinearBounds | None = None,
-    record: Record | None = None,
+    recorder: Recorder = NOBODY,
 ) -> LinearBounds:
-    """The sweep over all nodes. `check` is called before each one and may raise to stop it; `known` are intervals that hold.
+    """The sweep over all nodes. The `budget` is looked at before each one; `known` are intervals that hold.
 
-    `start` holds what is to be taken over as it is: its nodes are the first of the graph's. What is found goes
-    into the `record`.
+    `start` holds what is to be taken over as it is: its nodes are the first of the graph's, its recorder is told the rest. Else
+    the one that is given is.
     """
-    notes = Notes.begin(record, region)
-    bounds = LinearBounds(graph, region, mixtures=mixtures, notes=notes) if start is None else start
+    bounds = start or LinearBounds(graph, region, mixtures=mixtures, recorder=recorder.begin(region))
     wanted = set(graph.bounded)
     for number, node in enumerate(graph.nodes):
         if number < len(bounds.intervals):
             continue
-        check()
+        budget.check()
         bounds.intervals.append(enclose(graph, number, bounds.intervals, region))
         if known is None:
-            bounds.note_interval(number)
+            bounds.recorder.interval(number, bounds.intervals[number])
         else:
             bounds.learn(number, known[number])
         bounds.scales.append(node_scale(bounds, number))

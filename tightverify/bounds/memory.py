@@ -6,30 +6,31 @@ import math
 from collections.abc import Iterator
 
 from tightverify.bounds.linear import row_numbers
+from tightverify.budget import Budget
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
 
 
-def parts(graph: Graph, region: Region, memory: int, directions: int = 0) -> Iterator[slice]:
-    """The inputs cut into parts of equal size, in which the largest temporary of a sweep has at most so many bytes."""
-    most = most_together(graph, region, memory, pass_rows(graph, directions))
+def parts(graph: Graph, region: Region, budget: Budget, directions: int = 0) -> Iterator[slice]:
+    """The inputs cut into parts of equal size, in which the largest temporary of a bounding pass keeps to the memory."""
+    most = most_together(graph, region, budget, pass_rows(graph, directions))
     size = math.ceil(len(region) / math.ceil(len(region) / most))
     for start in range(0, len(region), size):
         yield slice(start, start + size)
 
 
 def pass_rows(graph: Graph, directions: int = 0) -> int:
-    """How many rows a sweep bounds at once, of one region."""
+    """How many rows a bounding pass bounds at once, of one region."""
     rows = 2 * max(graph.nodes[number].size for number in (*graph.bounded, graph.output))
     return max([rows, *(2 * directions * node.size for node in graph.nodes if isinstance(node, Apply))])
 
 
-def most_together(graph: Graph, region: Region, memory: int, rows: int) -> int:
-    """Of how many regions so many rows each may be bounded together, if the largest temporary has at most so many bytes."""
-    return max(1, memory // (row_numbers(graph, region, rows) * 8))
+def most_together(graph: Graph, region: Region, budget: Budget, rows: int) -> int:
+    """Of how many regions so many rows each may be bounded together, if the largest temporary keeps to the memory allowed."""
+    return max(1, budget.memory // (row_numbers(graph, region, rows) * 8))
 
 
-def largest_temporary(graph: Graph, region: Region, memory: int) -> int:
-    """How many numbers the largest temporary of a sweep has, the inputs being cut into parts for so much memory."""
+def largest_temporary(graph: Graph, region: Region, budget: Budget) -> int:
+    """How many numbers the largest temporary of a bounding pass has, the inputs being cut into parts for the memory allowed."""
     rows = pass_rows(graph)
-    return min(len(region), most_together(graph, region, memory, rows)) * row_numbers(graph, region, rows)
+    return min(len(region), most_together(graph, region, budget, rows)) * row_numbers(graph, region, rows)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tightverify.bounds.back_substitution import back_substitute, by_row
 from tightverify.bounds.interval_multipliers import Multipliers
-from tightverify.bounds.recorder import Trial
+from tightverify.bounds.recorder import UNHEARD, Trial
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -64,7 +64,7 @@ def best_mixtures(
     planes: Mapping[int, tuple[Planes, ...]],
     multipliers: Multipliers,
     steps: int,
-    trial: Trial | None = None,
+    trial: Trial = UNHEARD,
     target: Tensor | None = None,
 ) -> tuple[Tensor, dict[int, Planes]]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
@@ -82,8 +82,7 @@ def best_mixtures(
         rest = multipliers.constant
         bounded = back_substitute(graph, region, selection, multipliers.together, trail if step < steps else None) + rest
         found.append(torch.where(torch.isnan(bounded), -torch.inf, bounded))
-        if trial is not None:
-            trial.bounded(found[-1], multipliers)
+        trial.mixed(found[-1], multipliers)
         if step == steps or (target is not None and settled(found, target)):
             break
         share = INERTIA / (step + INERTIA)
@@ -94,8 +93,7 @@ def best_mixtures(
                 before = mean.get(number, operands)
                 mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
                 answer, which = choices[number].tightest(mean[number])
-                if trial is not None:
-                    trial.answered(number, which)
+                trial.answered(number, which)
                 selection[number] = answer if step == 0 else blended(selection[number], answer, share)
     return torch.stack(found).amax(0), selection
 

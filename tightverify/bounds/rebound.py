@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from tightverify.bounds.fitted import Effort, refitted_planes
 from tightverify.bounds.interval import enclose
 from tightverify.bounds.linear import LinearBounds, padded
 from tightverify.bounds.quadratics import relaxed_quadratic
+from tightverify.budget import Budget
 from tightverify.graph import Apply, Quadratic
 
 NONE: Mapping[int, Tensor] = MappingProxyType({})
@@ -22,7 +23,7 @@ def rebound(
     matter: Mapping[int, Tensor],
     anew: Mapping[int, Tensor],
     effort: Effort,
-    check: Callable[[], None],
+    budget: Budget,
 ) -> LinearBounds:
     """A further sweep over all nodes, from what the last one found."""
     found = replace(
@@ -32,7 +33,7 @@ def rebound(
         polygons=dict(bounds.polygons),
         mixtures=effort.steps,
     )
-    return rebounded(found, bounds, -1, matter, effort, check, anew)
+    return rebounded(found, bounds, -1, matter, effort, budget, anew)
 
 
 def rebounded(
@@ -41,7 +42,7 @@ def rebounded(
     after: int,
     matter: Mapping[int, Tensor],
     effort: Effort,
-    check: Callable[[], None],
+    budget: Budget,
     anew: Mapping[int, Tensor] = NONE,
 ) -> LinearBounds:
     """Bounds that start as those of a `whole`, or of parts of it, and are bettered node by node, after one.
@@ -53,7 +54,7 @@ def rebounded(
     for number, item in enumerate(graph.nodes):
         if number <= after:
             continue
-        check()
+        budget.check()
         found.learn(number, enclose(graph, number, found.intervals, found.region))
         if isinstance(item, Apply):
             before = [whole.intervals[operand.source][operand.index] for operand in item.operands]

@@ -1,230 +1,235 @@
-"""What sweeps find, written down as evidence: batches taken apart, rows and multipliers as the few numbers that they are."""
+"""What listens to a run: it is told of every bounding pass, of what is found there, of rows and the bounds tried for them.
+
+Three interfaces, one inside the other: a `Recorder` hears of a run and hands out a `PassRecorder` for each batch of bounding
+passes that begins, which hands out a `Trial` for each call that bounds rows. Nobody listens by default (`NOBODY`, `SILENT`,
+`UNHEARD`), which costs nothing: those who tell hand over what they have at hand, and whatever is to be made of it the recorder
+makes (`bounds.evidence_recorder` does, for evidence).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval_multipliers import Multipliers
-from tightverify.evidence import PROPERTY, BackSubstitution, Bounded, Branch, Empty, Pairs, Polygon, Resumed
-from tightverify.evidence.entries import Choices, Floats, Places
-from tightverify.recording.record import Record, plain
+from tightverify.evidence import Entry
 from tightverify.region import Region
-from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.planes import Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
 
+PairsOf = Mapping[int, tuple[Planes, ...]]
+"""Pairs of planes of operations, by node."""
 
-@dataclass(eq=False)
-class Trial:
-    """What was tried for some rows: each walk's bounds (B, R) and multipliers, and the pairs of planes that answered it.
 
-    Where `mixed`, walk s took a mean of the first s answers, which are two of (B, R, n) for each operation, one for each side;
-    else it took the pair `first` + s of all operations.
-    """
+class Trial(ABC):
+    """Hears of all that is tried for some rows in one call: back-substitutions with one choice of planes after the other."""
 
-    mixed: bool
-    first: int = 0
-    bounds: list[Tensor] = field(default_factory=list)
-    multipliers: list[dict[int, Tensor]] = field(default_factory=list)
-    output_multipliers: list[Tensor] = field(default_factory=list)
-    output_constraint: OutputConstraint | None = None
-    answers: list[dict[int, list[Tensor]]] = field(default_factory=list)
+    @abstractmethod
+    def selected(self, place: int, bounds: Tensor) -> None:
+        """Bounds (B, R) with every operation's pair of planes at one place."""
 
-    def bounded(self, bounds: Tensor, multipliers: Multipliers) -> None:
-        self.bounds.append(bounds)
-        self.multipliers.append(dict(multipliers.values))
-        self.output_constraint = multipliers.output_constraint
-        if self.output_constraint is not None:
-            self.output_multipliers.append(multipliers.output_multipliers)
-        self.answers.append({})
+    @abstractmethod
+    def mixed(self, bounds: Tensor, multipliers: Multipliers) -> None:
+        """Bounds (B, R) with the mixtures of planes by now, and with the multipliers by now."""
 
+    @abstractmethod
     def answered(self, number: int, which: Sequence[Tensor]) -> None:
-        """The pairs (B, n, R) with the tightest planes, for each side, after the last walk."""
-        self.answers[-1][number] = [chosen.transpose(1, 2).to(torch.int16) for chosen in which]
+        """The pairs (B, n, R) of an operation that were tightest after the last back-substitution, for each side."""
+
+    @abstractmethod
+    def proved(self, proved: Tensor, planes: PairsOf, last: int, start: int) -> None:
+        """Bounds (B, R), rounding paid for, by planes up to a `last` node; mixtures began with the pair at `start`."""
+
+
+class PassRecorder(ABC):
+    """Hears of a batch of bounding passes, one over each region."""
 
     @property
-    def best(self) -> Tensor:
-        """(B, R): the walk whose bound counts."""
-        return torch.stack(self.bounds).argmax(0)
+    @abstractmethod
+    def numbers(self) -> Tensor:
+        """(B,): by which whoever listens knows the passes; (0,) where nobody does."""
 
+    @property
+    @abstractmethod
+    def listens(self) -> bool:
+        """Whether anything is made of what it hears: else nobody need keep things for it."""
 
-@dataclass(frozen=True, eq=False)
-class Notes:
-    """Where a batch's bounds are written down: a record, and (B,) the numbers of the regions' sweeps there."""
+    @abstractmethod
+    def interval(self, number: int, interval: Interval) -> None:
+        """What is known of a node's neurons by now."""
 
-    record: Record
-    bounding_passes: Tensor
+    @abstractmethod
+    def planes(self, number: int, pairs: Sequence[Planes]) -> None:
+        """The planes of an operation from now on."""
 
-    @classmethod
-    def begin(cls, record: Record | None, region: Region) -> Notes | None:
-        """New sweeps for a batch of regions; None where nothing is recorded."""
-        if record is None:
-            return None
-        return cls(record, torch.tensor([record.new_pass() for _ in range(len(region))], device=region.centre.device))
+    @abstractmethod
+    def polygons(self, number: int, polygons: Polygons, holds: Tensor, neurons: Tensor) -> None:
+        """Polygons (B * k) of an operation's neurons (B, k); of those that `holds` (B, k) denies they say nothing."""
 
-    @classmethod
-    def together(cls, several: Sequence[Notes]) -> Notes | None:
-        """Those of one record as a batch."""
-        return cls(several[0].record, torch.cat([notes.bounding_passes for notes in several])) if several else None
+    @abstractmethod
+    def empty(self, number: int, interval: Interval, crossed: Tensor) -> None:
+        """An interval that contradicts the one at hand, on the regions (B,) where they have `crossed`."""
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Notes:
+    @abstractmethod
+    def trial(self, about: tuple[str, int], rows: Mapping[int, Tensor]) -> Trial:
+        """Rows are about to be bounded; `about` says what they are."""
+
+    @abstractmethod
+    def branch(self, k: int, number: int, parent: int, closed: str, margins: Tensor) -> None:
+        """The pass over region k is about a node of a search tree, whose rows have these margins (R,)."""
+
+    @abstractmethod
+    def proof(self, make: Callable[[int], Sequence[Entry]]) -> None:
+        """What else proves something in the pass over one region: made of the pass's number, if anybody wants it."""
+
+    @abstractmethod
+    def map(self, change: Callable[[Tensor], Tensor]) -> PassRecorder:
         """The same change of the batch that is made to all its tensors."""
-        return Notes(self.record, change(self.bounding_passes))
 
-    def one(self, k: int) -> Notes:
-        """Those of one region of the batch."""
-        return self.map(lambda bounding_passes: bounding_passes[k : k + 1])
+    @abstractmethod
+    def together(self, others: Sequence[PassRecorder]) -> PassRecorder:
+        """This one's passes and others' of the same run as a batch."""
 
-    def output_constraint(self, parts: OutputConstraint) -> Notes:
-        """New sweeps of the parts on which a row of the property is supposed to be at most a limit."""
-        numbers = [
-            self.record.new_pass(parent, PROPERTY, row, limit)
-            for parent, row, limit in zip(
-                self.bounding_passes.tolist(), parts.which.tolist(), parts.limit.tolist(), strict=True
-            )
-        ]
-        return Notes(self.record, torch.tensor(numbers, device=self.bounding_passes.device))
+    @abstractmethod
+    def halves(self, cuts: Sequence[tuple[int, int, float]]) -> PassRecorder:
+        """New passes over both halves of each part, where a node's neuron is at most a value, and where it is at least."""
 
-    def resumed(self, bounding_passes: Tensor) -> Notes:
-        """Sweeps of an earlier run, which goes on with the planes and polygons of this one region."""
-        for bounding_pass in bounding_passes.tolist():
-            self.record.add(Resumed(bounding_pass, int(self.bounding_passes)))
-        return Notes(self.record, bounding_passes)
+    @abstractmethod
+    def output_constraint(self, parts: OutputConstraint) -> PassRecorder:
+        """New passes over the parts on which a row of the property is at most a limit."""
 
-    def halves(self, cuts: Sequence[tuple[int, int, float]]) -> Notes:
-        """New sweeps of both halves of each part, where a node's neuron is at most a value, and where it is at least."""
-        numbers = [
-            self.record.new_pass(parent, *cut, above)
-            for parent, cut in zip(self.bounding_passes.tolist(), cuts, strict=True)
-            for above in (False, True)
-        ]
-        return Notes(self.record, torch.tensor(numbers, device=self.bounding_passes.device))
+    @abstractmethod
+    def resumed(self, numbers: Tensor) -> PassRecorder:
+        """The passes of an earlier run that go on with the planes and polygons of this one region."""
+
+
+class Recorder(ABC):
+    """Hears of a run, stage by stage."""
+
+    @property
+    @abstractmethod
+    def one_tree(self) -> bool:
+        """Whether it has room for one search tree of each input only."""
+
+    @property
+    @abstractmethod
+    def goes_on(self) -> bool:
+        """Whether it has heard of an earlier run whose search this one continues."""
+
+    @abstractmethod
+    def begin(self, region: Region) -> PassRecorder:
+        """New bounding passes over a batch of regions."""
+
+    @abstractmethod
+    def stage(self, name: str) -> None:
+        """What comes next is found in this stage."""
+
+    @abstractmethod
+    def margins(self, stage: str, margins: Tensor) -> None:
+        """The margins (B, R) that are proved by the end of a stage."""
+
+    @abstractmethod
+    def keep(self) -> tuple[int, int]:
+        """Save what was heard by now, for another run to go on from: how many parts and bounding passes are saved then."""
+
+
+@final
+class NoTrial(Trial):
+    """Nobody hears what is tried."""
+
+    def selected(self, place: int, bounds: Tensor) -> None:
+        pass
+
+    def mixed(self, bounds: Tensor, multipliers: Multipliers) -> None:
+        pass
+
+    def answered(self, number: int, which: Sequence[Tensor]) -> None:
+        pass
+
+    def proved(self, proved: Tensor, planes: PairsOf, last: int, start: int) -> None:
+        pass
+
+
+@final
+class Silent(PassRecorder):
+    """Nobody hears of the passes."""
+
+    @property
+    def numbers(self) -> Tensor:
+        return torch.zeros(0, dtype=torch.long)
+
+    @property
+    def listens(self) -> bool:
+        return False
 
     def interval(self, number: int, interval: Interval) -> None:
-        for bounding_pass, lower, upper in zip(
-            self.bounding_passes.tolist(), plain(interval.lower), plain(interval.upper), strict=True
-        ):
-            self.record.add(Bounded(bounding_pass, number, lower, upper))
+        pass
 
     def planes(self, number: int, pairs: Sequence[Planes]) -> None:
-        lower, upper = side([pair.lower for pair in pairs]), side([pair.upper for pair in pairs])
-        for k, bounding_pass in enumerate(self.bounding_passes.tolist()):
-            self.record.add(Pairs(bounding_pass, number, lower[:, k], upper[:, k]))
+        pass
 
     def polygons(self, number: int, polygons: Polygons, holds: Tensor, neurons: Tensor) -> None:
-        """Polygons of (B * k) neurons, (B, k) of which neurons they tell anything, and which neurons these are."""
-        vertices = plain(polygons.vertices).reshape(*neurons.shape, *polygons.vertices.shape[1:])
-        told, places = plain(holds), plain(neurons.to(torch.int32))
-        for k, bounding_pass in enumerate(self.bounding_passes.tolist()):
-            self.record.add(Polygon(bounding_pass, number, places[k], vertices[k], told[k]))
+        pass
 
     def empty(self, number: int, interval: Interval, crossed: Tensor) -> None:
-        """An interval that contradicts the one at hand, of the regions where it does."""
-        for k in torch.nonzero(crossed).flatten().tolist():
-            self.record.add(Empty(int(self.bounding_passes[k]), number, plain(interval.lower[k]), plain(interval.upper[k])))
+        pass
 
-    def branch(self, number: int, parent: int, closed: str, margins: Tensor) -> None:
-        """A node of a search tree, whose sweep these notes are about."""
-        self.record.add(Branch(number, parent, int(self.bounding_passes), closed, plain(margins)))
+    def trial(self, about: tuple[str, int], rows: Mapping[int, Tensor]) -> Trial:
+        return UNHEARD
 
-    def back_substitution(
-        self,
-        about: tuple[str, int],
-        rows: Mapping[int, Tensor],
-        trial: Trial,
-        proved: Tensor,
-        sizes: Mapping[int, int],
-        start: int,
-    ) -> None:
-        """Rows and their bounds; `sizes` are of the operations that have a choice, `start` is the pair that all begin with."""
-        best, bound = trial.best, torch.stack(trial.bounds).amax(0)
-        none = np.zeros((2, 0, bound.shape[1], 0), dtype=np.uint8)
-        for k, bounding_pass in enumerate(self.bounding_passes.tolist()):
-            places, weights = sparse({number: of_one(row, k) for number, row in rows.items()})
-            mine = of_one(best, k)
-            multiplied, multipliers = constrained_too(trial, mine, k, *sparse(best_multipliers(trial, mine, k)))
-            self.record.add(
-                BackSubstitution(
-                    bounding_pass,
-                    *about,
-                    places,
-                    weights,
-                    trial.mixed,
-                    start,
-                    list(sizes) if trial.mixed else [],
-                    mine.cpu().numpy().astype(np.int32) + trial.first,
-                    taken(trial, sizes, k, int(mine.max()), start) if trial.mixed else none,
-                    multiplied,
-                    multipliers,
-                    plain(of_one(bound, k)),
-                    plain(of_one(proved, k)),
-                )
-            )
+    def branch(self, k: int, number: int, parent: int, closed: str, margins: Tensor) -> None:
+        pass
+
+    def proof(self, make: Callable[[int], Sequence[Entry]]) -> None:
+        pass
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Silent:
+        return self
+
+    def together(self, others: Sequence[PassRecorder]) -> Silent:
+        return self
+
+    def halves(self, cuts: Sequence[tuple[int, int, float]]) -> Silent:
+        return self
+
+    def output_constraint(self, parts: OutputConstraint) -> Silent:
+        return self
+
+    def resumed(self, numbers: Tensor) -> Silent:
+        return self
 
 
-def taken(trial: Trial, sizes: Mapping[int, int], k: int, steps: int, start: int) -> Choices:
-    """(2, S, R, N): the pairs that answered the walks before the best ones, of one region's rows."""
-    most = max((int(which.max()) for answer in trial.answers for sides in answer.values() for which in sides), default=0)
-    kind = np.uint8 if max(most, start) < 256 else np.uint16
-    found = np.full((2, steps, trial.bounds[0].shape[1], sum(sizes.values())), start, dtype=kind)
-    for step, answer in enumerate(trial.answers[:steps]):
-        place = 0
-        for number, size in sizes.items():
-            if number in answer:
-                for into, which in zip(found[:, step], answer[number], strict=True):
-                    into[:, place : place + size] = which[k].cpu().numpy()
-            place += size
-    return found
+@final
+class Nobody(Recorder):
+    """Nobody hears of the run."""
+
+    @property
+    def one_tree(self) -> bool:
+        return False
+
+    @property
+    def goes_on(self) -> bool:
+        return False
+
+    def begin(self, region: Region) -> PassRecorder:
+        return SILENT
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def margins(self, stage: str, margins: Tensor) -> None:
+        pass
+
+    def keep(self) -> tuple[int, int]:
+        return 0, 0
 
 
-def best_multipliers(trial: Trial, best: Tensor, k: int) -> dict[int, Tensor]:
-    """(R, n) of each held node, for one region's rows, each from its best walk."""
-    found: dict[int, Tensor] = {}
-    for step, multipliers in enumerate(trial.multipliers):
-        mine = (best == step)[:, None]
-        for number, values in multipliers.items():
-            value = of_one(values, k)
-            found[number] = torch.where(mine, value, found.get(number, torch.zeros_like(value)))
-    return found
-
-
-def constrained_too(trial: Trial, best: Tensor, k: int, places: Places, values: Floats) -> tuple[Places, Floats]:
-    """Multipliers of neurons and, as neurons of `PROPERTY`, those of what one region's rows are bounded under."""
-    if trial.output_constraint is None:
-        return places, values
-    output_multipliers = torch.stack([of_one(share, k) for share in trial.output_multipliers]).gather(0, best[None])[0]
-    row, which = np.arange(len(best), dtype=np.int32), int(trial.output_constraint.which[k])
-    more = np.stack([row, np.full_like(row, PROPERTY), np.full_like(row, which)], axis=1)
-    return np.concatenate([places, more]), np.concatenate([values, plain(output_multipliers)])
-
-
-def of_one(rows: Tensor, k: int) -> Tensor:
-    """(R, ...): one region's of (B or 1, R, ...)."""
-    return rows[k if len(rows) > 1 else 0]
-
-
-def sparse(rows: Mapping[int, Tensor]) -> tuple[Places, Floats]:
-    """(T, 3) row, node and neuron of every coefficient that is not 0, and (T,) the coefficients."""
-    places, values = [np.zeros((0, 3), dtype=np.int32)], [np.zeros(0)]
-    for number, row in sorted(rows.items()):
-        array = plain(row)
-        which, neurons = np.nonzero(array)
-        places.append(np.stack([which, np.full_like(which, number), neurons], axis=1).astype(np.int32))
-        values.append(array[which, neurons])
-    return np.concatenate(places), np.concatenate(values)
-
-
-def side(planes: Sequence[Plane]) -> Floats:
-    """(K, B, n, k + 1): slopes and offset of planes (B, n), an energy's slopes being (B, n, k) already."""
-    return np.stack(
-        [
-            plain(torch.cat([*(s if s.dim() == 3 else s[..., None] for s in plane.slopes), plane.offset[..., None]], dim=-1))
-            for plane in planes
-        ]
-    )
+UNHEARD = NoTrial()
+SILENT = Silent()
+NOBODY = Nobody()

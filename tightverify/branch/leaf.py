@@ -14,7 +14,7 @@ supposed ties the first frames to the last, so that all nodes of such parts, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,9 +25,9 @@ from tightverify.bounds.contradiction import LIMIT, OutputConstraint
 from tightverify.bounds.fitted import Effort, as_many
 from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.rebound import rebounded
-from tightverify.bounds.recorder import Notes
 from tightverify.branch.choice import Candidate
 from tightverify.branch.node import Split
+from tightverify.budget import Budget
 from tightverify.graph import Graph, Input
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -63,7 +63,7 @@ def halves(
     cuts: Sequence[tuple[int, int, float]],
     matter: Mapping[int, Tensor],
     effort: Effort,
-    check: Callable[[], None],
+    budget: Budget,
 ) -> LinearBounds:
     """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the first node on.
 
@@ -83,7 +83,7 @@ def halves(
         mixtures=effort.steps,
         empty=[],
         part=True,
-        notes=None if bounds.notes is None else bounds.notes.halves(cuts),
+        recorder=bounds.recorder.halves(cuts),
     )
     nodes = {node for node, _, _ in cuts}
     for number in nodes:
@@ -93,12 +93,12 @@ def halves(
                 upper[2 * k, neuron].clamp_(max=value)
                 lower[2 * k + 1, neuron].clamp_(min=value)
         found.intervals[number] = Interval(lower, upper)
-        found.note_interval(number)
+        found.recorder.interval(number, found.intervals[number])
     after = min(nodes) if found.output_constraint is None else -1
     if any(isinstance(graph.nodes[node], Input) for node in nodes):
         found = replace(found, region=within(graph, found.region, found.intervals))
         after = min(after, min(nodes) - 1)  # what a ball leaves of the other coordinates, or nothing
-    return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, check)
+    return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, budget)
 
 
 def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Region:
@@ -121,8 +121,14 @@ def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
     what = OutputConstraint.of(graph, rows, limit, wanted, bounds.region.centre, output)
-    notes = None if bounds.notes is None else bounds.notes.output_constraint(what)
-    return replace(bounds, empty=[], part=True, output_constraint=what, output_multipliers={}, notes=notes)
+    return replace(
+        bounds,
+        empty=[],
+        part=True,
+        output_constraint=what,
+        output_multipliers={},
+        recorder=bounds.recorder.output_constraint(what),
+    )
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
@@ -143,7 +149,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         {number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons},
         empty=[torch.cat([leaf.nothing for leaf in leaves])],
         part=any(leaf.part for leaf in leaves),
-        notes=Notes.together([leaf.notes for leaf in leaves if leaf.notes is not None]),
+        recorder=first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
         output_constraint=contradiction.together(
             [leaf.output_constraint for leaf in leaves if leaf.output_constraint is not None]
         ),

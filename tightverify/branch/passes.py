@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.scores import branching_scores, what_matters
 from tightverify.branch.leaf import together
+from tightverify.budget import Budget
 from tightverify.values import below
 
 SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
@@ -23,14 +23,14 @@ WORTH_ANOTHER = 0.03
 """Another sweep is worth it after one that gained so much of what is wanting."""
 
 
-def swept(bounds: LinearBounds, memory: int, check: Callable[[], None]) -> LinearBounds:
+def swept(bounds: LinearBounds, budget: Budget) -> LinearBounds:
     """The parts swept over; of each, what matters most for its row is bounded anew. Not all parts take as many sweeps.
 
-    As many are swept over together as keep the largest temporary to about so many bytes of memory.
+    As many are swept over together as keep the largest temporary to about the memory allowed.
     """
     parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
     going, before = list(range(len(parts))), [math.inf] * len(parts)
-    most = most_together(bounds.graph, bounds.region, memory, pass_rows(bounds.graph, SWEEP.fitting.directions))
+    most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, SWEEP.fitting.directions))
     while going:
         chosen, going = going[:most], going[most:]
         some = together([parts[k] for k in chosen])
@@ -41,7 +41,7 @@ def swept(bounds: LinearBounds, memory: int, check: Callable[[], None]) -> Linea
             continue
         scores = branching_scores(some, primal_point, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
         matter, anew = what_matters(scores[on], SWEEP.part)
-        found = rebound(some[on], matter, anew, SWEEP, check)
+        found = rebound(some[on], matter, anew, SWEEP, budget)
         for place, which in enumerate(on.tolist()):
             parts[chosen[which]], before[chosen[which]] = found[place : place + 1], float(missing[which])
             going.append(chosen[which])

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.recorder import SILENT
 from tightverify.branch.leaf import under, within
 from tightverify.branch.node import Branch, Split
 from tightverify.branch.search import Tree
@@ -67,15 +68,17 @@ def earlier_evidence(path: Path, mark: str) -> Earlier:
     return earlier
 
 
-def save(path: Path, tree: Tree, mark: str, evidence: Earlier | None) -> None:
-    """Write a tree, in place of what was there; whoever reads it meanwhile sees the old one or the new one."""
+def save(path: Path, tree: Tree, mark: str, evidence: tuple[int, int]) -> None:
+    """Write a tree, and how many parts of evidence, with how many bounding passes, belong to it, in place of what was there.
+
+    Whoever reads it meanwhile sees the old one or the new one.
+    """
     leaves = (*tree.open, *tree.stuck)
-    bounding_passes = [leaf.bounds.notes.bounding_passes for leaf in leaves if leaf.bounds.notes is not None]
     arrays = {
         "floor": tree.floor,
         "closed": torch.tensor(tree.closed, dtype=torch.float64),
-        "evidence": torch.tensor([0, 0] if evidence is None else [evidence.parts, evidence.bounding_passes]),
-        "sweeps": torch.cat(bounding_passes) if bounding_passes else torch.zeros(0, dtype=torch.long),
+        "evidence": torch.tensor(evidence),
+        "sweeps": torch.cat([torch.zeros(0, dtype=torch.long), *(leaf.bounds.recorder.numbers.cpu() for leaf in leaves)]),
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
@@ -161,10 +164,8 @@ class Saved:
 
     def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds:
         """Some of the leaves bounded again, from the intervals of the file and those and the polygons of the root (1)."""
-        notes = None
-        if root.notes is not None:
-            notes = root.notes.resumed(torch.from_numpy(self._arrays["sweeps"])[part].to(root.region.centre.device))
-            root = replace(root, notes=None)
+        passes = torch.from_numpy(self._arrays["sweeps"])[part].to(root.region.centre.device)
+        recorder, root = root.recorder.resumed(passes), replace(root, recorder=SILENT)
         lower, upper = (self.tensor(name, root.region.centre)[part] for name in ("lower", "upper"))
         count = len(lower)
 
@@ -184,11 +185,10 @@ class Saved:
             interval, crossed = Interval(*ends).meet(now)
             known.append(interval)
             empty.append(crossed)
-            if notes is not None:
-                notes.empty(number, now, crossed)
+            recorder.empty(number, now, crossed)
         region = within(root.graph, whole.region, known)
         start = LinearBounds(
-            root.graph, region, mixtures=effort.steps, polygons=whole.polygons, empty=empty, part=True, notes=notes
+            root.graph, region, mixtures=effort.steps, polygons=whole.polygons, empty=empty, part=True, recorder=recorder
         )
         found = linear_bounds(
             root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,7 @@ from tightverify.branch.input_splits import coordinate_gains
 from tightverify.branch.leaf import Leaf, halves, output_constrained, together
 from tightverify.branch.node import Branch, Split, split_in
 from tightverify.branch.passes import SWEEP, swept
+from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
 from tightverify.graph import Graph, Input
@@ -157,11 +158,10 @@ class Branching:
 
     wanted: Property
     effort: Effort
-    check: Callable[[], None]
+    budget: Budget
+    """the largest temporary keeps to about its memory: as many leaves are bounded together"""
     most_leaves: int
     """open leaves of all trees together, above which the deepest go first"""
-    memory: int
-    """about how many bytes the largest temporary may have: as many leaves are bounded together"""
 
     def start(self, roots: LinearBounds, margins: Tensor, new: bool = True) -> list[Tree]:
         """A tree for each input, whose regions are bounded already; evidence has those trees if they are `new`."""
@@ -184,12 +184,12 @@ class Branching:
                 candidate = trees[leaf.input].choose(leaf)
                 groups[candidate.node if leaf.bounds.output_constraint is None else PROPERTY].append((leaf, candidate))
         for _, pairs in sorted(groups.items(), key=lambda group: group[0]):
-            self.check()
+            self.budget.check()
             cuts = [(one.node, one.neuron, split_value(leaf.bounds, one.node, one.neuron)) for leaf, one in pairs]
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
-            children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.check)
+            children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.budget)
             if children.output_constraint is not None:
-                children = swept(children, self.memory, self.check)
+                children = swept(children, self.budget)
             splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
@@ -209,7 +209,7 @@ class Branching:
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
         wanted = self.wanted[leaf.input : leaf.input + 1]
         parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
-        bounds = swept(parts, self.memory, self.check)
+        bounds = swept(parts, self.budget)
         assert bounds.output_constraint is not None
         limits = bounds.output_constraint.limit
         others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
@@ -224,7 +224,7 @@ class Branching:
         margins, paths = past.tensor("margins", tree.floor), past.paths()
         most = self._at_once(root)
         for start in range(0, len(past), most):
-            self.check()
+            self.budget.check()
             part = slice(start, start + most)
             bounds = past.bounds(root, part, self.effort, self.wanted[input : input + 1])
             found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
@@ -259,8 +259,8 @@ class Branching:
             split = path[-1] if path else None
             trees[owner].branches.append(Branch(leaf.number, parent, split, tuple(leaf.margins.tolist()), found.closed[k]))
             trees[owner].enter(leaf, found.closed[k])
-            if new and leaf.bounds.notes is not None:
-                leaf.bounds.notes.branch(leaf.number, parent, found.closed[k], leaf.margins)
+            if new:
+                bounds.recorder.branch(k, leaf.number, parent, found.closed[k], leaf.margins)
         return found
 
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
@@ -299,7 +299,7 @@ class Branching:
 
     def _at_once(self, one: LinearBounds) -> int:
         """How many leaves' halves are bounded together."""
-        return max(1, most_together(one.graph, one.region, self.memory, 2 * MATTER) // 2)
+        return max(1, most_together(one.graph, one.region, self.budget, 2 * MATTER) // 2)
 
     def go(self, trees: list[Tree], most_splits: int) -> Iterator[tuple[Tensor, list[int]]]:
         """Split on, a batch at a time, until nothing is open; hands out points, and whose they are, after each batch."""

@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.recorder import Notes
+from tightverify.bounds.recorder import NOBODY, PassRecorder, Recorder
 from tightverify.branch.node import Branch, Split
 from tightverify.errors import OutOfTimeError
 from tightverify.evidence import SHARE
-from tightverify.recording.record import Record
 from tightverify.region import Generated
 
 LEAST_GAIN = 0.1
@@ -44,13 +43,13 @@ class Pieces:
     margins: Tensor
     own: Tensor
     ends: Tensor
-    notes: Notes | None
+    recorder: PassRecorder
 
     @classmethod
-    def whole(cls, region: Generated, margins: Tensor, record: Record | None) -> Pieces:
+    def whole(cls, region: Generated, margins: Tensor, recorder: Recorder) -> Pieces:
         owners, shares = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
         ends = torch.stack([-shares, shares], 1)
-        return cls(region, owners, torch.zeros_like(owners), margins, margins, ends, Notes.begin(record, region))
+        return cls(region, owners, torch.zeros_like(owners), margins, margins, ends, recorder.begin(region))
 
     def __getitem__(self, some: Tensor) -> Pieces:
         return Pieces(
@@ -60,7 +59,7 @@ class Pieces:
             self.margins[some],
             self.own[some],
             self.ends[some],
-            None if self.notes is None else self.notes.map(lambda bounding_passes: bounding_passes[some]),
+            self.recorder.map(lambda numbers: numbers[some]),
         )
 
     def bounded(self, own: Tensor) -> Pieces:
@@ -76,8 +75,7 @@ class Pieces:
         ends = self.ends.repeat_interleave(2, 0)
         ends[2 * each, 1, longest] = ends[2 * each + 1, 0, longest] = middle
         twice = self[each.repeat_interleave(2)]
-        notes = None if self.notes is None else self.notes.halves(cuts)
-        halves = replace(twice, region=self.region.halves(longest), ends=ends, notes=notes)
+        halves = replace(twice, region=self.region.halves(longest), ends=ends, recorder=self.recorder.halves(cuts))
         return halves, [Split(*cut, above) for cut in cuts for above in (False, True)]
 
 
@@ -99,8 +97,7 @@ class Trees:
             parent, split = int(pieces.numbers[k]), None if splits is None else splits[k]
             closed = "proved" if proved[k] else ""
             mine.append(Branch(numbers[-1], parent, split, tuple(pieces.margins[k].tolist()), closed))
-            if pieces.notes is not None:
-                pieces.notes.one(k).branch(numbers[-1], parent, closed, pieces.margins[k])
+            pieces.recorder.branch(k, numbers[-1], parent, closed, pieces.margins[k])
         return replace(pieces, numbers=torch.tensor(numbers, device=pieces.owners.device))
 
     def leave(self, pieces: Pieces, some: Tensor) -> Pieces:
@@ -117,7 +114,7 @@ def over_pieces(
     bound: Callable[[Pieces], Tensor],
     worst: Callable[[Tensor, Tensor], Tensor],
     rounds: int,
-    record: Record | None = None,
+    recorder: Recorder = NOBODY,
 ) -> Trees:
     """Lower bounds of rows over the regions, at least `margins` (B, R), from at most 2^rounds pieces of each.
 
@@ -131,7 +128,7 @@ def over_pieces(
         proved = worst(pieces.margins, pieces.owners) > 0
         return trees.leave(trees.enter(pieces, splits, proved), proved)
 
-    whole = Pieces.whole(region, margins, record)
+    whole = Pieces.whole(region, margins, recorder)
     pieces = entered(whole.bounded(bound(whole)))
     slow = torch.zeros(len(region), dtype=torch.bool, device=margins.device)
     for _ in range(rounds):

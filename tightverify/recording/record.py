@@ -87,17 +87,20 @@ class Record:
         with self._disk():
             self._file.close()
 
-    def keep(self) -> Earlier | None:
-        """Make what was found by now a part from which another run can go on, where such are kept."""
+    def keep(self) -> tuple[int, int]:
+        """Make what was found by now a part from which another run can go on, where such are kept.
+
+        How many parts there are then, and how many bounding passes in them.
+        """
         if self._earlier is None:
-            return None
+            return 0, 0
         self._close()
         self._earlier = replace(self._earlier, parts=self._earlier.parts + 1, bounding_passes=self._passes)
         with self._disk():
             os.replace(self._beside, self._earlier.files[-1])
         with suppress(UsageError):  # this part is kept; that there is no next one is said when that one is to be
             self._open()
-        return self._earlier
+        return self._earlier.parts, self._earlier.bounding_passes
 
     def __enter__(self) -> Record:
         return self
@@ -220,7 +223,8 @@ def _join(parts: Sequence[Path], path: Path) -> None:
                         with file.open(name, "w", force_zip64=True) as into:
                             shutil.copyfileobj(member, into)
         put(file, "format", np.array(FORMAT))
-        put(file, "entries", np.frombuffer(b"\n".join(lines), dtype=np.uint8))
+        found = b"\n".join(filter(None, lines))  # a part has no entries where nothing was found between two moments
+        put(file, "entries", np.frombuffer(found, dtype=np.uint8))
 
 
 def evidence_file(folder: Path, number: int) -> Path:

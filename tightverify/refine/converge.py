@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import solvers
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply
 from tightverify.refine.network_lp import Floats, NetworkProgram, Rows, network_lp, numbers
 from tightverify.refine.relaxed import Relaxed
@@ -116,18 +117,17 @@ class Cutter:
         self,
         rows: dict[int, Tensor],
         enough: float = np.inf,
-        check: Callable[[], None] = lambda: None,
-        time_left: float = np.inf,
+        budget: Budget = UNLIMITED,
     ) -> Iterator[Converged]:
-        """Bound the row from below, better from round to round; `check` may raise between them."""
+        """Bound the row from below, better from round to round; the budget is looked at between them."""
         self._asked(rows)
         best, history, solution = -np.inf, list[Round](), None
         proof: solvers.Solution | None = None
         for number in range(self.cutting.rounds + 1):
-            check()
+            budget.check()
             began = time.perf_counter()
             # A first solve, or one of another cost, is far from any basis: there an interior point method is faster.
-            solution = self.session.solve(interior=number == 0, time_limit=time_left)
+            solution = self.session.solve(interior=number == 0)
             proved = self.program.proved(solution)
             if proved > best:
                 best, proof = proved, solution

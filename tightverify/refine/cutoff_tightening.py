@@ -10,7 +10,6 @@ inputs; all others have a row above the limit (as in `bounds.contradiction`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy import sparse
 
 import solvers
 from solvers.leaves import proof
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.refine.mixed import Breaks, MixedProgram
 from tightverify.refine.network_lp import Floats, NetworkProgram
 
@@ -58,9 +58,7 @@ class CutoffTightened:
         return problem.changed(lower=lower, upper=upper)
 
 
-def cutoff_tightened(
-    mixed: MixedProgram, limit: float, check: Callable[[], None] = lambda: None, solver: str = "highs"
-) -> CutoffTightened:
+def cutoff_tightened(mixed: MixedProgram, limit: float, budget: Budget = UNLIMITED, solver: str = "highs") -> CutoffTightened:
     """The cut variables' intervals where the program's row is at most the limit."""
     network, count = mixed.network, len(mixed.network.lower)
     problem = mixed.problem.relaxed()
@@ -74,7 +72,7 @@ def cutoff_tightened(
         width = (upper - lower)[columns].sum()
         for column in columns:
             for sign, ends in ((1.0, lower), (-1.0, upper)):
-                check()
+                budget.check()
                 cost = np.zeros(len(lower))
                 cost[column] = sign
                 multipliers, bound = proof(session.solve(cost=cost, lower=lower, upper=upper))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ import torch
 
 import solvers
 from solvers.leaves import ProofTree, tree_solver
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply
 from tightverify.refine.converge import Converged
 from tightverify.refine.cutoff_tightening import LIMIT, CutoffTightened, cutoff_tightened
@@ -123,29 +124,28 @@ def decide(
     problem: solvers.Problem,
     enough: float,
     deciding: Deciding,
-    check: Callable[[], None] = lambda: None,
-    left: Callable[[], float] = lambda: math.inf,
+    budget: Budget = UNLIMITED,
 ) -> Iterator[Progress]:
     """From a converged program and its problem: bounds, until one is above `enough`, or a program is exact, or cut no more.
 
-    `check` may raise between solves; `left` says how many seconds the solver's own search may take at the most.
+    The `budget` is looked at between solves; the solver's own search may take what is left of its time at the most.
     """
     limit = enough + LIMIT * (enough - start.proved)
     domain = CutoffTightened(start.program, breakpoints(relaxed, start.program))
     patience = deciding.patience if math.isfinite(limit) else math.inf
     point, leaves, best = start.point, 0, Best(start.proved)
     while True:
-        check()
+        budget.check()
         mixed = mixed_program(relaxed, domain.program, domain.holds(problem), domain.breaks, point)
         tree, began = deciding.tree(mixed, enough), time.monotonic()
         grown = Grown(mixed, tree, domain.limit)
         worst: Floats | None = None
         asked = hard = False
         while tree.open and tree.solved < deciding.leaves and worst is None and not hard:
-            check()
+            budget.check()
             if tree.solved >= deciding.first_leaves and not asked:
                 asked, taken = True, time.monotonic() - began
-                claim = claimed(mixed, deciding, min(left(), deciding.share * taken))
+                claim = claimed(mixed, deciding, min(budget.left, deciding.share * taken))
                 yield Progress(best.after(grown), claim.primal, leaves, mixed, best)
                 worst = claim.primal if claim.primal is not None and not claim.objective > enough else None
                 continue
@@ -159,7 +159,7 @@ def decide(
             yield Progress(best.bound, None, leaves, mixed, best)
             return
         if worst is None:
-            patience, domain = math.inf, cutoff_tightened(mixed, limit, check, tree_solver(deciding.solver))
+            patience, domain = math.inf, cutoff_tightened(mixed, limit, budget, tree_solver(deciding.solver))
             if domain.nothing:
                 best = Best(limit)
             yield Progress(best.bound, None, leaves, mixed, best, cutoff_tightened=domain)
@@ -168,7 +168,7 @@ def decide(
             continue
         point = worst
         if max(missed(relaxed, mixed.network, point).values(), default=0.0) <= EXACT:  # of smooth functions: others are exact
-            tree, found = optimum(mixed, deciding, check, left())
+            tree, found = optimum(mixed, deciding, budget)
             bound = best.after(Grown(mixed, tree, domain.limit))
             yield Progress(bound, point if found is None else found, leaves, mixed, best, exact=True)
             return
@@ -179,13 +179,13 @@ def decide(
         domain = replace(domain, breaks=finer)
 
 
-def optimum(mixed: MixedProgram, deciding: Deciding, check: Callable[[], None], left: float) -> tuple[ProofTree, Floats | None]:
+def optimum(mixed: MixedProgram, deciding: Deciding, budget: Budget) -> tuple[ProofTree, Floats | None]:
     """A tree whose bound is next to what the solver claims is the optimum, and the solver's point."""
-    claim = claimed(mixed, deciding, left)
+    claim = claimed(mixed, deciding, budget.left)
     wanted = claim.claimed_bound - CLOSE * max(1.0, abs(claim.claimed_bound))
     tree = deciding.tree(mixed, wanted)
     while tree.open and tree.solved < deciding.leaves:
-        check()
+        budget.check()
         tree.step()
     return tree, claim.primal
 

@@ -8,19 +8,22 @@ own, so that any number of processes finds the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
 import torch
 
 from tightverify import plugins
+from tightverify.bounds.recorder import SILENT
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.evidence import Program
 from tightverify.graph import Affine
 from tightverify.refine.converge import Converged, Cutter, Cutting
-from tightverify.refine.proof import linear_program
+from tightverify.refine.proof import linear_proof
 from tightverify.refine.relaxed import Relaxed
 from tightverify.values import Interval
 
@@ -47,17 +50,16 @@ def obbt(
     chosen: Sequence[tuple[int, int]],
     cutting: Cutting,
     processes: int = 1,
-    check: Callable[[], None] = lambda: None,
+    budget: Budget = UNLIMITED,
 ) -> list[Interval]:
     """Every node's interval, those of the chosen neurons cut down to what their programs prove."""
     tasks = [(number, neuron, sign) for number, neuron in chosen for sign in (1.0, -1.0)]
-    intervals, notes = list(relaxed.bounds.intervals), relaxed.bounds.notes
-    plain = replace(relaxed, bounds=replace(relaxed.bounds, notes=None))  # what is noted here is not for other processes
-    bounding_pass = None if notes is None else int(notes.bounding_passes)
-    every = answers(plain, tasks, cutting, processes, check, bounding_pass)
-    for (number, neuron, sign), (bound, program) in zip(tasks, every, strict=True):
-        if notes is not None and program is not None:
-            notes.record.add(program)
+    intervals, recorder = list(relaxed.bounds.intervals), relaxed.bounds.recorder
+    plain = replace(relaxed, bounds=replace(relaxed.bounds, recorder=SILENT))  # who listens does so in this process alone
+    every = answers(plain, tasks, cutting, processes, budget, recorder.listens)
+    for (number, neuron, sign), (bound, programs) in zip(tasks, every, strict=True):
+        for program in programs:
+            recorder.proof(partial(of_pass, program))
         old = intervals[number]
         least, most = torch.full_like(old.lower, -torch.inf), torch.full_like(old.upper, torch.inf)
         (least if sign > 0 else most)[0, neuron] = sign * bound
@@ -65,8 +67,15 @@ def obbt(
     return intervals
 
 
-Answer = tuple[float, Program | None]
-"""A proved bound, and what proves it, as evidence for a sweep, if it was asked for."""
+WHOSE = -1
+"""in place of the number of a bounding pass, which is known to the recorder alone"""
+Answer = tuple[float, tuple[Program, ...]]
+"""A proved bound, and the program that proves it, as evidence for a bounding pass, if it was asked for."""
+
+
+def of_pass(program: Program, bounding_pass: int) -> tuple[Program]:
+    """A program as evidence for a bounding pass."""
+    return (replace(program, bounding_pass=bounding_pass),)
 
 
 def answers(
@@ -74,45 +83,43 @@ def answers(
     tasks: Sequence[Task],
     cutting: Cutting,
     processes: int,
-    check: Callable[[], None],
-    bounding_pass: int | None = None,
+    budget: Budget,
+    shown: bool = False,
 ) -> Iterator[Answer]:
-    """The answers in the order of the tasks; `check` is asked after each."""
+    """The answers in the order of the tasks, and what proves them if it is to be `shown`; each looks at the budget first."""
     if processes == 1:
         for task in tasks:
-            check()
-            yield answer(relaxed, cutting, bounding_pass, task)
+            budget.check()
+            yield answer(relaxed, cutting, shown, task)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, prepare, (relaxed, cutting, bounding_pass)) as pool:
+    with ProcessPoolExecutor(processes, context, prepare, (relaxed, cutting, shown)) as pool:
         waiting = [pool.submit(prepared_answer, task) for task in tasks]
         try:
             for one in waiting:
-                check()
+                budget.check()
                 yield one.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def answer(relaxed: Relaxed, cutting: Cutting, bounding_pass: int | None, task: Task) -> Answer:
+def answer(relaxed: Relaxed, cutting: Cutting, shown: bool, task: Task) -> Answer:
     """A neuron's lower bound, or that of its negation."""
     number, neuron, sign = task
     row = torch.zeros(relaxed.graph.nodes[number].size, dtype=torch.float64)
     row[neuron] = sign
     *_, found = Cutter.over(relaxed, {number: row}, cutting).converge({number: row})
-    if bounding_pass is None or found.best is None:
-        return found.proved, None
-    return found.proved, linear_program(found, neuron, bounding_pass, number)
+    return found.proved, linear_proof(found, neuron, WHOSE, number) if shown else ()
 
 
-PREPARED: list[tuple[Relaxed, Cutting, int | None]] = []
+PREPARED: list[tuple[Relaxed, Cutting, bool]] = []
 """In a process of the pool: what all its tasks are about."""
 
 
-def prepare(relaxed: Relaxed, cutting: Cutting, bounding_pass: int | None) -> None:
+def prepare(relaxed: Relaxed, cutting: Cutting, shown: bool) -> None:
     torch.set_num_threads(1)
     plugins.load()  # solvers may be of theirs
-    PREPARED[:] = [(relaxed, cutting, bounding_pass)]
+    PREPARED[:] = [(relaxed, cutting, shown)]
 
 
 def prepared_answer(task: Task) -> Answer:

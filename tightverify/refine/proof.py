@@ -14,13 +14,15 @@ from tightverify.evidence import PROPERTY, CutoffTightening, Leaves, Program
 from tightverify.evidence.entries import Floats, Places
 from tightverify.refine.converge import Converged
 from tightverify.refine.cutoff_tightening import CutoffTightened
+from tightverify.refine.milp import Grown
 from tightverify.refine.mixed import MixedProgram
 from tightverify.refine.network_lp import NetworkProgram
 
 
-def linear_program(found: Converged, row: int, bounding_pass: int, node: int = PROPERTY) -> Program:
-    """The program of the best bound of a row, or of a node's neuron, and its multipliers."""
-    assert found.best is not None
+def linear_proof(found: Converged, row: int, bounding_pass: int, node: int = PROPERTY) -> tuple[Program, ...]:
+    """The program of the best bound of a row, or of a node's neuron, and its multipliers; nothing, where nothing was proved."""
+    if found.best is None:
+        return ()
     program, problem = found.program, found.best.problem
     dual = np.zeros(problem.shape[0]) if found.best.dual is None else np.asarray(found.best.dual, dtype=np.float64)
     whole = program.widened(problem).changed(
@@ -28,7 +30,17 @@ def linear_program(found: Converged, row: int, bounding_pass: int, node: int = P
     )
     origins, held = (part[: problem.shape[0]] for part in (program.origins, program.held))
     asked = written(program, whole, origins, held, row, bounding_pass, dual, found.proved, np.zeros((0, 2)))
-    return replace(asked, node=node)
+    return (replace(asked, node=node),)
+
+
+def cutoff_proof(mixed: MixedProgram, found: CutoffTightened, row: int, bounding_pass: int) -> tuple[Program, CutoffTightening]:
+    """A program with whole variables, and what narrowed its intervals."""
+    return mixed_program(mixed, row, bounding_pass), cutoff_tightening_of(found)
+
+
+def tree_proof(grown: Grown, row: int, bounding_pass: int) -> tuple[Program, Leaves]:
+    """A program with whole variables, and the tree that was grown over it."""
+    return mixed_program(grown.mixed, row, bounding_pass, grown.limit), leaves_of(grown.tree)
 
 
 def mixed_program(mixed: MixedProgram, row: int, bounding_pass: int, limit: float = math.inf) -> Program:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tightverify.bounds.fitted import MOST, Effort, combined_bounds, flat_ends
 from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph
-from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
@@ -48,11 +49,11 @@ def relaxed(
     region: Region,
     effort: Effort,
     known: Sequence[Interval],
-    check: Callable[[], None] = lambda: None,
-    record: Record | None = None,
+    budget: Budget = UNLIMITED,
+    recorder: Recorder = NOBODY,
 ) -> list[Relaxed]:
     """A sweep of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
-    bounds = combined_bounds(graph, region, effort, known, check, record)
+    bounds = combined_bounds(graph, region, effort, known, budget, recorder)
     return [Relaxed(one, polygons_of(one)) for one in (bounds[k : k + 1] for k in range(len(region)))]
 
 

@@ -99,7 +99,7 @@ def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     if SplitBy.GENERATORS in problem.region.splits and linear_stage in dict(stages).values():
         last = ("pieces", pieces_stage)
         place = next((k for k, (_, stage) in enumerate(stages, start=1) if stage is attack_stage), len(stages))
-        early = (last,) if place < len(stages) and problem.record is None else ()
+        early = (last,) if place < len(stages) and not problem.recorder.one_tree else ()
         stages = (*stages[:place], *early, *stages[place:], last)
     return stages
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
-from tightverify.bounds.recorder import Notes
 from tightverify.errors import OutOfTimeError
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
@@ -15,9 +14,9 @@ from tightverify.values import below
 def interval_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Interval arithmetic, forward."""
     intervals = interval_bounds(problem.graph, problem.region)
-    if (notes := Notes.begin(problem.record, problem.region)) is not None:
-        for number, interval in enumerate(intervals):
-            notes.interval(number, interval)
+    recorder = problem.recorder.begin(problem.region)
+    for number, interval in enumerate(intervals):
+        recorder.interval(number, interval)
     lower = rows_over(problem.wanted.rows, intervals[problem.graph.output])
     return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
 
@@ -26,7 +25,7 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Linear bounds by back-substitution, every intermediate bound included."""
     for part, some in problem.parts():
         try:
-            bounds = linear_bounds(some.graph, some.region, some.check, record=some.record)
+            bounds = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue
@@ -46,7 +45,7 @@ def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     fitting = planes_fitting(problem.settings)
     for part, some in problem.parts(fitting.directions):
         try:
-            bounds = fitted_bounds(some.graph, some.region, fitting, some.check, some.record)
+            bounds = fitted_bounds(some.graph, some.region, fitting, some.budget, some.recorder)
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue

@@ -14,11 +14,11 @@ from torch import Tensor
 from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.recording.question import mark_of
-from tightverify.recording.record import Record
 from tightverify.region import SplitBy
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK, efforts
 from tightverify.stages.problem import BoundsSoFar, Problem, missing, or_else
@@ -46,13 +46,13 @@ def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     for part, some in problem.parts(or_else(settings.directions, DIRECTIONS), MIXTURE_SHARE):
         trees: list[Tree] = []
         inputs = torch.arange(len(known.margins))[part]
-        kept = Kept(None, [], None)
+        kept = Kept(None, [], NOBODY)
         try:
             roots = root_bounds(some, known[part])
-            memory = settings.memory // PASS_SHARE
-            branching = Branching(some.wanted, CHILD, some.check, most_leaves(some, settings.leaf_memory), memory)
+            leaves = most_leaves(some, settings.leaf_memory)
+            branching = Branching(some.wanted, CHILD, some.budget.portion(PASS_SHARE), leaves)
             past = Kept.of(some)
-            trees = branching.start(roots, known.margins[part], new=some.record is None or not some.record.goes_on)
+            trees = branching.start(roots, known.margins[part], new=not some.recorder.goes_on)
             with some.unwritten.noting():
                 past.resume(branching, trees, roots)
                 kept = past  # from now on: a tree that was not resumed must not replace the one that is kept
@@ -80,18 +80,18 @@ class Kept:
 
     folder: Path | None
     files: list[tuple[Path, str]]
-    record: Record | None
+    recorder: Recorder
     saved: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, problem: Problem) -> Kept:
         folder = problem.settings.trees
         if folder is None:
-            return cls(None, [], None)
+            return cls(None, [], NOBODY)
         one = [slice(k, k + 1) for k in range(len(problem.region))]
         marks = [mark_of(problem.graph, problem.region[k], problem.wanted[k]) for k in one]
         files = [(tree_file(folder, number), mark) for number, mark in zip(problem.files.tolist(), marks, strict=True)]
-        return cls(folder, files, problem.record)
+        return cls(folder, files, problem.recorder)
 
     def resume(self, branching: Branching, trees: Sequence[Tree], roots: LinearBounds) -> None:
         for k, (path, mark) in enumerate(self.files):
@@ -101,7 +101,7 @@ class Kept:
     def save(self, trees: Sequence[Tree], last: bool = True) -> None:
         """Write the trees, if it is time for it or the end (`last`)."""
         if trees and (last or time.monotonic() - self.saved > SAVED_EVERY):
-            evidence = None if self.record is None else self.record.keep()
+            evidence = self.recorder.keep()
             for tree, (path, mark) in zip(trees, self.files, strict=False):
                 save(path, tree, mark, evidence)
             self.saved = time.monotonic()
@@ -115,13 +115,13 @@ def root_bounds(problem: Problem, known: BoundsSoFar) -> LinearBounds:
     effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
     if missing(intervals):
-        found = linear_bounds(problem.graph, problem.region, problem.check, known=intervals or None, record=problem.record)
+        found = linear_bounds(problem.graph, problem.region, problem.budget, known=intervals or None, recorder=problem.recorder)
         intervals = found.intervals
     try:
-        check = problem.within(PREPARING).check
-        return combined_bounds(problem.graph, problem.region, effort, intervals, check, problem.record)
+        preparing = problem.budget.within(PREPARING)
+        return combined_bounds(problem.graph, problem.region, effort, intervals, preparing, problem.recorder)
     except OutOfTimeError:
-        return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.check, problem.record)
+        return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.budget, problem.recorder)
 
 
 def most_leaves(problem: Problem, memory: int) -> int:
@@ -150,7 +150,7 @@ def attacked(
     which = torch.tensor(owners)
     search = Search(1, ATTACK_STEPS, problem.settings.seed)
     some = problem[which]
-    found, at = attack(some.model, some.graph, some.region, some.wanted, search, some.check, points[:, None])
+    found, at = attack(some.model, some.graph, some.region, some.wanted, search, some.budget, points[:, None])
     if not bool(found.any()):
         return known
     refuted, kept = known.refuted.clone(), known.points.clone()

@@ -12,7 +12,7 @@ from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.rebound import rebound
-from tightverify.bounds.recorder import Notes
+from tightverify.bounds.recorder import SILENT
 from tightverify.bounds.scores import summed_scores, what_matters
 from tightverify.errors import OutOfTimeError
 from tightverify.region import SplitBy
@@ -55,7 +55,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         margins = known.margins[part].clone()
         begun: LinearBounds | None = None
         try:
-            before = linear_bounds(some.graph, some.region, some.check, record=some.record)
+            before = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
             own = rows_of(some, before) if SplitBy.GENERATORS in some.region.splits else margins.clone()
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
@@ -94,8 +94,8 @@ def rows_of(problem: Problem, bounds: LinearBounds) -> Tensor:
 
 def beginning(problem: Problem, effort: Effort) -> LinearBounds:
     """A sweep that has come by no node yet."""
-    notes = Notes.begin(problem.record, problem.region) if effort.part == 1 else None
-    return LinearBounds(problem.graph, problem.region, mixtures=effort.steps, notes=notes)
+    recorder = problem.recorder.begin(problem.region) if effort.part == 1 else SILENT
+    return LinearBounds(problem.graph, problem.region, mixtures=effort.steps, recorder=recorder)
 
 
 def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: LinearBounds) -> LinearBounds:
@@ -105,10 +105,10 @@ def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effor
     """
     if effort.part == 1:
         planes, known = effort.fitting.relaxation, before.intervals
-        return linear_bounds(problem.graph, problem.region, problem.check, planes, known, start=begun)
+        return linear_bounds(problem.graph, problem.region, problem.budget, planes, known, start=begun)
     _, primal_point = before.at_primal_point({problem.graph.output: problem.wanted.rows}, effort.last_steps)
     scores = summed_scores(before, primal_point, ~(margins > 0) | problem.settings.thorough)
-    return rebound(before, *what_matters(scores, effort.part), effort, problem.check)
+    return rebound(before, *what_matters(scores, effort.part), effort, problem.budget)
 
 
 def first_round_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
@@ -125,7 +125,7 @@ def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: E
     near = torch.ones_like(worst, dtype=torch.bool) if problem.settings.thorough else (worst <= 0) & (worst > -NEAR)
     chosen = torch.nonzero(near).flatten()
     found = lower.clone()
-    if len(chosen) and problem.left >= 0:
+    if len(chosen) and problem.budget.left >= 0:
         rows = {problem.graph.output: problem.wanted.rows[chosen]}
         found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
     return found

@@ -53,9 +53,9 @@ class Programs:
             yield known
         if found is not None and not known.margins[one.place, row] > 0 and settings.obbt > 0 and not one.settled(known):
             chosen = weightiest(self.relaxed, found, settings.obbt)
-            intervals = obbt(self.relaxed, chosen, self.cutter.cutting, settings.processes, problem.check)
+            intervals = obbt(self.relaxed, chosen, self.cutter.cutting, settings.processes, problem.budget)
             here = problem[torch.tensor([one.place])]
-            (self.relaxed,) = relaxed(here.graph, here.region, one.effort, intervals, here.check, here.record)
+            (self.relaxed,) = relaxed(here.graph, here.region, one.effort, intervals, here.budget, here.recorder)
             self.cutter = self._over(row, self.cutter.cutting)
             for found in self._converged(self.cutter, row):
                 known = one.learnt(known, row, found)
@@ -70,7 +70,7 @@ class Programs:
         """Until the row is proved; in a thorough run until nothing is left to cut."""
         wanted, settings = self.one.problem.wanted, self.one.problem.settings
         target = torch.inf if settings.thorough else -float(wanted.offsets[self.one.place, row])
-        return self.one.converged(cutter, row, target, self.relaxed.bounds.notes)
+        return self.one.converged(cutter, row, target, self.relaxed.bounds.recorder)
 
 
 def improvements(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[BoundsSoFar]:

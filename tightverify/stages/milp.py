@@ -14,7 +14,7 @@ from functools import partial
 from tightverify.graph import Apply, Graph
 from tightverify.refine.converge import Cutter, Cutting
 from tightverify.refine.milp import Deciding, Progress, decide
-from tightverify.refine.proof import cutoff_tightening_of, leaves_of, mixed_program
+from tightverify.refine.proof import cutoff_proof, tree_proof
 from tightverify.refine.relaxed import Relaxed
 from tightverify.stages.combine import efforts
 from tightverify.stages.dump import dumped
@@ -35,32 +35,28 @@ def decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar) -> Iterator[Bou
 
 def row_decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar, row: int) -> Iterator[BoundsSoFar]:
     """What a row's programs find: the linear one cut to convergence, then those with whole variables."""
-    problem, place, settings, notes = one.problem, one.place, one.problem.settings, relaxed.bounds.notes
-    deciding = Deciding(settings.lp_solver, keep=notes is not None)
+    problem, place, settings, recorder = one.problem, one.place, one.problem.settings, relaxed.bounds.recorder
+    deciding = Deciding(settings.lp_solver, keep=recorder.listens)
     cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
     target = -float(problem.wanted.offsets[place, row])
-    for start in one.converged(cutter, row, target, notes):
+    for start in one.converged(cutter, row, target, recorder):
         known = one.learnt(known, row, start)
         yield known
     if not known.margins[place, row] > 0 and not one.settled(known):
         step: Progress | None = None
-        left = one.seconds_left
         try:
-            for step in decide(relaxed, start, cutter.session.problem, target, deciding, problem.check, left):
+            for step in decide(relaxed, start, cutter.session.problem, target, deciding, problem.budget):
                 known = one.with_bound(known, row, step.bound)
-                if notes is not None and step.cutoff_tightened is not None:
-                    notes.record.add(mixed_program(step.mixed, row, int(notes.bounding_passes)))
-                    notes.record.add(cutoff_tightening_of(step.cutoff_tightened))
+                if step.cutoff_tightened is not None:
+                    recorder.proof(partial(cutoff_proof, step.mixed, step.cutoff_tightened, row))
                 if step.point is not None:
                     known = replayed(problem, known, place, inputs_of(problem, cutter.program, step.point, place))
                 yield known
                 if bool(known.refuted[place]):
                     break
         finally:  # when the time has run out too
-            if notes is not None and step is not None and step.best.grown is not None:
-                grown = step.best.grown
-                notes.record.add(mixed_program(grown.mixed, row, int(notes.bounding_passes), grown.limit))
-                notes.record.add(leaves_of(grown.tree))
+            if step is not None and step.best.grown is not None:
+                recorder.proof(partial(tree_proof, step.best.grown, row))
         if step is not None:
             with problem.unwritten.noting():
                 dumped(settings.dump, step.mixed.problem, int(problem.numbers[place]), row, "milp")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,11 +12,11 @@ from torch import Tensor
 import solvers
 from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
-from tightverify.bounds.recorder import Notes
+from tightverify.bounds.recorder import PassRecorder
 from tightverify.errors import OutOfTimeError
 from tightverify.refine.converge import Converged, Cutter
 from tightverify.refine.network_lp import defined
-from tightverify.refine.proof import linear_program
+from tightverify.refine.proof import linear_proof
 from tightverify.refine.relaxed import Relaxed, relaxed
 from tightverify.settings import Settings
 from tightverify.stages.combine import MIXTURE_SHARE, PREPARING, QUICK
@@ -47,7 +48,7 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
             for place, one in enumerate(relaxations, start=part.start):
                 mine = some.within(1 / (part.start + len(relaxations) - place))
                 try:
-                    here = OneInput(replace(problem, until=mine.until), place, rounds[-1])
+                    here = OneInput(replace(problem, budget=mine.budget), place, rounds[-1])
                     for better in improving(here, one, known) if defined(one.bounds, 0) else ():
                         known = better
                 except OutOfTimeError:
@@ -64,16 +65,16 @@ def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequ
 
     Where half of the time is not enough for that, it is relaxed as quickly as may be: programs are to have time too.
     """
-    graph, region, record = problem.graph, problem.region, problem.record
-    check, first = problem.within(PREPARING).check, missing(intervals)
+    graph, region, recorder = problem.graph, problem.region, problem.recorder
+    preparing, first = problem.budget.within(PREPARING), missing(intervals)
     if first:
-        intervals = linear_bounds(graph, region, problem.check, known=intervals or None, record=record).intervals
+        intervals = linear_bounds(graph, region, problem.budget, known=intervals or None, recorder=recorder).intervals
     try:
         for effort in rounds[:-1] if first else ():
-            intervals = combined_bounds(graph, region, effort, intervals, check, record).intervals
-        return relaxed(graph, region, rounds[-1], intervals, check, record)
+            intervals = combined_bounds(graph, region, effort, intervals, preparing, recorder).intervals
+        return relaxed(graph, region, rounds[-1], intervals, preparing, recorder)
     except OutOfTimeError:
-        return relaxed(graph, region, QUICK, intervals, problem.check, record)
+        return relaxed(graph, region, QUICK, intervals, problem.budget, recorder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +112,6 @@ class OneInput:
     def rows(self, row: int) -> dict[int, Tensor]:
         return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
 
-    def seconds_left(self) -> float:
-        """What is left of the input's time."""
-        return self.problem.left
-
     def refused(self, known: BoundsSoFar, row: int, error: solvers.SolverError) -> BoundsSoFar:
         """What is known, and why the row was left open; the first such row of an input is the one that is told."""
         number = int(self.problem.numbers[self.place])
@@ -125,15 +122,15 @@ class OneInput:
         here = torch.tensor([self.place])
         return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
 
-    def converged(self, cutter: Cutter, row: int, target: float, notes: Notes | None) -> Iterator[Converged]:
-        """What a program finds, solve by solve; its best bound is noted, also where the time runs out."""
+    def converged(self, cutter: Cutter, row: int, target: float, recorder: PassRecorder) -> Iterator[Converged]:
+        """What a program finds, solve by solve; the recorder is told its best bound, also where the time runs out."""
         found: Converged | None = None
         try:
-            for found in cutter.converge(self.rows(row), target, self.problem.check):
+            for found in cutter.converge(self.rows(row), target, self.problem.budget):
                 yield found
         finally:
-            if notes is not None and found is not None and found.best is not None:
-                notes.record.add(linear_program(found, row, int(notes.bounding_passes)))
+            if found is not None:
+                recorder.proof(partial(linear_proof, found, row))
 
     def learnt(self, known: BoundsSoFar, row: int, found: Converged) -> BoundsSoFar:
         """What a program has proved, and whether its worst input is a counterexample."""

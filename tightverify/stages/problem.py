@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.memory import parts
+from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.branch.node import Branch
+from tightverify.budget import STOPPED, UNLIMITED, Budget, Clock
 from tightverify.disk import Unwritten
-from tightverify.errors import OutOfTimeError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
-from tightverify.recording.record import Record
 from tightverify.region import Region
 from tightverify.settings import Settings
 from tightverify.spec import Property
@@ -29,9 +28,8 @@ class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `callback` is told every
-    step; `stage` and `clock` say of what and when. At the moment `until` the time of these inputs is up, in this stage.
-    All that is found of an input, alone in its batch, goes into the `record`, if there is one. What cannot be written meanwhile
-    is `unwritten`: said when the batch is decided.
+    step; `stage` and `clock` say of what and when. The `budget` is that of these inputs together, in this stage.
+    The `recorder` is told all that is found. What cannot be written meanwhile is `unwritten`: said when the batch is decided.
     """
 
     model: Model
@@ -43,9 +41,9 @@ class Problem:
     files: Tensor
     callback: Callback = no_callback
     stage: str = ""
-    clock: Callable[[], float] = lambda: 0.0
-    until: float = math.inf
-    record: Record | None = None
+    clock: Clock = STOPPED
+    budget: Budget = UNLIMITED
+    recorder: Recorder = NOBODY
     unwritten: Unwritten = field(default_factory=Unwritten)
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
@@ -65,22 +63,11 @@ class Problem:
         undecided = ~(known.proved(self.wanted) | known.refuted)
         found = (self.numbers, known.margins, known.worst(self.wanted), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
-        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock(), leaves)
-
-    @property
-    def left(self) -> float:
-        """The seconds that are left to these inputs in this stage."""
-        return self.until - time.monotonic()
-
-    def check(self) -> None:
-        """Raises once the time of these inputs is up."""
-        if self.left < 0:
-            raise OutOfTimeError("the time limit ran out")
+        return Step(self.stage, round, numbers, margins, worst, undecided, self.clock.seconds, leaves)
 
     def within(self, share: float) -> Problem:
         """The same, with a part of the time that is left."""
-        now = time.monotonic()
-        return replace(self, until=now + share * (self.until - now))
+        return replace(self, budget=self.budget.within(share))
 
     def parts(self, directions: int = 0, share: int = 1) -> Iterator[tuple[slice, Problem]]:
         """The inputs cut into parts in which the largest temporary keeps to a part of the memory allowed.
@@ -88,7 +75,7 @@ class Problem:
         A part has its inputs' own share of the time that is left when its turn comes: what earlier ones leave goes to later
         ones, and none can take what belongs to others.
         """
-        for part in parts(self.graph, self.region, self.settings.memory // share, directions):
+        for part in parts(self.graph, self.region, self.budget.portion(share), directions):
             some = self[part]
             yield part, some.within(len(some.region) / (len(self.region) - part.start))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.linear import LinearBounds, linear_bounds
-from tightverify.bounds.recorder import Notes
+from tightverify.bounds.recorder import PassRecorder
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
 from tightverify.stages.problem import BoundsSoFar, Problem
@@ -29,14 +29,14 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         def bound(pieces: Pieces, some: Problem = some) -> Tensor:
             cut = replace(some[pieces.owners], region=pieces.region)
             places = torch.arange(len(pieces.owners))
-            found = torch.cat([_linear(piece, pieces[places[part]].notes) for part, piece in cut.parts()])
+            found = torch.cat([_linear(piece, pieces[places[part]].recorder) for part, piece in cut.parts()])
             return torch.where(torch.isfinite(found), found, -math.inf)
 
         def worst(margins: Tensor, owners: Tensor, some: Problem = some) -> Tensor:
             return some.wanted[owners].worst(margins)
 
         try:
-            trees = over_pieces(region, known.margins[part], bound, worst, MOST_HALVINGS, some.record)
+            trees = over_pieces(region, known.margins[part], bound, worst, MOST_HALVINGS, some.recorder)
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue
@@ -48,10 +48,10 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     return known
 
 
-def _linear(problem: Problem, notes: Notes | None) -> Tensor:
+def _linear(problem: Problem, recorder: PassRecorder) -> Tensor:
     """The rows' lower bounds by one sweep."""
-    start = LinearBounds(problem.graph, problem.region, notes=notes)
-    lower = linear_bounds(problem.graph, problem.region, problem.check, start=start).lower(
+    start = LinearBounds(problem.graph, problem.region, recorder=recorder)
+    lower = linear_bounds(problem.graph, problem.region, problem.budget, start=start).lower(
         {problem.graph.output: problem.wanted.rows}
     )
     return below(lower + problem.wanted.offsets, 0.0)

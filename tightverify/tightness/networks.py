@@ -21,6 +21,7 @@ from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.memory import largest_temporary, parts
+from tightverify.budget import Budget
 from tightverify.calling import plainly
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
@@ -188,7 +189,7 @@ def of_model(
     """
     refuse_others(options, ComputingOptions, "of_model")
     settings = merged(settings, options)
-    device, memory = usable(settings.device), settings.memory
+    device, budget = usable(settings.device), Budget(memory=settings.memory)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
@@ -201,10 +202,10 @@ def of_model(
     done = 0
     for start in range(0, len(x), settings.batch):
         some, asked = regions[start : start + settings.batch], wanted[start : start + settings.batch]
-        for part in parts(graph, some, memory, FITTING.directions):
+        for part in parts(graph, some, budget, FITTING.directions):
             for name in chosen:
                 began = time.monotonic()
-                with threads_for(largest_temporary(graph, some[part], memory), device):
+                with threads_for(largest_temporary(graph, some[part], budget), device):
                     if name in RELAXATIONS:
                         sweep = RELAXATIONS[name](graph, some[part])
                         intervals, margins = list(sweep.intervals), sweep.lower({graph.output: asked[part].rows}).amin(1)
