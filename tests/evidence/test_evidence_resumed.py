@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import tightverify as tv
-from tests.evidence.test_evidence import network
 from tests.helpers.evidence_check import Check, Numbers, Refused
+from tests.helpers.evidence_runs import network
 from tightverify import stages
 from tightverify.branch.search import Branching
 from tightverify.errors import OutOfTimeError, UsageError
@@ -65,8 +65,8 @@ def test_a_search_that_goes_on_has_evidence_of_all_that_was_before(name: str, tm
             isinstance(e, BoundingPass) for e in entries
         )
         assert [entry.number for entry in entries if isinstance(entry, Branch)] == [branch.number for branch in result.tree]
-        assert check.walks > before
-        before = check.walks
+        assert check.back_substitutions > before
+        before = check.back_substitutions
         assert any(isinstance(entry, Resumed) for entry in entries) is (k > 0)
     assert result.verdict is tv.Verdict.ROBUST
     assert margins == sorted(margins)
@@ -205,7 +205,7 @@ def test_where_nothing_is_split_no_parts_are_kept(method: str, tmp_path: Path) -
     results = tv.certify(model, x[:2], None, region, method=method, restarts=0, trees=trees, evidence=tmp_path)
     assert any(result.verdict is tv.Verdict.ROBUST for result in results)
     for k in range(2):
-        assert Check(read_evidence(tmp_path / f"{k}.npz"), Numbers.of(model.graph)).walks
+        assert Check(read_evidence(tmp_path / f"{k}.npz"), Numbers.of(model.graph)).back_substitutions
     assert not list(trees.rglob("*"))
 
 
@@ -232,4 +232,4 @@ def test_a_tree_and_its_evidence_belong_together(tmp_path: Path) -> None:
             path.unlink()
     assert not list((tmp_path / "trees").rglob("*.part"))
     run(tmp_path / "four")  # parts of a tree that is gone are replaced
-    assert Check(read_evidence(tmp_path / "four" / "0.npz"), Numbers.of(model.graph)).walks
+    assert Check(read_evidence(tmp_path / "four" / "0.npz"), Numbers.of(model.graph)).back_substitutions

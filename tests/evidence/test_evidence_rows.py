@@ -12,11 +12,11 @@ import torch
 from flint import fmpq
 
 import tightverify as tv
-from tests.evidence.test_evidence import RUNS, certified, network
 from tests.helpers.evidence_arithmetic import function_of, matrix_of, range_of
 from tests.helpers.evidence_check import Check, Numbers, Refused
 from tests.helpers.evidence_lines import rational
 from tests.helpers.evidence_proofs import hull, keeps_above
+from tests.helpers.evidence_runs import RUNS, certified, network
 from tests.stages.test_lp import prepared
 from tightverify.evidence import (
     EDGE,
@@ -162,7 +162,7 @@ def test_what_was_narrowed_is_of_the_same_variables(tmp_path: Path) -> None:
         Check([*entries[:place], turned], numbers)
 
 
-def test_a_sweep_s_number_is_declared_once(tmp_path: Path) -> None:
+def test_a_bounding_pass_s_number_is_declared_once(tmp_path: Path) -> None:
     """Else a half of a proved half stands for the half of the whole that was not proved."""
     entries, numbers = found("lstm complete", tmp_path)
     bounding_passes = {entry.bounding_pass: entry for entry in entries if isinstance(entry, BoundingPass)}

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import tightverify as tv
-from tests.evidence.test_evidence import network
+from tests.helpers.evidence_runs import RUNS, Kept, network
 from tightverify import linear_map, ops
 from tightverify.branch import node, saved
 from tightverify.errors import InputError, UsageError
@@ -129,7 +129,7 @@ def test_the_format_is_what_its_number_stands_for() -> None:
 def test_a_tree_s_format_is_what_its_number_stands_for(tmp_path: Path) -> None:
     run(tmp_path, "one", 1)
     assert saved.FORMAT == 3
-    names = "floor closed evidence sweeps numbers margins lower upper format fingerprint branches"
+    names = "floor closed evidence bounding_passes numbers margins lower upper format fingerprint branches"
     assert set(arrays(tmp_path / "trees" / "0.npz")) == set(names.split())
     assert [field.name for field in fields(node.Branch)] == ["number", "parent", "split", "margins", "closed"]
     assert [field.name for field in fields(node.Split)] == ["node", "neuron", "value", "above"]
@@ -214,6 +214,22 @@ def test_parameters_of_operations_count() -> None:
         for op in (ops.LeakyRelu(0.0), ops.LeakyRelu(0.1), ops.Clamp(0.0, 1.0), ops.Clamp(0.0, torch.inf), ops.Square())
     ]
     assert len(set(marks)) == len(marks)
+
+
+def test_nodes_say_their_sizes_and_what_they_read(kept: Callable[[str], Kept]) -> None:
+    """Whatever their kind has beside that."""
+    for name in ("speech linear, gain", "odd lp"):
+        model = network(RUNS[name][0])[0]
+        asked = kept(name)[1][0][0]
+        assert isinstance(asked, Question)
+        assert [node["size"] for node in asked.nodes] == [node.size for node in model.graph.nodes]
+        assert [node["kind"] for node in asked.nodes] == [KIND_OF[type(node)] for node in model.graph.nodes]
+        assert [[read["node"] for read in node["reads"]] for node in asked.nodes] == [
+            [operand.source for operand in node.operands] for node in model.graph.nodes
+        ]
+
+
+KIND_OF = {Input: "input", Affine: "affine", Apply: "operation", Quadratic: "energy"}
 
 
 def test_a_fingerprint_follows_from_the_file_alone() -> None:

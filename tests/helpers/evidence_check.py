@@ -1,7 +1,8 @@
 """A check of evidence that has nothing of the package but the file's entries and the network's numbers: NumPy alone.
 
-It replays the entries in their order: intervals are only ever narrowed to what interval arithmetic, a walk, a split or an
-earlier sweep says; planes hold their operation at dense samples; walks are walked again; the tree covers the region.
+It replays the entries in their order: intervals are only ever narrowed to what interval arithmetic, a back-substitution, a
+split or an earlier bounding pass says; planes hold their operation at dense samples; back-substitutions are done again;
+the tree covers the region.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tests.helpers.evidence_arithmetic import Floats, inside, put, samples_of
 from tests.helpers.evidence_network import NEAR, Numbers, Refused, State, demand
-from tests.helpers.evidence_programs import Programs
+from tests.helpers.evidence_substitution import BackSubstitutions
 from tightverify.evidence import (
     PROPERTY,
     SHARE,
@@ -39,7 +40,7 @@ OWN = 1e-4
 SAMPLES = {1: 41, 2: 13, 3: 7}
 
 
-class Check(Programs):
+class Check(BackSubstitutions):
     """Replays the entries of one file; raises `Refused` for what does not follow."""
 
     def __init__(self, entries: Any, numbers: Numbers) -> None:
@@ -63,13 +64,13 @@ class Check(Programs):
             case Polygon():
                 self.polygon(entry)
             case BackSubstitution():
-                self.walk(entry)
+                self.back_substitution(entry)
             case Empty():
                 self.empty(entry)
             case Program():
                 self.whole_program(entry)
             case CutoffTightening():
-                self.narrowing(entry)
+                self.cutoff_tightening(entry)
             case Leaves():
                 self.leaves(entry)
             case Ending():
@@ -78,7 +79,7 @@ class Check(Programs):
     # Sweeps and intervals.
 
     def bounding_pass(self, entry: BoundingPass) -> None:
-        demand(entry.bounding_pass not in self.states, f"sweep {entry.bounding_pass} was declared before")
+        demand(entry.bounding_pass not in self.states, f"bounding pass {entry.bounding_pass} was declared before")
         if entry.parent < 0:
             shares = np.tile([-1.0, 1.0], (len(self.question.generators), 1))
             self.states[entry.bounding_pass] = State(True, rows=self.rows.copy(), shares=shares)
@@ -118,10 +119,12 @@ class Check(Programs):
         state = self.states[entry.bounding_pass]
         lower, upper = self.allowed(state, entry.bounding_pass, entry.node)
         demand(
-            entry.lower <= lower + NEAR, f"sweep {entry.bounding_pass}: node {entry.node} has a lower end that does not follow"
+            entry.lower <= lower + NEAR,
+            f"bounding pass {entry.bounding_pass}: node {entry.node} has a lower end that does not follow",
         )
         demand(
-            entry.upper >= upper - NEAR, f"sweep {entry.bounding_pass}: node {entry.node} has an upper end that does not follow"
+            entry.upper >= upper - NEAR,
+            f"bounding pass {entry.bounding_pass}: node {entry.node} has an upper end that does not follow",
         )
         lower, upper = np.minimum(entry.lower, lower), np.maximum(entry.upper, upper)  # what is near does not add up
         state.intervals[entry.node] = lower, upper
@@ -141,14 +144,6 @@ class Check(Programs):
         here = state.intervals[entry.node]
         state.empty = bool(((entry.lower > here[1]) | (entry.upper < here[0]) | (entry.lower > entry.upper)).any())
         demand(state.empty, "intervals that do not contradict one another made a part empty")
-
-    def proved(self, state: State, margins: Floats) -> None:
-        """The rows' margins on what a sweep is about, if all that the network computes there are numbers."""
-        if not self.defined(state):
-            return
-        state.rows = np.maximum(state.rows, margins)
-        if state.whole:
-            self.rows = np.maximum(self.rows, margins)
 
     # Planes.
 
@@ -198,7 +193,7 @@ class Check(Programs):
         state.pairs[entry.node] = entry.lower, entry.upper
 
     def polygon(self, entry: Polygon) -> None:
-        """Every corner of what the boxes and the last walk leave lies in the polygon."""
+        """Every corner of what the boxes and the last back-substitution leave lies in the polygon."""
         state = self.states[entry.bounding_pass]
         boxes = self.boxes(state, entry.node)
         (x0, x1), (y0, y1) = [(low[entry.neurons], high[entry.neurons]) for low, high in boxes]
@@ -226,129 +221,14 @@ class Check(Programs):
         state.polygons[entry.node] = entry if old is None else put(old, entry)
         state.cuts[entry.node] = (*state.cuts.get(entry.node, ()), entry)
 
-    def directions(self, walk: tuple[dict[int, Floats], Floats], entry: Polygon) -> tuple[Floats, Floats]:
-        """Normals (k, D, 2) of a walk about the operands of an operation's neurons, and what it proved of them (k, D)."""
-        rows, proved = walk
+    def directions(self, found: tuple[dict[int, Floats], Floats], entry: Polygon) -> tuple[Floats, Floats]:
+        """Normals (k, D, 2) of a back-substitution about operands of an operation's neurons, and what it proved (k, D)."""
+        rows, proved = found
         of = entry.neurons.repeat(len(proved) // len(entry.neurons))
         normals = np.stack([rows[source][np.arange(len(of)), places[of]] for source, places in self.reads(entry.node)], -1)
         left = sum(np.abs(row).sum(1) for row in rows.values()) - np.abs(normals).sum(1)
         demand(np.abs(left) < 1e-12, "a row about operands is over others too")
         return normals.reshape(len(entry.neurons), -1, 2), proved.reshape(len(entry.neurons), -1)
-
-    # Walks.
-
-    def walk(self, entry: BackSubstitution) -> None:
-        state = self.states[entry.bounding_pass]
-        rows = self.gathered(entry.places, entry.weights, len(entry.bound))
-        multipliers = self.gathered(entry.multiplied, entry.multipliers, len(entry.bound))
-        given = {node: row.copy() for node, row in rows.items()}
-        total = np.zeros(len(entry.bound))
-        for node, m in multipliers.items():
-            if node == PROPERTY:
-                limits = np.array([state.output_constraint.get(k, np.inf) for k in range(m.shape[1])])
-                demand((m >= 0) & ((m == 0) | np.isfinite(limits)), "a row is used that was not supposed to fail")
-                total -= m @ np.where(np.isfinite(limits), limits - self.question.offsets, 0.0)
-                output = self.question.output
-                rows[output] = rows.get(output, 0) + m @ self.question.rows
-                continue
-            lower, upper = state.intervals[node]
-            total -= m.clip(min=0) @ upper + m.clip(max=0) @ lower
-            rows[node] = rows.get(node, 0) + m
-        found = self.back(state, rows, entry) + total
-        demand(entry.proved <= entry.bound, "a bound is above what it came from")
-        demand(entry.bound <= found + NEAR * (1 + np.abs(found)), "a walk does not give its bound")
-        self.walks += 1
-        self.learn(state, entry, given)
-
-    def gathered(self, places: Any, values: Floats, count: int) -> dict[int, Floats]:
-        found: dict[int, Floats] = {}
-        for node in np.unique(places[:, 1]).tolist():
-            here = places[:, 1] == node
-            size = len(self.question.rows) if node == PROPERTY else self.question.nodes[node]["size"]
-            found[node] = np.zeros((count, size))
-            found[node][places[here, 0], places[here, 2]] = values[here]
-        return found
-
-    def back(self, state: State, rows: dict[int, Floats], entry: BackSubstitution) -> Floats:
-        total, at_input = np.zeros(len(entry.bound)), np.zeros((len(entry.bound), len(self.question.centre)))
-        for node in range(max(rows, default=-1), -1, -1):
-            if node not in rows:
-                continue
-            row, kind = rows.pop(node), self.question.nodes[node]
-            if kind["kind"] == "input":
-                at_input[:, kind["start"] : kind["start"] + kind["size"]] += row
-            elif kind["kind"] == "affine":
-                total += row @ self.numbers.biases[node]
-                for matrix, (source, places) in zip(self.numbers.matrices[node], self.reads(node), strict=True):
-                    self.hand_on(rows, source, places, row @ matrix)
-            else:
-                planes = self.planes(state, entry, node)
-                plane = np.where(row[..., None] > 0, planes[0], planes[1])
-                total += (row * plane[..., -1]).sum(1)
-                if node in self.numbers.quadratics:
-                    first = 0
-                    passed = (row[..., None] * plane[..., :-1]).sum(1)
-                    for source, places in self.reads(node):
-                        self.hand_on(rows, source, places, passed[:, first : first + len(places)])
-                        first += len(places)
-                    continue
-                for k, (source, places) in enumerate(self.reads(node)):
-                    self.hand_on(rows, source, places, row * plane[..., k])
-        return total + self.least_of(state, at_input)
-
-    def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:
-        into = rows.setdefault(source, np.zeros((len(values), self.question.nodes[source]["size"])))
-        np.add.at(into, (slice(None), places), values)
-
-    def planes(self, state: State, entry: BackSubstitution, node: int) -> list[Floats]:
-        """The lower and the upper planes (R, n, k + 1) that the rows take."""
-        found = []
-        neurons = np.arange(self.question.nodes[node]["size"])
-        for side, planes in enumerate(state.pairs[node]):
-            last = len(planes) - 1
-            if not entry.mixed:
-                found.append(planes[np.minimum(entry.steps, last)])
-                continue
-            start = np.broadcast_to(planes[min(entry.start, last)], (len(entry.bound), *planes.shape[1:]))
-            if node not in entry.operations:
-                demand(last == 0, "an operation that has a choice is not among those of a walk")
-                found.append(start)
-                continue
-            before = entry.operations[: entry.operations.index(node)]
-            place = sum(self.question.nodes[n]["size"] for n in before)
-            taken = entry.taken[side, :, :, place : place + len(neurons)]
-            share = np.arange(1, len(taken) + 1)[:, None] * (np.arange(len(taken))[:, None] < entry.steps)
-            share = share / np.maximum(share.sum(0), 1)
-            mixed = np.zeros_like(start)
-            for step, which in enumerate(taken):
-                mixed += share[step][:, None, None] * planes[which, neurons]
-            found.append(np.where((entry.steps > 0)[:, None, None], mixed, start))
-        return found
-
-    def learn(self, state: State, entry: BackSubstitution, rows: dict[int, Floats]) -> None:
-        """What a walk says of neurons, of an operation's operands, or of the property's rows."""
-        if entry.about == "neurons":
-            (row,) = rows.values()
-            which = np.abs(row).argmax(1)
-            sign = row[np.arange(len(row)), which]
-            demand(np.abs(row).sum(1) == 1, "a row about a neuron is not that neuron's alone")
-            demand(list(rows) == [entry.node], "rows about a node's neurons are over others")
-            width = row.shape[1]
-            old = state.said.get(entry.node, (np.full(width, -np.inf), np.full(width, np.inf)))
-            lower, upper = (end.copy() for end in old)
-            np.maximum.at(lower, which[sign > 0], entry.proved[sign > 0])
-            np.minimum.at(upper, which[sign < 0], -entry.proved[sign < 0])
-            state.said[entry.node] = lower, upper
-        elif entry.about == "operands":
-            state.operands[entry.node] = rows, entry.proved
-        else:
-            row = rows[self.question.output]
-            demand(list(rows) == [self.question.output], "rows of the property are over the output")
-            margins = np.full(len(self.rows), -np.inf)
-            for r, wanted in enumerate(self.question.rows):
-                mine = entry.proved[(row == wanted).all(1)]
-                margins[r] = mine.max(initial=-np.inf) + self.question.offsets[r]
-            self.proved(state, margins)
 
     # The end.
 

@@ -1,4 +1,4 @@
-"""A network of evidence, replayed in NumPy: its weights, what a sweep has by now, and what its nodes can be there."""
+"""A network of evidence, replayed in NumPy: its weights, what a bounding pass has by now, and what its nodes can be there."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Numbers:
 
 @dataclass
 class State:
-    """What a sweep has by now, and what may be said of its nodes and of the property's rows."""
+    """What a bounding pass has by now, and what may be said of its nodes and of the property's rows."""
 
     whole: bool
     intervals: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class CutoffTightened:
 
 
 class Network:
-    """What entries said by now: the question, every sweep's state, what is proved of the rows, and of nodes everywhere."""
+    """What entries said by now: the question, each bounding pass's state, what is proved of rows, and of nodes everywhere."""
 
     def __init__(self, question: Question, numbers: Numbers) -> None:
         self.question = question
@@ -96,7 +96,7 @@ class Network:
         self.known: dict[int, tuple[Floats, Floats]] = {}
         self.program: Program | None = None
         self.cutoff_tightened: CutoffTightened | None = None
-        self.walks = self.programs = 0
+        self.back_substitutions = self.programs = 0
 
     def reads(self, node: int) -> list[tuple[int, NDArray[np.int64]]]:
         """Of each operand its node, and its neurons' places."""
@@ -177,13 +177,13 @@ class Network:
         return np.concatenate([nodes[source]["start"] + places for source, places in self.reads(node)])
 
     def least_of(self, state: State, rows: Floats) -> Floats:
-        """The least values of rows over the input, on the part that a sweep is about."""
+        """The least values of rows over the input, on the part that a bounding pass is about."""
         if len(self.question.slack):
             return least_moved(self.question, rows, state.shares)
         return least(self.question, rows, *self.part(state))
 
     def hull(self, state: State) -> tuple[Floats, Floats]:
-        """What each coordinate of the input can be on the part that a sweep is about."""
+        """What each coordinate of the input can be on the part that a bounding pass is about."""
         if not len(self.question.slack):
             return reached(self.question, *self.part(state))
         centre, generators, slack = moved(self.question, state.shares)
@@ -191,7 +191,7 @@ class Network:
         return centre - reach, centre + reach
 
     def part(self, state: State) -> tuple[Floats, Floats]:
-        """The box of the region's part that a sweep is about."""
+        """The box of the region's part that a bounding pass is about."""
         lower, upper = self.question.lower.copy(), self.question.upper.copy()
         for number, kind in enumerate(self.question.nodes):
             if kind["kind"] == "input" and number in state.intervals:

@@ -79,7 +79,7 @@ class Programs(Rows):
             upper[entry.row] = min(upper[entry.row], -entry.bound)
         self.known[entry.node] = lower, upper
 
-    def narrowing(self, entry: CutoffTightening) -> None:
+    def cutoff_tightening(self, entry: CutoffTightening) -> None:
         """Each end follows from those before, by its multipliers, where the row is at most the limit."""
         program = self.program
         assert program is not None

@@ -78,7 +78,9 @@ def save(path: Path, tree: Tree, mark: str, evidence: tuple[int, int]) -> None:
         "floor": tree.floor,
         "closed": torch.tensor(tree.closed, dtype=torch.float64),
         "evidence": torch.tensor(evidence),
-        "sweeps": torch.cat([torch.zeros(0, dtype=torch.long), *(leaf.bounds.recorder.numbers.cpu() for leaf in leaves)]),
+        "bounding_passes": torch.cat(
+            [torch.zeros(0, dtype=torch.long), *(leaf.bounds.recorder.numbers.cpu() for leaf in leaves)]
+        ),
         "numbers": torch.tensor([leaf.number for leaf in leaves], dtype=torch.long),
         "margins": stacked([leaf.margins for leaf in leaves], tree.floor.shape),
         "lower": stacked([torch.cat([one.lower[0] for one in leaf.bounds.intervals]) for leaf in leaves], (0,)),
@@ -164,7 +166,7 @@ class Saved:
 
     def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds:
         """Some of the leaves bounded again, from the intervals of the file and those and the polygons of the root (1)."""
-        passes = torch.from_numpy(self._arrays["sweeps"])[part].to(root.region.centre.device)
+        passes = torch.from_numpy(self._arrays["bounding_passes"])[part].to(root.region.centre.device)
         recorder, root = root.recorder.resumed(passes), replace(root, recorder=SILENT)
         lower, upper = (self.tensor(name, root.region.centre)[part] for name in ("lower", "upper"))
         count = len(lower)

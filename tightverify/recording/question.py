@@ -83,7 +83,7 @@ def of_kind(node: Node, hashed: Hash) -> dict[str, Any]:
         case Quadratic():
             names = ("matrix", "shift", "weights", "size", "shift_size")
             parts = {name: hashed(getattr(node.forms, name)) for name in names}
-            return {"kind": "energy", **parts, "roundings": node.forms.roundings}
+            return {"kind": "energy", "forms": {**parts, "roundings": node.forms.roundings}}
 
 
 def named(op: Operation) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""Runs that keep evidence: a network, a method and a region each, which between them have every kind of entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import tightverify as tv
+from tests.api.test_api import FEATURES, Classifier
+from tests.helpers.evidence_check import Numbers
+from tests.stages.test_milp import relu_model
+from tightverify import speech
+from tightverify.evidence import (
+    Entry,
+)
+
+FRAMES = 3
+
+
+class Hearing(nn.Module):
+    """Log mel energies of a short waveform, an LSTM, a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = speech.log_mel(800, n_fft=8, hop_length=6, n_mels=2, floor=1e-2)
+        self.layer, self.head = nn.LSTM(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(self.layer(self.front(x))[0][:, -1]))
+
+
+class Odd(nn.Module):
+    """One of each operation that no recurrent network has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, 4), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        clamped, leaky = nn.functional.hardtanh(h, -0.4, 0.6), nn.functional.leaky_relu(h, 0.1)
+        square = h * h
+        sums = h[:, :2] ** 2 + h[:, 2:] ** 2
+        parts = [torch.maximum(clamped, leaky), torch.sqrt(square[:, :3] + 1), torch.reciprocal(square[:, 3:] + 1), sums]
+        return torch.as_tensor(self.head(torch.cat([*parts, torch.log(square[:, :2] + 1)], dim=1)))
+
+
+RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
+    "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
+    "lstm wide": ("lstm", "linear", 3.0, slice(0, 1), ""),
+    "lstm planes": ("lstm", "planes", 0.9, slice(0, 2), "planes"),
+    "lstm combine": ("lstm", "combine", 0.9, slice(1, 2), "combine"),
+    "lstm complete": ("lstm", "complete", 1.2, slice(0, 1), "branch"),
+    "gru linear": ("gru", "linear", 0.4, slice(0, 2), "linear"),
+    "gru combine": ("gru", "combine", 0.5, slice(0, 1), "combine"),
+    "gru complete": ("gru", "complete", 0.5, slice(1, 2), "branch"),
+    "gru lp": ("gru", "lp", 0.48, slice(2, 3), "lp"),
+    "gru tightened": ("gru", "lp", 0.5, slice(2, 3), ""),
+    "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),
+    "relu planes": ("relu", "planes", 0.2, slice(0, 2), "linear"),
+    "relu complete": ("relu", "complete", tv.L2Ball(1.2), slice(2, 3), ""),
+    "mlp complete": ("mlp", "complete", 0.8, slice(0, 1), "branch"),
+    "mlp complete, l1": ("mlp", "complete", tv.L1Ball(1.0), slice(3, 4), "branch"),
+    "mlp complete, l2": ("mlp", "complete", tv.L2Ball(0.8), slice(2, 3), "branch"),
+    "mlp linear, gain": ("mlp", "linear", tv.Gain(12.0), slice(0, 2), "pieces"),
+    "gru planes, noise": ("gru", "planes", tv.AddedNoise(torch.cos(torch.arange(3.0)), (-2.0, 2.0)), slice(0, 2), "pieces"),
+    "lstm combine, noise": ("lstm", "combine", tv.AddedNoise(torch.cos(torch.arange(3.0)), (-6.0, 6.0)), slice(0, 2), ""),
+    "speech complete": ("speech", "complete", tv.L2Ball(0.2), slice(2, 3), "branch"),
+    "speech linear, gain": ("speech", "linear", tv.Gain(3.0), slice(0, 1), "pieces"),
+    "speech planes, shift": ("speech", "planes", tv.Shift(0.5), slice(0, 2), "pieces"),
+    "lstm lp": ("lstm", "lp", 1.15, slice(1, 2), ""),
+    "speech lp": ("speech", "lp", 0.1, slice(2, 3), ""),
+    "odd lp": ("odd", "lp", 1.2, slice(0, 1), ""),
+    "odd milp": ("odd", "milp", 1.45, slice(0, 1), ""),
+    "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
+    "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
+}
+"""The network, the method, the region or its radius, some inputs, and a stage that proves one of them."""
+
+
+def network(name: str) -> tuple[tv.Model, Tensor]:
+    if name == "straight":
+        return relu_model()
+    if name == "steep":
+        return relu_model(0, 4, 3, 8)
+    if name == "odd":
+        torch.manual_seed(0)
+        odd = Odd().double().eval()
+        return tv.load(odd, shape=(3,)), torch.rand((2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if name == "mlp":
+        torch.manual_seed(1)
+        module = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter *= 3
+        return tv.load(module, shape=(2,)), torch.rand((4, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if name == "speech":
+        torch.manual_seed(3)
+        hearing = Hearing().double().eval()
+        with torch.no_grad():
+            for parameter in hearing.parameters():
+                parameter *= 2
+        wave = torch.rand((3, 20), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return tv.load(hearing, shape=(20,)), 2 * wave - 1
+    torch.manual_seed(1)
+    layers: dict[str, Callable[[int, int], nn.RNNBase]] = {
+        "lstm": lambda i, h: nn.LSTM(i, h, batch_first=True),
+        "gru": lambda i, h: nn.GRU(i, h, batch_first=True),
+        "tanh": lambda i, h: nn.RNN(i, h, batch_first=True),
+        "relu": lambda i, h: nn.RNN(i, h, batch_first=True, nonlinearity="relu"),
+    }
+    module = Classifier.__new__(Classifier)
+    nn.Module.__init__(module)
+    module.layer, module.head = layers[name](FEATURES, 4), nn.Linear(4, 3)
+    module = module.double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= 2
+    x = torch.rand((4, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return tv.load(module, shape=(FRAMES, FEATURES)), x
+
+
+def certified(name: str, folder: Path | None) -> list[tv.Result]:
+    kind, method, eps, some, _ = RUNS[name]
+    model, x = network(kind)
+    region = tv.LinfBall(eps) if isinstance(eps, float) else eps
+    starts = 4 if name == "lstm wide" else 0
+    more = {"obbt": 3, "processes": 2} if name == "gru tightened" else {}
+    return tv.certify(
+        model, x[some], None, region, method=method, rounds=1, splits=24, restarts=starts, batch=1, evidence=folder, **more
+    )
+
+
+Kept = tuple[list[tv.Result], list[tuple[Entry, ...]], Numbers]

@@ -1,0 +1,230 @@
+"""Modules that cannot be imported are refused, and the user is told which part of them it is, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from tests.helpers.torch_modules import (
+    FEATURES,
+    HIDDEN,
+    RECURRENT,
+    SHAPE,
+    TIME,
+    Function,
+    drawn,
+)
+from tightverify.errors import ModelError, UnsupportedError
+from tightverify.models.from_torch.module import from_torch
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = self.state + x.sum(1)
+        return self.state
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count.add_(1)
+        return x.sum(1) * self.count
+
+
+class Nested(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.part = nn.Sequential(nn.Linear(FEATURES, FEATURES), inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.part(x).flatten(1)
+
+
+class Last(nn.Module):
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0][:, -1]
+
+
+class Packed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, torch.full((x.shape[0],), TIME), batch_first=True)
+        return self.lstm(packed)[1][0][-1]
+
+
+class Random(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(1) + torch.rand(3)
+
+
+UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
+    "sin": (
+        lambda: Function(lambda x: x.sin()),
+        ("aten.sin ", "outermost module", "torch_modules.py line", "self.function("),
+    ),
+    "gelu": (lambda: Nested(nn.GELU()), ("aten.gelu ", "'part.1'", "GELU", "test_from_torch_refused.py line", "self.part(x)")),
+    "softplus": (lambda: Nested(nn.Softplus()), ("aten.softplus ", "'part.1'")),
+    "exp": (lambda: Function(lambda x: x.exp()), ("aten.exp ",)),
+    "softmax": (lambda: Nested(nn.Softmax(dim=-1)), ("aten.softmax ", "'part.1'", "leave it out")),
+    "log-softmax": (lambda: Nested(nn.LogSoftmax(dim=-1)), ("aten.log_softmax ", "leave it out")),
+    "argmax": (lambda: Function(lambda x: x.argmax(1, keepdim=True) + x), ("aten.argmax ", "leave it out")),
+    "layer-norm": (lambda: Nested(nn.LayerNorm(FEATURES)), ("aten.layer_norm ", "'part.1'", "batch norm")),
+    "group-norm": (lambda: Nested(nn.GroupNorm(2, TIME)), ("aten.group_norm ",)),
+    "instance-norm": (lambda: Nested(nn.InstanceNorm1d(TIME)), ("aten._native_batch_norm_legit ", "running statistics")),
+    "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.native_dropout ", "only in training")),
+    "random": (Random, ("aten.rand ",)),
+    "empty": (lambda: Function(lambda x: x + torch.empty(3).fill_(1.0) * torch.empty(3)), ("aten.empty ",)),
+    "compare": (lambda: Function(lambda x: torch.where(x > 0, x, 2 * x)), ("aten.gt ", "maximum")),
+    "zero": (lambda: Function(lambda x: x / torch.tensor([1.0, 0.0, 1.0])), ("aten.div ", "zero")),
+    "rounding": (lambda: Function(lambda x: torch.div(x, 2, rounding_mode="floor")), ("aten.div",)),
+    "cube": (lambda: Function(lambda x: x**3), ("aten.pow ", "exponent 3", "squares")),
+    "slope": (lambda: Nested(nn.LeakyReLU(-0.5)), ("aten.leaky_relu ", "-0.5", "'part.1'")),
+    "prelu": (lambda: Nested(nn.PReLU(TIME)), ("aten.prelu ", "several values")),
+    "clamp": (
+        lambda: Function(lambda x: x.clamp(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]))),
+        ("aten.clamp ", "several", "max"),
+    ),
+    "clamp-self": (lambda: Function(lambda x: x.clamp(max=x.tanh())), ("aten.clamp ", "max", "depends on the input")),
+    "crossed": (lambda: Function(lambda x: x.clamp(1.0, 0.0)), ("aten.clamp ", "crossed")),
+    "positions": (lambda: Function(lambda x: x.max(1)[0] + x.max(1)[1]), ("positions of a maximum", "values only")),
+    "index": (lambda: Function(lambda x: x.gather(1, x.argmax(1, keepdim=True))), ("aten.argmax ",)),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose1d(TIME, 2, 2), nn.Flatten()),
+        ("aten.convolution ", "transposed", "'0'"),
+    ),
+    "kernel": (lambda: Function(lambda x: F.conv1d(x[:1], x[:1])), ("aten.convolution ", "weight", "depends on the input")),
+    "pool-padding": (lambda: Nested(nn.MaxPool1d(2, padding=1)), ("aten.max_pool1d ", "padding")),
+    "pool-ceil": (lambda: Nested(nn.AvgPool1d(2, ceil_mode=True)), ("aten.avg_pool1d ", "ceil_mode")),
+    "pool-count": (lambda: Nested(nn.AvgPool1d(2, padding=1, count_include_pad=False)), ("aten.avg_pool1d ", "padding")),
+    "projection": (lambda: Last(nn.LSTM(FEATURES, HIDDEN, proj_size=2)), ("aten.lstm ", "proj_size", "'layer'")),
+    "half": (lambda: Function(lambda x: x.half().to(x.dtype)), ("aten._to_copy ", "torch.float16")),
+    "integer": (lambda: Function(lambda x: x.long() + x), ("aten._to_copy ", "torch.int64")),
+    "accumulate": (
+        lambda: Function(lambda x: x.index_put((torch.tensor([0]),), x[:1], accumulate=True)),
+        ("aten.index_put ", "accumulate"),
+    ),
+    "buffer": (Counting, ("changes count", "BUFFER_MUTATION")),
+    "input": (lambda: Function(lambda x: x.add_(1)), ("changes", "USER_INPUT_MUTATION")),
+    "attention": (lambda: Function(lambda x: F.scaled_dot_product_attention(x, x, x)), ("softmax",)),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported_parts_are_named(name: str) -> None:
+    make, words = UNSUPPORTED[name]
+    module = make()
+    with pytest.raises(UnsupportedError) as caught:
+        from_torch(module, SHAPE)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def _branching(x: Tensor) -> Tensor:
+    return x.sum(1) if x.sum() > 0 else x.mean(1)
+
+
+def _spoilt(value: float) -> nn.Module:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(TIME * FEATURES, 3))
+    with torch.no_grad():
+        module[1].weight[0, 0] = value
+    return module
+
+
+def _mixed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(TIME * FEATURES, 3).double(), nn.Linear(3, 3))
+
+
+class Several(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Outputs(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.sum(1), x
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
+    "branch": (lambda: Function(_branching), ("cannot be exported", "shapes only")),
+    "packed": (Packed, ("cannot be exported", "packed")),
+    "outputs": (Outputs, ("tuple", "return only the class scores")),
+    "lstm": (lambda: nn.LSTM(FEATURES, HIDDEN), ("tuple", "return only the class scores")),
+    "inputs": (Several, ("fails on one input", "takes one tensor")),
+    "shape": (lambda: nn.Linear(7, 2), ("fails on one input of shape (1, 4, 3)", "check the shape")),
+    "rank": (lambda: nn.Linear(FEATURES, 2), ("shape (1, 4, 2)", "one row of class scores")),
+    "squeezed": (lambda: nn.Sequential(nn.Flatten(0), nn.Linear(TIME * FEATURES, 3)), ("one row of class scores",)),
+    "nan": (lambda: _spoilt(float("nan")), ("1.weight", "NaN")),
+    "infinite": (lambda: _spoilt(float("inf")), ("1.weight", "infinite")),
+    "mixed": (_mixed, ("torch.float64 (1.weight)", "torch.float32 (2.weight)")),
+    "half": (lambda: nn.Linear(3, 3).half(), ("torch.float16", "`.float()`")),
+    "complex": (lambda: nn.Linear(3, 3, dtype=torch.complex64), ("torch.complex64",)),
+    "state": (Stateful, ("keep no state",)),
+    "batch": (lambda: Function(lambda x: x.view(1, TIME, -1)[..., :FEATURES]), ("outputs of shapes", "in the batch")),
+    "batch-one": (lambda: Function(lambda x: x.view(1, TIME, FEATURES)), ("fails on a batch",)),
+    "batch-mean": (lambda: Function(lambda x: (x - x.mean(0)).sum(1)), ("depend on what else is in the batch",)),
+    "mask": (lambda: Function(lambda x: x.masked_fill(torch.tensor([True, False, False]), -torch.inf).amax(2)), ("infinite",)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_unusable_modules_are_refused(name: str) -> None:
+    make, words = REFUSED[name]
+    module = make()
+    with pytest.raises(ModelError) as caught:
+        from_torch(module, SHAPE)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((), 0), ((0, 3), 0), ((4, 3), 3), ((4, 3), -1)])
+def test_shapes_that_make_no_sense_are_refused(shape: tuple[int, ...], axis: int) -> None:
+    with pytest.raises(ModelError, match="do not fit"):
+        from_torch(nn.Flatten(), shape, axis)
+
+
+def test_import_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+    module, axis = RECURRENT["lstm"]()
+    from_torch(drawn(module), SHAPE, axis)
+    with pytest.raises(ModelError):
+        from_torch(Function(_branching), SHAPE)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+class Held(nn.Module):
+    """Values written into a tensor of another type, and read from it."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(4, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = torch.zeros(x.shape, dtype=self.kind)
+        held[:] = x * 1e3
+        return torch.as_tensor(self.layer(held.double() * 1e-3))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32])
+def test_values_held_in_another_type_are_refused(kind: torch.dtype) -> None:
+    with pytest.raises(UnsupportedError, match="is not supported"):
+        from_torch(Held(kind), (4,))
+    agreed = from_torch(Held(torch.float64), (4,))
+    assert agreed.dtype is torch.float64
