@@ -179,7 +179,7 @@ def test_operations_on_constants_without_a_value_stay() -> None:
     for bounding_pass in PASSES.values():
         assert all(
             bool((end.isinf()).all())
-            for interval in bounding_pass(graph, region)[-1:]
+            for interval in bounding_pass(graph, region, tv.Settings())[-1:]
             for end in (interval.lower, interval.upper)
         )
     assert builder.apply(Log(), builder.constant(torch.ones(2, dtype=DOUBLE))).tolist() == [-1, -1]
