@@ -29,6 +29,7 @@ from tightverify.region import Ball
 from tightverify.settings import Settings
 from tightverify.spec import Property
 from tightverify.stages import share_of, stages_for
+from tightverify.stages.bounding import linear_stage
 from tightverify.stages.problem import BoundsSoFar, Problem
 from tightverify.stages.progress import Callback, Step
 from tightverify.threads import threads_for
@@ -171,6 +172,7 @@ def run_stages(problem: Problem) -> Iterator[Ending]:
     """All stages of a method; inputs leave the batch when they are decided or their time is up.
 
     A stage may take its share of what is left of the inputs' time; what it does not finish in that is left to those after it.
+    One whose share is nothing is passed by.
     """
     limit, device = problem.settings.time_limit, problem.settings.device
     ledger = Ledger.empty(problem)
@@ -180,7 +182,9 @@ def run_stages(problem: Problem) -> Iterator[Ending]:
         if not len(inputs):
             break
         clock = Clock.start(float(ledger.seconds[inputs].max()), len(inputs))
-        share = share_of(problem, stage, [later for _, later in stages[place:]])
+        share = share_of(problem, stage, [later for _, later in stages[place:]], limit - clock.used)
+        if share == 0:
+            continue
         budget = replace(problem.budget, deadline=clock.deadline(limit, share))
         told: Told = {}
         problem.recorder.stage(name)
@@ -189,8 +193,11 @@ def run_stages(problem: Problem) -> Iterator[Ending]:
         rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
         if rest:
             some[torch.tensor(rest)].report(found[torch.tensor(rest)])
-        ledger.enter(inputs, name, found, clock.took, limit)
+        took = clock.took
+        ledger.enter(inputs, name, found, took, limit)
         problem.recorder.margins(name, ledger.known.margins)
+        if stage is linear_stage:
+            problem = replace(problem, pace=took / len(inputs))
     ledger.refuse_contradictions(problem.graph)
     return ledger.endings(problem.graph.input_shape, problem.numbers)
 

@@ -16,6 +16,7 @@ from tests.api.test_api import classifier
 from tests.helpers.evidence_check import Check
 from tests.helpers.evidence_network import Numbers
 from tightverify import budget as budgets
+from tightverify import stages
 from tightverify.bounds.linear import LinearBounds
 from tightverify.budget import Budget
 from tightverify.evidence import read_evidence
@@ -24,6 +25,8 @@ from tightverify.region import Region
 from tightverify.stages import METHODS, bounding, branch, combine, one_input
 
 EPS, LIMIT = 0.35, 400.0
+BETWEEN = 20.0
+"""Looks at the clock by stages before the last: an order of magnitude fewer than by any bounding pass."""
 
 
 class Ticking:
@@ -72,8 +75,9 @@ def for_ever(budget: Budget) -> None:
 def test_a_stage_leaves_the_later_ones_their_time(
     model: tv.Model, x: Tensor, method: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`combine` never ends: what it takes is its share, and the last stage is no worse than alone in what is left then."""
+    """`combine` never ends, to all surprise: it takes its share, and the last stage is no worse than alone in what is left."""
     before = run(model, x, "planes", math.inf)
+    monkeypatch.setattr(stages, "PREPARATIONS", {})
     monkeypatch.setattr(combine, "bounding_pass", lambda problem, *_: for_ever(problem.budget))
     found = run(model, x, method)
     monkeypatch.setitem(METHODS, "alone", tuple(pair for pair in METHODS[method] if pair[0] == last))
@@ -83,6 +87,21 @@ def test_a_stage_leaves_the_later_ones_their_time(
     assert bool((margins(found) > margins(before) + 0.01).all())
     if method == "complete":
         assert all(len(result.tree) > 1 for result in found)
+
+
+@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 200.0])
+def test_a_search_is_no_worse_for_what_should_prepare_it(
+    model: tv.Model, x: Tensor, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where time is too short for both, the search has all that linear bounds leave, and goes on from these."""
+    found = run(model, x[:1], "complete", limit + BETWEEN)
+    monkeypatch.setitem(METHODS, "alone", METHODS["complete"][-1:])
+    alone = run(model, x[:1], "alone", limit)
+    assert found[0].stage == "branch"
+    assert found[0].margin >= alone[0].margin - 1e-9
+    assert len(found[0].tree) >= len(alone[0].tree)
+    if limit > 60:
+        assert len(alone[0].tree) > 0, "there is something to compare with"
 
 
 @pytest.mark.parametrize("method", ["combine", "complete"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
@@ -22,7 +24,7 @@ def interval_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 
 def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
-    """Linear bounds by back-substitution, every intermediate bound included."""
+    """Linear bounds by back-substitution, every intermediate bound included: later stages may go on from these."""
     for part, some in problem.parts():
         try:
             bounds = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
@@ -31,6 +33,8 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
             continue
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        inputs = torch.arange(part.start, part.start + len(some.region), device=lower.device)
+        known = known.with_intervals(inputs, bounds.intervals)
         some.report(known[part])
     return known
 

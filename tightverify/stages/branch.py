@@ -17,6 +17,7 @@ from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
+from tightverify.budget import Clock
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.recording.question import mark_of
 from tightverify.region import SplitBy
@@ -30,6 +31,8 @@ DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
 PASS_SHARE = 4
 """The largest temporary of a sweep is one of about so many."""
+LEAST_ROOT = 12.0
+"""The best bounds of whole regions take at least so many times as long as linear bounds: from 12 to 60 were measured."""
 ATTACK_STEPS = 12
 LEAF_NUMBERS = 250
 """About so many numbers are kept of a leaf for each neuron: planes, polygons, intervals."""
@@ -110,18 +113,20 @@ class Kept:
 def root_bounds(problem: Problem, known: BoundsSoFar) -> LinearBounds:
     """Bounds of the whole regions, from the intervals that earlier stages left or by the first rounds of `combine`.
 
-    Where half of the time is not enough for that, they are bounded as halves are: better a search from there than none.
+    Where half of the time is not enough for that, they are bounded as halves are: better a search from there than none. That is
+    not even tried where it surely fails, by what linear bounds took.
     """
     effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
+    pace, clock = problem.pace * len(problem.region), Clock.start(0.0, 1)
     if missing(intervals):
         found = linear_bounds(problem.graph, problem.region, problem.budget, known=intervals or None, recorder=problem.recorder)
-        intervals = found.intervals
-    try:
-        preparing = problem.budget.within(PREPARING)
-        return combined_bounds(problem.graph, problem.region, effort, intervals, preparing, problem.recorder)
-    except OutOfTimeError:
-        return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.budget, problem.recorder)
+        intervals, pace = found.intervals, clock.took
+    if LEAST_ROOT * pace <= PREPARING * problem.budget.left:
+        with suppress(OutOfTimeError):
+            preparing = problem.budget.within(PREPARING)
+            return combined_bounds(problem.graph, problem.region, effort, intervals, preparing, problem.recorder)
+    return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.budget, problem.recorder)
 
 
 def most_leaves(problem: Problem, memory: int) -> int:

@@ -28,7 +28,8 @@ class Problem:
     """What is asked of a batch of inputs: every stage reads it, none changes it.
 
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `callback` is told every
-    step; `stage` and `clock` say of what and when. The `budget` is that of these inputs together, in this stage.
+    step; `stage` and `clock` say of what and when. The `budget` is that of these inputs together, in this stage; `pace` is how
+    many seconds linear bounds took of each, 0 where that is not known.
     The `recorder` is told all that is found. What cannot be written meanwhile is `unwritten`: said when the batch is decided.
     """
 
@@ -43,6 +44,7 @@ class Problem:
     stage: str = ""
     clock: Clock = STOPPED
     budget: Budget = UNLIMITED
+    pace: float = 0.0
     recorder: Recorder = NOBODY
     unwritten: Unwritten = field(default_factory=Unwritten)
 
