@@ -129,8 +129,18 @@ def test_settings_without_an_effect_are_refused() -> None:
     images, _ = held_out()
     with pytest.raises(UsageError, match="time_limit has no effect on bounds; leave it out, or give device, memory, batch"):
         tv.bounds(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), time_limit=3)
-    with pytest.raises(UsageError, match="solver has no effect on of_model"):
-        of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), solver="highs")
+    with pytest.raises(UsageError, match="restarts has no effect on of_model"):
+        of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), restarts=3)
+
+
+def test_compared_methods_take_settings() -> None:
+    images, _ = held_out()
+    given = NETWORKS["GRU"], images[:1], tv.LinfBall(0.05)
+    few, more = (of_model(*given, relaxations=["planes_boxes", "combine"], rounds=1, directions=n) for n in (0, 8))
+    assert few.mean_width("planes_boxes") == more.mean_width("planes_boxes")
+    assert few.mean_width("combine") > more.mean_width("combine")
+    with pytest.raises(UsageError, match="no solver 'abacus'"):
+        of_model(*given, settings=tv.Settings(solver="abacus"))
 
 
 def test_bounds_take_settings() -> None:

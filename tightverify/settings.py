@@ -7,7 +7,7 @@ The command line's options and the keywords of `certify` and its like are made f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -145,6 +145,12 @@ class Settings:
         return {"evidence": self.evidence, "trees": self.trees, "programs": self.dump}
 
 
+SEARCH = tuple(each.name for each in fields(Settings) if option_of(each).group is Group.SEARCH)
+"""The settings of the search for counterexamples."""
+KEPT = ("trees", "dump", "evidence")
+"""The settings for what is kept of single questions."""
+
+
 class ComputingOptions(TypedDict, total=False):
     """What steers any computation of bounds, as keywords."""
 
@@ -180,6 +186,8 @@ class Options(FittingOptions, total=False):
     evidence: str | Path | None
 
 
+OF_BOUNDS = tuple(name for name in Options.__annotations__ if name not in {*SEARCH, *KEPT, "method", "thorough", "time_limit"})
+"""The settings that count where bounds of several methods are compared, not verdicts."""
 PROOFS = Settings(restarts=0)
 """The settings where a proof is all that is wanted: no counterexample is looked for."""
 
@@ -189,9 +197,9 @@ def merged(settings: Settings | None, options: Mapping[str, object], default: Se
     return replace(settings or default or Settings(), **cast(dict[str, Any], options))
 
 
-def refuse_others(options: Mapping[str, object], kind: type[ComputingOptions], of: str) -> None:
+def refuse_others(options: Mapping[str, object], taken: Collection[str], of: str) -> None:
     """Say that a setting has no effect on something that takes fewer."""
     refuse_unknown(options, list(Options.__annotations__))
     for name in options:
-        if name not in kind.__annotations__:
-            raise UsageError(f"{name} has no effect on {of}; leave it out, or give {either(kind.__annotations__)}")
+        if name not in taken:
+            raise UsageError(f"{name} has no effect on {of}; leave it out, or give {either(taken)}")

@@ -70,7 +70,7 @@ def bounds(
 
     Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions` and `solver` count.
     """
-    refuse_others(options, FittingOptions, "bounds")
+    refuse_others(options, FittingOptions.__annotations__, "bounds")
     settings = merged(settings, options if method is None else {**options, "method": method})
     if settings.method not in PASSES:
         raise UsageError(f"the method {settings.method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")

@@ -21,7 +21,7 @@ from tightverify.cli.options import (
 )
 from tightverify.console import output, progress, say
 from tightverify.decimals import at_least, at_most, no_more_than
-from tightverify.settings import PROOFS, Options
+from tightverify.settings import KEPT, PROOFS, Options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tightverify.report.outputs import Folder
     from tightverify.settings import Settings
 
-KEPT = ("trees", "dump", "evidence", "thorough")
-"""Settings for what is kept of a single question; here are many."""
 STRETCHES = (
     option(QUESTION, "--label", type=click.IntRange(min=0), help="The clip's label; the model's own answer if not given."),
     option(QUESTION, "--length", type=AT_LEAST_ONE, help="Samples of a stretch; a sixteenth of the clip if not given."),
@@ -53,7 +51,7 @@ def asked(norm: str, **stretches: Any) -> dict[str, Any]:
 @BATCH_AXIS
 @gathered("stretches", asked, *STRETCHES)
 @settings_of(
-    [name for name in Options.__annotations__ if name not in KEPT],
+    [name for name in Options.__annotations__ if name not in (*KEPT, "thorough")],
     PROOFS,
     time_limit="Seconds per stretch and level; no limit if not given.",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from tightverify.cli.command import FILE, Command, gathered, option, settings_of
 from tightverify.cli.options import BATCH_AXIS, EPS, LIMIT, LIMITS, QUESTION, ball_of, into_folder, say_if_busy
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
-from tightverify.settings import ComputingOptions
+from tightverify.settings import OF_BOUNDS
 
 if TYPE_CHECKING:
     from tightverify.report.outputs import Folder
@@ -142,7 +142,7 @@ FUNCTION = (
     option(
         QUESTION, "--kinds", callback=names, metavar="LIST", help="Planes to compare, such as closed,mccormick,r2,tightest."
     ),
-    option(QUESTION, "--solver", help="What fits a function's planes: highs (default), batched, ..."),
+    option(QUESTION, "--solver", help="What fits planes; highs for a function and batched for a model if not given."),
 )
 NETWORK = (
     click.argument("model", type=FILE, metavar="[MODEL.onnx", required=False),
@@ -166,7 +166,7 @@ NETWORK = (
 @click.command(cls=Boxing)
 @gathered("of_model", OfModel.of, *NETWORK)
 @gathered("of_function", OfFunction, *FUNCTION)
-@settings_of(ComputingOptions.__annotations__)
+@settings_of([name for name in OF_BOUNDS if name != "solver"])
 @threads
 @into_folder("tightness-out", "data and pictures")
 def tightness(of_model: OfModel, of_function: OfFunction, settings: Settings, folder: Folder) -> None:
@@ -179,8 +179,8 @@ def tightness(of_model: OfModel, of_function: OfFunction, settings: Settings, fo
         refuse_given(no_model, "--function")
         written = of_function.compared(folder)
     elif of_model.model is not None:
-        no_function = {"--box": of_function.ends or None, "--kinds": of_function.kinds, "--solver": of_function.solver}
-        refuse_given(no_function, "MODEL.onnx")
+        refuse_given({"--box": of_function.ends or None, "--kinds": of_function.kinds}, "MODEL.onnx")
+        settings = replace(settings, solver=of_function.solver or settings.solver)
         written = of_model.compared(folder, settings)
     else:
         raise UsageError(

@@ -15,7 +15,8 @@ from typing import Any, Protocol, Unpack
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, fitting, usable
+from tightverify.api.certify import usable_settings
+from tightverify.api.checks import as_inputs, as_labels, fitting
 from tightverify.api.load import AnyModel, load
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
@@ -27,7 +28,7 @@ from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.models.answers import answers
 from tightverify.region import Perturbation, Region
-from tightverify.settings import ComputingOptions, Settings, merged, refuse_others
+from tightverify.settings import OF_BOUNDS, Options, Settings, merged, refuse_others
 from tightverify.spec import classify_as
 from tightverify.stages import METHODS
 from tightverify.threads import threads_for
@@ -180,16 +181,16 @@ def of_model(
     settings: Settings | None = None,
     batch_axis: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **options: Unpack[ComputingOptions],
+    **options: Unpack[Options],
 ) -> ModelTightness:
     """Bound the network on the region around every input, once with each relaxation, or method of `certify`.
 
     `labels` is (N,), or None for the model's own answers. `progress(done, total)` is called for every input that is done.
-    Of the settings `device`, `memory` and `batch` count for all, the others for the methods.
+    Of the settings `device`, `memory` and `batch` count for all, the others but those of the search for the methods.
     """
-    refuse_others(options, ComputingOptions, "of_model")
-    settings = merged(settings, options)
-    device, budget = usable(settings.device), Budget(memory=settings.memory)
+    refuse_others(options, OF_BOUNDS, "of_model")
+    settings = usable_settings(merged(settings, options))
+    device, budget = settings.device, Budget(memory=settings.memory)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
