@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import tightverify as tv
-from tightverify.api.bounds import PASSES
+from tightverify.api.passes import PASSES
 from tightverify.cli.command import Option, switch
 from tightverify.cli.main import commands, main
 from tightverify.demo import NETWORKS, held_out

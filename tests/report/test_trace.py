@@ -21,7 +21,7 @@ from rich.console import Console
 import tightverify as tv
 from tests.helpers.onnx_models import SINGLE, build, from_state, head, layer, node, normal, save
 from tightverify import console, plots
-from tightverify.api.bounds import PASSES
+from tightverify.api.passes import PASSES
 from tightverify.cli.main import main
 from tightverify.errors import InputError, UsageError
 from tightverify.report.records import read_records

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, Unpack, overload
 
 import torch
 
 from tightverify.api.checks import as_inputs, fitting, usable
 from tightverify.api.load import AnyModel, load
-from tightverify.bounds.fitted import combined_bounds, fitted_bounds
-from tightverify.bounds.interval import claim, interval_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.api.passes import PASSES, all_intervals
 from tightverify.bounds.memory import largest_temporary, parts
 from tightverify.budget import Budget
 from tightverify.calling import plainly
@@ -84,21 +82,13 @@ def bounds(
         some = regions[start : start + settings.batch]
         for piece in pieces(graph, some, settings):
             with threads_for(largest_temporary(graph, some[piece], Budget(memory=settings.memory)), settings.device):
-                intervals = PASSES[settings.method](graph, some[piece], settings)
+                intervals = all_intervals(graph, PASSES[settings.method](graph, some[piece], settings))
             found.append(intervals if every_node else [intervals[graph.output]])
     joined = [
         Interval(torch.cat([interval.lower for interval in same]), torch.cat([interval.upper for interval in same]))
         for same in zip(*found, strict=True)
     ]
     return joined if every_node else joined[0]
-
-
-def swept(bounds: LinearBounds) -> list[Interval]:
-    """Every node's interval by linear bounds, the output's own back-substitution included."""
-    graph = bounds.graph
-    intervals = claim(graph, bounds.intervals)
-    intervals[graph.output] = intervals[graph.output].intersect(bounds.tighten(graph.output))
-    return intervals
 
 
 def pieces(graph: Graph, regions: Region, settings: Settings) -> Iterable[slice]:
@@ -109,17 +99,3 @@ def pieces(graph: Graph, regions: Region, settings: Settings) -> Iterable[slice]
     if settings.method == "combine":
         return parts(graph, regions, budget.portion(MIXTURE_SHARE), efforts(settings)[0].fitting.directions)
     return parts(graph, regions, budget, planes_fitting(settings).directions)
-
-
-def combined(graph: Graph, region: Region, settings: Settings) -> list[Interval]:
-    """What the first round of `combine` comes to."""
-    return swept(combined_bounds(graph, region, efforts(settings)[0], linear_bounds(graph, region).intervals))
-
-
-PASSES: dict[str, Callable[[Graph, Region, Settings], list[Interval]]] = {
-    "interval": lambda graph, region, _: interval_bounds(graph, region),
-    "linear": lambda graph, region, _: swept(linear_bounds(graph, region)),
-    "planes": lambda graph, region, settings: swept(fitted_bounds(graph, region, planes_fitting(settings))),
-    "combine": combined,
-}
-"""How `bounds` finds every node's interval, by method."""

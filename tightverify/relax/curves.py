@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -298,8 +299,8 @@ class Parabola(Curve):
 
 
 @dataclass(frozen=True)
-class Logarithm(Curve):
-    """`log x` for sign 1, concave on (0, inf); `-log(-x)` for sign -1, convex on (-inf, 0)."""
+class OneSided(Curve):
+    """A curve on one side of 0: concave on the right for sign 1, its mirror image, convex on the left, for sign -1."""
 
     sign: int = 1
 
@@ -308,8 +309,13 @@ class Logarithm(Curve):
         return -math.inf * self.sign
 
     @property
-    def mirror(self) -> Curve:
-        return Logarithm(-self.sign)
+    def mirror(self) -> Self:
+        return replace(self, sign=-self.sign)
+
+
+@dataclass(frozen=True)
+class Logarithm(OneSided):
+    """`log x` for sign 1, concave on (0, inf); `-log(-x)` for sign -1, convex on (-inf, 0)."""
 
     def value(self, x: Tensor) -> Tensor:
         return self.sign * torch.log(self.sign * x)
@@ -322,18 +328,8 @@ class Logarithm(Curve):
 
 
 @dataclass(frozen=True)
-class Root(Curve):
+class Root(OneSided):
     """`sqrt x` for sign 1, concave on [0, inf); `-sqrt(-x)` for sign -1, convex on (-inf, 0]."""
-
-    sign: int = 1
-
-    @property
-    def inflection(self) -> float:
-        return -math.inf * self.sign
-
-    @property
-    def mirror(self) -> Curve:
-        return Root(-self.sign)
 
     def value(self, x: Tensor) -> Tensor:
         return self.sign * torch.sqrt(self.sign * x)
@@ -346,18 +342,8 @@ class Root(Curve):
 
 
 @dataclass(frozen=True)
-class Hyperbola(Curve):
+class Hyperbola(OneSided):
     """`-1 / x`: for sign 1 on (0, inf), where it is concave, for sign -1 on (-inf, 0), where it is convex; NaN elsewhere."""
-
-    sign: int = 1
-
-    @property
-    def inflection(self) -> float:
-        return -math.inf * self.sign
-
-    @property
-    def mirror(self) -> Curve:
-        return Hyperbola(-self.sign)
 
     def value(self, x: Tensor) -> Tensor:
         return torch.where(self.sign * x > 0, -1 / x, torch.where(x == 0, -self.sign * math.inf, math.nan))

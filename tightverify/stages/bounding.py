@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.errors import OutOfTimeError
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
@@ -25,18 +27,11 @@ def interval_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Linear bounds by back-substitution, every intermediate bound included: later stages may go on from these."""
-    for part, some in problem.parts():
-        try:
-            bounds = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
-        except OutOfTimeError:
-            known = known.with_stopped(part)
-            continue
-        lower = bounds.lower({some.graph.output: some.wanted.rows})
-        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
-        inputs = torch.arange(part.start, part.start + len(some.region), device=lower.device)
-        known = known.with_intervals(inputs, bounds.intervals)
-        some.report(known[part])
-    return known
+
+    def bounded(some: Problem) -> LinearBounds:
+        return linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
+
+    return part_by_part(problem, known, bounded, keep=True)
 
 
 def planes_fitting(settings: Settings) -> Fitting:
@@ -47,13 +42,31 @@ def planes_fitting(settings: Settings) -> Fitting:
 def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """The same with the tightest planes over polygons, beside the closed-form ones."""
     fitting = planes_fitting(problem.settings)
-    for part, some in problem.parts(fitting.directions):
+
+    def bounded(some: Problem) -> LinearBounds:
+        return fitted_bounds(some.graph, some.region, fitting, some.budget, some.recorder)
+
+    return part_by_part(problem, known, bounded, fitting.directions)
+
+
+def part_by_part(
+    problem: Problem,
+    known: BoundsSoFar,
+    bounded: Callable[[Problem], LinearBounds],
+    directions: int = 0,
+    keep: bool = False,
+) -> BoundsSoFar:
+    """Every row by one bounding pass over each part of the batch, whose intervals are kept on request."""
+    for part, some in problem.parts(directions):
         try:
-            bounds = fitted_bounds(some.graph, some.region, fitting, some.budget, some.recorder)
+            bounds = bounded(some)
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue
         lower = bounds.lower({some.graph.output: some.wanted.rows})
         known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        if keep:
+            inputs = torch.arange(part.start, part.start + len(some.region), device=lower.device)
+            known = known.with_intervals(inputs, bounds.intervals)
         some.report(known[part])
     return known

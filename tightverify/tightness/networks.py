@@ -18,9 +18,9 @@ from torch import Tensor
 from tightverify.api.certify import usable_settings
 from tightverify.api.checks import as_inputs, as_labels, fitting
 from tightverify.api.load import AnyModel, load
-from tightverify.bounds.fitted import Fitting, fitted_bounds
-from tightverify.bounds.interval import claim, interval_bounds, rows_over
-from tightverify.bounds.linear import linear_bounds
+from tightverify.api.passes import PASSES
+from tightverify.bounds.fitted import Fitting
+from tightverify.bounds.interval import claim
 from tightverify.bounds.memory import largest_temporary, parts
 from tightverify.budget import Budget
 from tightverify.calling import plainly
@@ -34,7 +34,7 @@ from tightverify.stages import METHODS
 from tightverify.threads import threads_for
 from tightverify.tightness.methods import by_method
 from tightverify.tightness.places import Place, places
-from tightverify.values import Interval, below
+from tightverify.values import Interval
 from tightverify.writing import write_rows
 
 MODEL_FILES = ("widths.csv", "margins.csv")
@@ -51,26 +51,15 @@ class Sweep(Protocol):
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Interval arithmetic as a sweep."""
-
-    intervals: list[Interval]
-
-    def lower(self, rows: dict[int, Tensor]) -> Tensor:
-        total: Tensor | float = 0.0
-        for number, row in rows.items():
-            total = below(rows_over(row, self.intervals[number]) + total, 0.0)
-        assert isinstance(total, Tensor)
-        return total
+def one_pass(name: str, settings: Settings) -> Callable[[Graph, Region], Sweep]:
+    return lambda graph, region: PASSES[name](graph, region, settings)
 
 
-FITTING = Fitting(directions=Fitting().directions, solver=Settings().solver)
 RELAXATIONS: dict[str, Callable[[Graph, Region], Sweep]] = {
-    "interval": lambda graph, region: Boxes(interval_bounds(graph, region)),
-    "linear": linear_bounds,
-    "planes_boxes": lambda graph, region: fitted_bounds(graph, region, replace(FITTING, directions=0)),
-    "planes": lambda graph, region: fitted_bounds(graph, region, FITTING),
+    "interval": one_pass("interval", Settings()),
+    "linear": one_pass("linear", Settings()),
+    "planes_boxes": one_pass("planes", Settings(directions=0)),
+    "planes": one_pass("planes", Settings()),
 }
 """`planes_boxes` is `planes` without what polygons bring."""
 BASELINE = "linear"
@@ -203,7 +192,7 @@ def of_model(
     done = 0
     for start in range(0, len(x), settings.batch):
         some, asked = regions[start : start + settings.batch], wanted[start : start + settings.batch]
-        for part in parts(graph, some, budget, FITTING.directions):
+        for part in parts(graph, some, budget, Fitting().directions):
             for name in chosen:
                 began = time.monotonic()
                 with threads_for(largest_temporary(graph, some[part], budget), device):

@@ -1,0 +1,71 @@
+"""The bounding passes over a network by name: what `tightverify.bounds` asks for, and what studies of tightness compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from tightverify.bounds.fitted import combined_bounds, fitted_bounds
+from tightverify.bounds.interval import claim, interval_bounds, rows_over
+from tightverify.bounds.linear import linear_bounds
+from tightverify.graph import Graph
+from tightverify.region import Region
+from tightverify.settings import Settings
+from tightverify.stages.bounding import planes_fitting
+from tightverify.stages.combine import efforts
+from tightverify.values import Interval, below
+
+
+class Bounded(Protocol):
+    """What a bounding pass finds on a batch of regions."""
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """By node."""
+
+    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+        """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n)."""
+
+    def tighten(self, number: int) -> Interval:
+        """One node's interval, the best that the pass has for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Interval arithmetic as a bounding pass."""
+
+    intervals: list[Interval]
+
+    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+        total: Tensor | float = 0.0
+        for number, row in rows.items():
+            total = below(rows_over(row, self.intervals[number]) + total, 0.0)
+        assert isinstance(total, Tensor)
+        return total
+
+    def tighten(self, number: int) -> Interval:
+        return self.intervals[number]
+
+
+def first_round(graph: Graph, region: Region, settings: Settings) -> Bounded:
+    """What the first round of `combine` comes to."""
+    return combined_bounds(graph, region, efforts(settings)[0], linear_bounds(graph, region).intervals)
+
+
+PASSES: dict[str, Callable[[Graph, Region, Settings], Bounded]] = {
+    "interval": lambda graph, region, _: Boxes(interval_bounds(graph, region)),
+    "linear": lambda graph, region, _: linear_bounds(graph, region),
+    "planes": lambda graph, region, settings: fitted_bounds(graph, region, planes_fitting(settings)),
+    "combine": first_round,
+}
+"""How every node is bounded, by method."""
+
+
+def all_intervals(graph: Graph, bounded: Bounded) -> list[Interval]:
+    """Every node's interval, the best of the output among them."""
+    intervals = claim(graph, bounded.intervals)
+    intervals[graph.output] = intervals[graph.output].intersect(bounded.tighten(graph.output))
+    return intervals
