@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from tests.helpers.refusals import assert_one_sentence
 from tests.helpers.sounds import Listener, recordings, to_onnx
 from tightverify.cli.main import main
 from tightverify.report.records import read_records
@@ -154,12 +155,7 @@ def test_bad_input_gets_one_sentence(
     out = tmp_path / "results.jsonl"
     given = [str(folder / word) if word.endswith(".csv") else word for word in options]
     assert main(["certify", str(folder / "listener.onnx"), str(folder / inputs), *given, "--out", str(out)]) == 2
-    printed, told = capsys.readouterr()
-    assert printed == ""
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert words in told
-    assert not out.exists()
+    assert_one_sentence(capsys, words, out)
 
 
 def test_what_was_not_checked_or_read_is_noted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.refusals import assert_one_sentence
 from tightverify.cli.main import main
 from tightverify.demo import NETWORKS
 
@@ -71,9 +72,4 @@ def test_bad_input_gets_one_sentence(
     out = tmp_path / "results.jsonl"
     given = ["certify", str(folder / model), str(folder / inputs), "--eps", "0.01", "--out", str(out), *options]
     assert main(given) == 2
-    printed, told = capsys.readouterr()
-    assert printed == ""
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert words in told
-    assert not out.exists()
+    assert_one_sentence(capsys, words, out)

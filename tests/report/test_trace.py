@@ -20,6 +20,7 @@ from rich.console import Console
 
 import tightverify as tv
 from tests.helpers.onnx_models import SINGLE, build, from_state, head, layer, node, normal, save
+from tests.helpers.refusals import assert_one_sentence
 from tightverify import console, plots
 from tightverify.api.passes import PASSES
 from tightverify.cli.main import main
@@ -288,12 +289,7 @@ def test_options_that_are_none(
 ) -> None:
     trace = tmp_path / "trace.jsonl"
     assert run(folder, trace, "--method", "planes", *options) == 2
-    printed, told = capsys.readouterr()
-    assert printed == ""
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert words in told
-    assert not trace.exists()
+    assert_one_sentence(capsys, words, trace)
 
 
 def test_options_reach_the_settings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

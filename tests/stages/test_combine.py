@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tests.bounds.test_mixtures import FITS_VARY
+from tests.helpers.without_values import Logs
 
 
 @pytest.fixture(scope="module")
@@ -89,22 +90,10 @@ def test_combine_with_a_property_by_rows(x: Tensor) -> None:
     assert (margins(combine) <= outputs @ rows.T + offsets).all()
 
 
-class Unbounded(nn.Module):
-    """tanh(log(x)), without a value on part of the region: the intervals of what a gate reads are infinite."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.head = nn.Linear(2, 3).double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.tanh(torch.log(x)))
-
-
 @pytest.mark.parametrize("method", ["planes", "combine"])
 def test_infinite_operands_end_soon_and_prove_nothing(method: str) -> None:
     x = torch.tensor([[0.05, 0.5], [0.4, 0.5]], dtype=torch.float64)
-    undefined, defined = tv.certify(Unbounded(), x, None, tv.LinfBall(0.1), method=method, restarts=0)
+    undefined, defined = tv.certify(Logs(), x, None, tv.LinfBall(0.1), method=method, restarts=0)
     assert undefined.verdict is tv.Verdict.UNKNOWN
     assert undefined.margin == -math.inf
     assert math.isfinite(defined.margin)

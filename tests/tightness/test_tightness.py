@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import tightverify as tv
+from tests.helpers.refusals import assert_one_sentence
+from tests.helpers.without_values import Logs
 from tightverify.api.planes import functions
 from tightverify.cli.main import commands, main
 from tightverify.demo import NETWORKS, held_out
@@ -281,18 +283,6 @@ class Tiny(nn.Module):
 TINY = Tiny()
 
 
-class Logs(nn.Module):
-    """A network that has no value on part of a region."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.head = nn.Linear(2, 3).double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.tanh(torch.log(x)))
-
-
 @pytest.mark.parametrize("eps", [0.0, 0.1])
 def test_no_width_and_no_end_of_it(tmp_path: Path, eps: float) -> None:
     x = torch.tensor([[0.05, 0.5], [0.5, 0.7]], dtype=torch.float64)
@@ -368,12 +358,7 @@ def test_bad_input_gets_one_sentence(
 ) -> None:
     out = tmp_path / "out"
     assert main(["tightness", *(str(inputs) if word == "INPUTS" else word for word in given), "--out", str(out)]) == 2
-    printed, told = capsys.readouterr()
-    assert printed == ""
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert words in told
-    assert not out.exists()
+    assert_one_sentence(capsys, words, out)
 
 
 def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,13 @@ What it is exactly, in real numbers, is told by its name and its parameters: so 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 from torch import Tensor
 
+from tightverify.relax.curve_planes import curve_traits
+from tightverify.relax.curves import Curve
+from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
 from tightverify.relax.traits import Traits
 from tightverify.values import Interval
@@ -54,3 +58,26 @@ class Operation(ABC):
     @abstractmethod
     def relax(self, *boxes: Interval) -> Planes:
         """Planes that surely hold the function over the boxes, rounding included."""
+
+
+class CurveOperation(Operation):
+    """A function of one operand that is its curve, whatever the numbers in it are: convex, then concave."""
+
+    arity = 1
+
+    @property
+    @abstractmethod
+    def curve(self) -> Curve: ...
+
+    @cached_property
+    def traits(self) -> Traits:
+        return curve_traits(self.curve)
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return self.curve.value(operands[0])
+
+    def interval(self, *boxes: Interval) -> Interval:
+        return curve_range(self.curve, boxes[0])
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return tightest_lines(self.curve, boxes[0])

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
-from torch import Tensor
-
-from tightverify.ops.base import Operation
-from tightverify.relax.curve_planes import curve_traits
+from tightverify.ops.base import CurveOperation
 from tightverify.relax.curves import Clip, Curve
-from tightverify.relax.lines import curve_range, tightest_lines
-from tightverify.relax.planes import Planes
-from tightverify.relax.traits import Traits
-from tightverify.values import Interval
 
 
 @dataclass(frozen=True)
-class Clamp(Operation):
+class Clamp(CurveOperation):
     low: float
     high: float
     name = "clamp"
-
-    arity = 1
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -31,16 +21,3 @@ class Clamp(Operation):
     @property
     def curve(self) -> Curve:
         return Clip(self.low, self.high)
-
-    @cached_property
-    def traits(self) -> Traits:
-        return curve_traits(self.curve)
-
-    def forward(self, *operands: Tensor) -> Tensor:
-        return self.curve.value(operands[0])
-
-    def interval(self, *boxes: Interval) -> Interval:
-        return curve_range(self.curve, boxes[0])
-
-    def relax(self, *boxes: Interval) -> Planes:
-        return tightest_lines(self.curve, boxes[0])
