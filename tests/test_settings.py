@@ -24,6 +24,7 @@ from tightverify.methods import BOUNDING, SENTENCES
 from tightverify.option import Range, option_of
 from tightverify.settings import PROOFS, ComputingOptions, FittingOptions, Options
 from tightverify.stages import METHODS
+from tightverify.stages.problem import BoundsSoFar, Problem
 from tightverify.tightness import of_model
 
 NAMES = [each.name for each in fields(tv.Settings)]
@@ -141,6 +142,19 @@ def test_compared_methods_take_settings() -> None:
     assert few.mean_width("combine") > more.mean_width("combine")
     with pytest.raises(UsageError, match="no solver 'abacus'"):
         of_model(*given, settings=tv.Settings(solver="abacus"))
+
+
+def test_compared_methods_keep_to_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def looking(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+        seen.append((problem.budget.memory, problem.settings.rounds))
+        return known
+
+    monkeypatch.setitem(METHODS, "looking", (("looking", looking),))
+    images, _ = held_out()
+    of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.05), relaxations=["linear", "looking"], memory=12345678, rounds=1)
+    assert seen == [(12345678, 1)]
 
 
 def test_bounds_take_settings() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.interval import interval_bounds
+from tightverify.budget import Budget
 from tightverify.graph import Graph
 from tightverify.models.model import Model
 from tightverify.region import Region
@@ -28,7 +29,8 @@ def by_method(
 ) -> tuple[list[Interval], Tensor]:
     """The narrowest intervals (B, n) that are known of every node in the end, and the worst margins (B,)."""
     numbers = torch.arange(len(region))
-    problem = Problem(model, graph, region, wanted, settings, numbers, numbers)
+    budget = Budget(memory=settings.memory)
+    problem = Problem(model, graph, region, wanted, settings, numbers, numbers, budget=budget)
     none = torch.full(wanted.rows.shape[:2], -math.inf, dtype=torch.float64, device=region.centre.device)
     known = BoundsSoFar(none, torch.zeros_like(none[:, 0], dtype=torch.bool), region.centre.clone())
     for _, stage in stages_for(problem):
