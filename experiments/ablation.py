@@ -25,7 +25,8 @@ from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover
 from experiments.figures import table_of
 from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.graph import Graph
 from tightverify.region import Region
 from tightverify.spec import classify_as

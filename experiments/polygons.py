@@ -19,7 +19,8 @@ from torch import Tensor
 import tightverify as tv
 from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm, prover_order
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds, polygons_of
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.graph import Apply
 from tightverify.relax.polygons import Polygons
 

@@ -22,7 +22,8 @@ import solvers
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.refine.network_lp import network_lp
 from tightverify.spec import classify_as
 

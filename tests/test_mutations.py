@@ -16,7 +16,8 @@ from tests import test_rounding
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres, probes, violations
 from tests.helpers.operation_contract import faults
 from tests.ops.test_ops import ids
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.graph import Affine, Graph
 from tightverify.ops import OPS, Operation
 from tightverify.region import Ball, LinfBall, Perturbation, Region
@@ -180,8 +181,7 @@ def test_rows_alone_catch_reversed_planes(network: str) -> None:
 
     def rows_only(graph: Graph, region: Region) -> LinearBounds:
         bounds = linear_bounds(graph, region)
-        bounds.planes.update({number: (Planes(p.upper, p.lower),) for number, (p,) in bounds.planes.items()})
-        return bounds
+        return replace(bounds, planes={number: (Planes(p.upper, p.lower),) for number, (p,) in bounds.planes.items()})
 
     found = violations(graph, region, points, rows_only)
     assert any(fault.startswith("row") for fault in found)

@@ -12,8 +12,9 @@ from tests.bounds.test_bounds import CLASSES, DOUBLE, NETWORKS, centres, sign_ro
 from tests.helpers import exact
 from tests.helpers.exact import fmpq, rational
 from tightverify.bounds.interval import interval_bounds
-from tightverify.bounds.linear import linear_bounds, operand_boxes, padded
+from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.mixtures import MOST_STEPS, mixing_error
+from tightverify.bounds.rows import operand_boxes, padded
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder, Symbols

@@ -12,8 +12,10 @@ coefficient or a size, is off by `TINY` times that something: whoever multiplies
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
@@ -52,6 +54,35 @@ def below(value: Tensor, allowance: Tensor | float) -> Tensor:
 def above(value: Tensor, allowance: Tensor | float) -> Tensor:
     """A float that is surely at least `value + allowance`; NaN becomes +inf."""
     return -below(-value, allowance)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+W = TypeVar("W")
+
+
+@final
+class FrozenMapping(Mapping[K, V]):
+    """A mapping that nobody changes."""
+
+    def __init__(self, values: Mapping[K, V] = MappingProxyType({})) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: K) -> V:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def items(self) -> ItemsView[K, V]:
+        return self._values.items()
+
+    def map(self, change: Callable[[V], W]) -> FrozenMapping[K, W]:
+        """The same change made to all the values."""
+        return FrozenMapping({key: change(value) for key, value in self._values.items()})
 
 
 @dataclass(frozen=True, eq=False)

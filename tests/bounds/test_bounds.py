@@ -16,7 +16,8 @@ from torch import Tensor
 from tests.helpers import exact
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph, Quadratic
 from tightverify.models.builder import Builder, Symbols

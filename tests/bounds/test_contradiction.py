@@ -13,10 +13,13 @@ import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres
 from tests.branch.test_branch import CHILD, NETS, faults, root, some_splits
+from tightverify.bounds.constraints import PART
 from tightverify.bounds.contradiction import OutputConstraint, together
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.rebound import rebound
+from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.rows import mixed_bounds, multipliers_of
 from tightverify.branch import search
 from tightverify.branch.leaf import halves, output_constrained, under
 from tightverify.branch.search import Branching
@@ -71,7 +74,7 @@ def failing(bounds: LinearBounds) -> tuple[LinearBounds, list[Tensor], Tensor]:
     # The limits here are no small shares of what is wanting: how far the rows go has to be said.
     reach = (rows.mean(1) - rows.amin(1)).clamp(min=1e-6)
     return (
-        replace(parts, output_constraint=replace(parts.output_constraint, reach=reach)),
+        replace(parts, constraints=replace(parts.constraints, output=replace(parts.output_constraint, reach=reach))),
         [value[chosen] for value in values],
         of,
     )
@@ -95,7 +98,7 @@ def cutoff_tightened(before: LinearBounds, after: LinearBounds) -> float:
 @pytest.mark.parametrize("name", ["lstm 2 layers", "gru 2 layers", "rnn tanh"])
 def test_what_is_supposed_narrows_bounds(name: str) -> None:
     before, _, _ = failing(root(name))
-    plain = swept(replace(before, output_constraint=None, part=True))
+    plain = swept(replace(before, constraints=PART))
     assert cutoff_tightened(plain, swept(before)) < 0.97
 
 
@@ -120,8 +123,8 @@ def test_any_shares_are_sound_and_negative_ones_are_not() -> None:
     above = []
     for sign in (1.0, -1.0):
         shares = sign * torch.rand((2, graph.output_size), generator=generator, dtype=DOUBLE)
-        multipliers = before.multipliers(rows, before.output_constraint, output_multipliers=shares)
-        lower = before._mixed(multipliers, 0, ("rows", -1))
+        multipliers = multipliers_of(before, rows, before.output_constraint, output_multipliers=shares)
+        lower = mixed_bounds(before, multipliers, 0)
         above.append(int((lower[of] > values[graph.output]).sum()))
     assert above[0] == 0
     assert above[1] > 0
@@ -154,7 +157,7 @@ def test_a_row_of_another_input_is_noticed() -> None:
     other = replace(
         before.output_constraint, row=before.output_constraint.row.flip(0), offset=before.output_constraint.offset.flip(0)
     )
-    assert faults(before.graph, swept(replace(before, output_constraint=other)), values, of) > 0
+    assert faults(before.graph, swept(replace(before, constraints=replace(before.constraints, output=other))), values, of) > 0
 
 
 def test_bounds_of_a_row_under_its_own_supposition_are_those_of_the_part() -> None:

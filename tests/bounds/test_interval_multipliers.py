@@ -13,8 +13,9 @@ from torch import Tensor
 import solvers
 from tests.branch.test_branch import DOUBLE, halved, root, some_splits
 from tightverify.bounds.back_substitution import back_substitute
+from tightverify.bounds.constraints import WHOLE
 from tightverify.bounds.interval_multipliers import IntervalConstraint, Multipliers
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.refine.network_lp import network_lp
 from tightverify.values import Interval
 
@@ -36,7 +37,7 @@ def above_samples(change: Callable[[Multipliers], None]) -> int:
     bounds, values, of = some_part()
     graph = bounds.graph
     rows = {graph.output: torch.eye(graph.output_size, dtype=DOUBLE)[None]}
-    multipliers = Multipliers(graph, bounds.interval_constraints(graph.output), rows)
+    multipliers = Multipliers(graph, bounds.constraints.intervals(graph, bounds.intervals, bounds.scales, graph.output), rows)
     change(multipliers)
     selection = {number: pairs[1 if len(pairs) > 1 else 0] for number, pairs in bounds.planes.items()}
     lower = back_substitute(graph, bounds.region, selection, multipliers.together) + multipliers.constant
@@ -80,10 +81,10 @@ def test_multipliers_reach_the_linear_program() -> None:
     for name in ("lstm 2 layers", "rnn tanh"):
         bounds, _, _ = some_part(name)
         rows = torch.eye(bounds.graph.output_size, dtype=DOUBLE)
-        without = replace(bounds, part=False).lower({bounds.graph.output: rows[None]}, 40)
+        without = replace(bounds, constraints=WHOLE).lower({bounds.graph.output: rows[None]}, 40)
         found = bounds.lower({bounds.graph.output: rows[None]}, 40)
         for number in range(len(bounds.region)):
-            if any(bool(empty[number]) for empty in bounds.empty):
+            if bool(bounds.nothing[number]):
                 continue
             for k, row in enumerate(rows):
                 program = network_lp(bounds, number, {bounds.graph.output: row})

@@ -17,7 +17,8 @@ from tests.test_mutations import Breaker, earlier_node, install
 from tightverify.bounds import mixtures
 from tightverify.bounds.column_generation import generated, inside
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph
 from tightverify.region import LinfBall, Region
@@ -129,8 +130,8 @@ def test_inputs_of_a_batch_do_not_mix(network: str, name: str) -> None:
         alone = replace(
             whole,
             region=region[one],
-            intervals=[interval.map(lambda ends, one=one: ends[one]) for interval in whole.intervals],
-            scales=[scale[one] for scale in whole.scales],
+            intervals=tuple(interval.map(lambda ends, one=one: ends[one]) for interval in whole.intervals),
+            scales=tuple(scale[one] for scale in whole.scales),
             planes={n: tuple(p.map(lambda part, one=one: part[one]) for p in pairs) for n, pairs in whole.planes.items()},
         )
         assert torch.allclose(alone.lower(rows, 10), expected[one], rtol=1e-9, atol=1e-9)
@@ -187,8 +188,7 @@ def test_planes_of_an_earlier_node_are_caught(network: str, monkeypatch: pytest.
             if before is not None:
                 moved[number] = bounds.planes[before]
             kinds[node.op.arity, node.size] = number
-        bounds.planes.update(moved)
-        return bounds
+        return replace(bounds, planes=moved)
 
     assert any(fault.startswith("row") for fault in violations(graph, region, points, mistaken))
 

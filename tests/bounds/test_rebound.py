@@ -9,8 +9,8 @@ from torch import Tensor
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres, probes, sign_rows, violations
 from tests.bounds.test_mixtures import LESS, combined
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.rebound import rebound
+from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import BranchingScores, branching_scores, summed_scores, weightiest
 from tightverify.budget import UNLIMITED
 from tightverify.graph import Apply

@@ -16,8 +16,10 @@ from tests.api.test_api import FEATURES, FRAMES, Classifier, classifier
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres
 from tightverify.api.certify import stream
 from tightverify.bounds import rebound as bounding_passes
+from tightverify.bounds.constraints import PART
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.branch.leaf import Leaf, halves, together
 from tightverify.branch.saved import Saved
 from tightverify.branch.search import Branching, Tree
@@ -129,7 +131,7 @@ def test_batches_are_put_together_as_they_were_taken_apart() -> None:
     cut = halved(bounds, node, neurons, at)
     rebound = together([bounds[1:2], cut[2:3], cut[5:6]])
     rows = {bounds.graph.output: torch.eye(bounds.graph.output_size, dtype=DOUBLE)[None]}
-    expected = torch.cat([replace(bounds, part=True).lower(rows)[1:2], cut.lower(rows)[[2, 5]]])
+    expected = torch.cat([replace(bounds, constraints=PART).lower(rows)[1:2], cut.lower(rows)[[2, 5]]])
     assert torch.allclose(rebound.lower(rows), expected, atol=1e-6)
 
 

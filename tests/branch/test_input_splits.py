@@ -17,7 +17,8 @@ from tests.branch.test_branch import CHILD, ROOT, faults, halved
 from tightverify.api.certify import stream
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.interval import enclose
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.branch import leaf as leaves
 from tightverify.branch import search
 from tightverify.branch.input_splits import coordinate_gains

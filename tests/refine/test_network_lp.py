@@ -11,7 +11,8 @@ from torch import Tensor
 import solvers
 from tests.bounds.test_bounds import CLASSES, DOUBLE, FEATURES, NETWORKS, REGIONS, TIME, centres, normal, probes
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.models.builder import Builder

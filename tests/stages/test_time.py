@@ -17,7 +17,7 @@ from tests.helpers.evidence_check import Check
 from tests.helpers.evidence_network import Numbers
 from tightverify import budget as budgets
 from tightverify import stages
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.budget import Budget
 from tightverify.evidence import read_evidence
 from tightverify.refine.converge import Converged, Cutter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Bounded(Protocol):
     """What a bounding pass finds on a batch of regions."""
 
     @property
-    def intervals(self) -> list[Interval]:
+    def intervals(self) -> Sequence[Interval]:
         """By node."""
 
     def lower(self, rows: dict[int, Tensor]) -> Tensor:
@@ -37,7 +37,7 @@ class Bounded(Protocol):
 class Boxes:
     """Interval arithmetic as a bounding pass."""
 
-    intervals: list[Interval]
+    intervals: Sequence[Interval]
 
     def lower(self, rows: dict[int, Tensor]) -> Tensor:
         total: Tensor | float = 0.0
@@ -66,6 +66,6 @@ PASSES: dict[str, Callable[[Graph, Region, Settings], Bounded]] = {
 
 def all_intervals(graph: Graph, bounded: Bounded) -> list[Interval]:
     """Every node's interval, the best of the output among them."""
-    intervals = claim(graph, bounded.intervals)
+    intervals = claim(graph, list(bounded.intervals))
     intervals[graph.output] = intervals[graph.output].intersect(bounded.tighten(graph.output))
     return intervals

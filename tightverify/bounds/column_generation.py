@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.fitted import Fitting, flat_ends, pairs
-from tightverify.bounds.linear import LinearBounds, padded
 from tightverify.bounds.mixtures import PrimalPoint
+from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.rows import padded
 from tightverify.graph import Apply
 from tightverify.relax.polygons import Polygons
 from tightverify.relax.traits import OperandSet
+from tightverify.values import FrozenMapping
 
 INSIDE = 0.97
 """Points are moved so far inside the polygon: a plane that supports the envelope on the border may be as steep as it likes."""
@@ -55,7 +57,7 @@ def with_planes_at(bounds: LinearBounds, primal_point: PrimalPoint, fitting: Fit
         more = tuple(pairs(*found, planes[number][0].upper.offset.shape))
         planes[number] = padded(bounds, node, (*planes[number], *more))  # old ones pay for mixtures with the new ones too
         bounds.recorder.planes(number, planes[number])
-    return replace(bounds, planes=planes)
+    return replace(bounds, planes=FrozenMapping(planes))
 
 
 def inside(polygons: Polygons, points: Tensor) -> Tensor:

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds, Relaxation, linear_bounds, operand_boxes
+from tightverify.bounds.bounding_pass import BoundingPass, Relaxation
+from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.rows import NodeBounds, operand_boxes
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph, Operand
 from tightverify.region import Region
@@ -50,7 +53,7 @@ class Fitting:
 
     @property
     def relaxation(self) -> Relaxation:
-        def relax(bounds: LinearBounds, node: Apply) -> tuple[Planes, ...]:
+        def relax(bounds: BoundingPass, node: Apply) -> tuple[Planes, ...]:
             return fitted_planes(bounds, node, self)
 
         return relax
@@ -93,7 +96,7 @@ def combined_bounds(
     return linear_bounds(graph, region, budget, effort.fitting.relaxation, known, effort.steps, recorder=recorder)
 
 
-def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
+def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
     """The closed form first, then the fitted ones."""
     closed = node.op.relax(*operand_boxes(bounds, node))
     own = node.op.traits.fitted
@@ -113,7 +116,7 @@ def fitted_planes(bounds: LinearBounds, node: Apply, fitting: Fitting) -> tuple[
 
 
 def refitted_planes(
-    bounds: LinearBounds,
+    bounds: BoundingPass,
     number: int,
     fitting: Fitting,
     old: tuple[Planes, ...],
@@ -166,7 +169,7 @@ def refitted_planes(
     return closed, *new, *old[1 + len(new) :]
 
 
-def recut(bounds: LinearBounds, number: int, ends: Tensor, anew: Tensor, directions: int) -> None:
+def recut(bounds: BoundingPass, number: int, ends: Tensor, anew: Tensor, directions: int) -> None:
     """Polygons of some of an operation's neurons, (B, n), as many for each input, in place of those in the bounds."""
     if number not in bounds.polygons or not directions or not bool(anew.any()):
         return
@@ -186,7 +189,7 @@ def as_many(vertices: Tensor, others: Tensor) -> Tensor:
     return torch.cat([vertices, vertices[:, -1:].expand(-1, missing, -1)], dim=1)
 
 
-def flat_ends(bounds: LinearBounds, node: Apply) -> tuple[Tensor, Tensor]:
+def flat_ends(bounds: NodeBounds, node: Apply) -> tuple[Tensor, Tensor]:
     """The operands' boxes (B * n, 2 k), a point in place of each that is too large, and (B * n,) which are not."""
     boxes = operand_boxes(bounds, node)
     ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 2 * len(boxes))
@@ -198,7 +201,7 @@ def kept(pair: Planes, other: Planes, where: Tensor) -> Planes:
     return Planes(pair.lower.where(where, other.lower), pair.upper.where(where, other.upper))
 
 
-def polygons_for(bounds: LinearBounds, node: Apply, ends: Tensor, sane: bool, directions: int) -> Polygons | None:
+def polygons_for(bounds: BoundingPass, node: Apply, ends: Tensor, sane: bool, directions: int) -> Polygons | None:
     """What the operands can be together. If none of the boxes (`sane`) stands for a larger one, it is kept in the bounds.
 
     What is kept is never replaced by what is cut from it: the rounding of one such cut is paid for.
@@ -229,7 +232,7 @@ def pairs(lower: Tensor, upper: Tensor, shape: torch.Size) -> Iterator[Planes]:
         yield Planes(*sides)
 
 
-def polygons_of(bounds: LinearBounds, number: int, ends: Tensor, directions: int, chosen: Tensor | None = None) -> Polygons:
+def polygons_of(bounds: NodeBounds, number: int, ends: Tensor, directions: int, chosen: Tensor | None = None) -> Polygons:
     """What is left of boxes (B * k, 4) of chosen neurons (B, k), or of all, when so many directions are bounded too."""
     node = bounds.graph.nodes[number]
     assert isinstance(node, Apply)
@@ -253,7 +256,7 @@ def normals_of(ends: Tensor, directions: int) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def direction_rows(bounds: LinearBounds, node: Apply, normals: Tensor, chosen: Tensor | None = None) -> dict[int, Tensor]:
+def direction_rows(bounds: NodeBounds, node: Apply, normals: Tensor, chosen: Tensor | None = None) -> dict[int, Tensor]:
     """Rows (B, k * 2 D, .) over the operands' nodes, one for each neuron and normal (B, k, 2 D, 2)."""
     batch, size, count, _ = normals.shape
     rows: dict[int, Tensor] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tightverify.bounds.linear import row_numbers
 from tightverify.budget import Budget
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
@@ -34,3 +33,11 @@ def largest_temporary(graph: Graph, region: Region, budget: Budget) -> int:
     """How many numbers the largest temporary of a bounding pass has, the inputs being cut into parts for the memory allowed."""
     rows = pass_rows(graph)
     return min(len(region), most_together(graph, region, budget, rows)) * row_numbers(graph, region, rows)
+
+
+def row_numbers(graph: Graph, region: Region, rows: int) -> int:
+    """How many numbers so many rows over one region have, where they are widest."""
+    width = max(node.size for node in graph.nodes)
+    if not region.separable:
+        width = max(width, graph.input_size)  # then the rows over all inputs are needed side by side
+    return rows * width

@@ -1,17 +1,17 @@
-"""Another sweep over regions that were bounded before: only what matters is bounded and fitted anew."""
+"""Another bounding pass over regions that were bounded before: only what matters is bounded and fitted anew."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from torch import Tensor
 
+from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.fitted import Effort, refitted_planes
 from tightverify.bounds.interval import enclose
-from tightverify.bounds.linear import LinearBounds, padded
-from tightverify.bounds.quadratics import relaxed_quadratic
+from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.rows import padded
 from tightverify.budget import Budget
 from tightverify.graph import Apply, Quadratic
 
@@ -25,19 +25,12 @@ def rebound(
     effort: Effort,
     budget: Budget,
 ) -> LinearBounds:
-    """A further sweep over all nodes, from what the last one found."""
-    found = replace(
-        bounds,
-        intervals=list(bounds.intervals),
-        planes=dict(bounds.planes),
-        polygons=dict(bounds.polygons),
-        mixtures=effort.steps,
-    )
-    return rebounded(found, bounds, -1, matter, effort, budget, anew)
+    """A further pass over all nodes, from what the last one found."""
+    return rebounded(BoundingPass.over_again(bounds, effort.steps), bounds, -1, matter, effort, budget, anew)
 
 
 def rebounded(
-    found: LinearBounds,
+    found: BoundingPass,
     whole: LinearBounds,
     after: int,
     matter: Mapping[int, Tensor],
@@ -45,9 +38,9 @@ def rebounded(
     budget: Budget,
     anew: Mapping[int, Tensor] = NONE,
 ) -> LinearBounds:
-    """Bounds that start as those of a `whole`, or of parts of it, and are bettered node by node, after one.
+    """What a pass comes to that starts from the bounds of a `whole`, or of its parts, and betters them node by node, after one.
 
-    `matter` (B, k) are the neurons of each node whose intervals are worth a walk, `anew` (B, n) says of operations' neurons
+    `matter` (B, k) are the neurons of each node that are worth bounding anew, `anew` (B, n) says of operations' neurons
     whose polygons are; the others keep what they have.
     """
     graph = found.graph
@@ -61,7 +54,7 @@ def rebounded(
             planes = refitted_planes(found, number, effort.fitting, whole.planes[number], before, anew.get(number))
             found.relax(number, padded(found, item, planes))
         elif isinstance(item, Quadratic):
-            found.relax(number, (relaxed_quadratic(graph, found.region, number, found.intervals, found.scales),))
+            found.relax_quadratic(number)
         if number in matter:
-            found.learn(number, found.tighten(number, matter[number]))
-    return found
+            found.tighten(number, matter[number])
+    return found.found()

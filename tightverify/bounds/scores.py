@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds, operand_boxes
 from tightverify.bounds.mixtures import PrimalPoint
+from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.rows import operand_boxes
 from tightverify.graph import Apply
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.graph import Apply
 
 LEAST_GAIN = 1e-9

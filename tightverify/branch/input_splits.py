@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.graph import Affine, Apply, Input, Quadratic
 
 

@@ -20,11 +20,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds import contradiction as contradiction
+from tightverify.bounds import constraints
+from tightverify.bounds.bounding_pass import BoundingPass
+from tightverify.bounds.constraints import Constraints
 from tightverify.bounds.contradiction import LIMIT, OutputConstraint
 from tightverify.bounds.fitted import Effort, as_many
-from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.rebound import rebounded
+from tightverify.bounds.result import LinearBounds
 from tightverify.branch.choice import Candidate
 from tightverify.branch.node import Split
 from tightverify.budget import Budget
@@ -33,7 +35,7 @@ from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
 from tightverify.spec import Property
-from tightverify.values import Interval
+from tightverify.values import FrozenMapping, Interval
 
 LEAST_LIMIT = 1e-100
 
@@ -76,29 +78,30 @@ def halves(
 
     graph = bounds.graph
     whole = bounds.map(twice, bounds.region[twice(torch.arange(len(cuts), device=bounds.region.centre.device))])
-    found = replace(
-        whole,
-        intervals=list(whole.intervals),
-        planes=dict(whole.planes),
-        mixtures=effort.steps,
-        empty=[],
-        part=True,
-        recorder=bounds.recorder.halves(cuts),
-    )
     nodes = {node for node, _, _ in cuts}
+    intervals, region = list(whole.intervals), whole.region
     for number in nodes:
-        lower, upper = (end.clone() for end in (found.intervals[number].lower, found.intervals[number].upper))
-        for k, (node, neuron, value) in enumerate(cuts):
-            if node == number:
-                upper[2 * k, neuron].clamp_(max=value)
-                lower[2 * k + 1, neuron].clamp_(min=value)
-        found.intervals[number] = Interval(lower, upper)
-        found.recorder.interval(number, found.intervals[number])
-    after = min(nodes) if found.output_constraint is None else -1
+        intervals[number] = cut_in(intervals[number], [(k, *cut[1:]) for k, cut in enumerate(cuts) if cut[0] == number])
+    after = min(nodes) if whole.output_constraint is None else -1
     if any(isinstance(graph.nodes[node], Input) for node in nodes):
-        found = replace(found, region=within(graph, found.region, found.intervals))
+        region = within(graph, region, intervals)
         after = min(after, min(nodes) - 1)  # what a ball leaves of the other coordinates, or nothing
+    constraints = replace(whole.constraints, part=True, crossed=())
+    recorder = bounds.recorder.halves(cuts)
+    for number in nodes:
+        recorder.interval(number, intervals[number])
+    both = replace(whole, region=region, intervals=tuple(intervals), constraints=constraints, recorder=recorder)
+    found = BoundingPass.over_again(both, effort.steps)
     return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, budget)
+
+
+def cut_in(interval: Interval, cuts: Sequence[tuple[int, int, float]]) -> Interval:
+    """A node's interval on both halves of each region; some are cut there, at a value: (region, neuron, value)."""
+    lower, upper = interval.lower.clone(), interval.upper.clone()
+    for k, neuron, value in cuts:
+        upper[2 * k, neuron].clamp_(max=value)
+        lower[2 * k + 1, neuron].clamp_(min=value)
+    return Interval(lower, upper)
 
 
 def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Region:
@@ -121,14 +124,8 @@ def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
     what = OutputConstraint.of(graph, rows, limit, wanted, bounds.region.centre, output)
-    return replace(
-        bounds,
-        empty=[],
-        part=True,
-        output_constraint=what,
-        output_multipliers={},
-        recorder=bounds.recorder.output_constraint(what),
-    )
+    constraints, recorder = Constraints(part=True, output=what), bounds.recorder.output_constraint(what)
+    return replace(bounds, constraints=constraints, recorder=recorder)
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
@@ -142,24 +139,13 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
     return LinearBounds(
         first.graph,
         first.region.joined([leaf.region for leaf in leaves[1:]]),
-        [interval_of(same) for same in zip(*(leaf.intervals for leaf in leaves), strict=True)],
-        [torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)],
-        planes,
+        tuple(interval_of(same) for same in zip(*(leaf.intervals for leaf in leaves), strict=True)),
+        tuple(torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)),
+        FrozenMapping(planes),
+        FrozenMapping({number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons}),
         first.mixtures,
-        {number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons},
-        empty=[torch.cat([leaf.nothing for leaf in leaves])],
-        part=any(leaf.part for leaf in leaves),
-        recorder=first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
-        output_constraint=contradiction.together(
-            [leaf.output_constraint for leaf in leaves if leaf.output_constraint is not None]
-        ),
-        output_multipliers={
-            number: torch.cat([leaf.output_multipliers[number] for leaf in leaves])
-            for number, share in first.output_multipliers.items()
-            if all(
-                number in leaf.output_multipliers and leaf.output_multipliers[number].shape == share.shape for leaf in leaves
-            )
-        },
+        constraints.together([leaf.constraints for leaf in leaves], [leaf.nothing for leaf in leaves]),
+        first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
     )
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.memory import most_together, pass_rows
 from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.bounds.rebound import rebound
+from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import branching_scores, what_matters
 from tightverify.branch.leaf import together
 from tightverify.budget import Budget

@@ -23,12 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightverify.bounds.bounding_pass import BoundingPass
+from tightverify.bounds.constraints import PART
 from tightverify.bounds.fitted import Effort
-from tightverify.bounds.linear import LinearBounds, linear_bounds
 from tightverify.bounds.recorder import SILENT
+from tightverify.bounds.result import LinearBounds
 from tightverify.branch.leaf import under, within
 from tightverify.branch.node import Branch, Split
 from tightverify.branch.search import Tree
+from tightverify.budget import UNLIMITED
 from tightverify.errors import UsageError
 from tightverify.evidence import FORMAT as EVIDENCE_FORMAT
 from tightverify.evidence import PROPERTY, format_of
@@ -189,13 +192,10 @@ class Saved:
             empty.append(crossed)
             recorder.empty(number, now, crossed)
         region = within(root.graph, whole.region, known)
-        start = LinearBounds(
-            root.graph, region, mixtures=effort.steps, polygons=whole.polygons, empty=empty, part=True, recorder=recorder
-        )
-        found = linear_bounds(
-            root.graph, region, relaxation=effort.fitting.relaxation, known=known, mixtures=effort.steps, start=start
-        )
-        return replace(found, output_constraint=whole.output_constraint)  # only now: what is supposed is of the last node
+        again = BoundingPass(root.graph, region, effort.steps, recorder, PART, polygons=dict(whole.polygons), crossed=empty)
+        found = again.run(UNLIMITED, effort.fitting.relaxation, known)
+        constraints = replace(found.constraints, output=whole.output_constraint)  # only now: its row is of the last node
+        return replace(found, constraints=constraints)
 
 
 def region_of(region: Region, count: int) -> Region:

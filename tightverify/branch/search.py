@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.fitted import Effort
-from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.memory import most_together
+from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import branching_scores
 from tightverify.branch.choice import MATTER, Candidate, best, best_scored, split_value
 from tightverify.branch.input_splits import coordinate_gains

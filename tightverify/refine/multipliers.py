@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 import solvers
-from tightverify.bounds.linear import padded
+from tightverify.bounds.rows import padded
 from tightverify.errors import UsageError
 from tightverify.graph import Apply
 from tightverify.refine.network_lp import Floats, NetworkProgram, Places, places_of

@@ -40,7 +40,7 @@ from torch import Tensor
 import solvers
 from solvers.safe import safe_bound
 from tightverify.bounds.interval import undefined
-from tightverify.bounds.linear import LinearBounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.errors import UsageError
 from tightverify.evidence import EDGE, EQUATION, PLANE
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from tightverify.bounds.fitted import MOST, Effort, combined_bounds, flat_ends
-from tightverify.bounds.linear import LinearBounds
 from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.bounds.result import LinearBounds
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
 from tightverify.relax.polygons import Polygons
-from tightverify.values import Interval
+from tightverify.values import FrozenMapping, Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Relaxed:
 
     def with_first_planes(self, count: int) -> Relaxed:
         """The same with the first planes alone of every operation: the closed form is the first."""
-        planes = {number: pairs[:count] for number, pairs in self.bounds.planes.items()}
+        planes = FrozenMapping({number: pairs[:count] for number, pairs in self.bounds.planes.items()})
         return replace(self, bounds=replace(self.bounds, planes=planes))
 
 

@@ -8,7 +8,8 @@ import torch
 
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.result import LinearBounds
 from tightverify.errors import OutOfTimeError
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else

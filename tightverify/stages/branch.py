@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tightverify.attack import Search, attack
 from tightverify.bounds.fitted import combined_bounds
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.bounds.result import LinearBounds
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
 from tightverify.budget import Clock

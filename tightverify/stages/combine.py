@@ -8,11 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.recorder import SILENT
+from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import summed_scores, what_matters
 from tightverify.errors import OutOfTimeError
 from tightverify.region import SplitBy
@@ -53,7 +55,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     for part, some in problem.parts(most, MIXTURE_SHARE):
         left = torch.arange(len(some.region), device=some.region.centre.device)
         margins = known.margins[part].clone()
-        begun: LinearBounds | None = None
+        begun: BoundingPass | None = None
         try:
             before = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
             own = rows_of(some, before) if SplitBy.GENERATORS in some.region.splits else margins.clone()
@@ -92,20 +94,19 @@ def rows_of(problem: Problem, bounds: LinearBounds) -> Tensor:
     return below(lower + problem.wanted.offsets, 0.0)
 
 
-def beginning(problem: Problem, effort: Effort) -> LinearBounds:
-    """A sweep that has come by no node yet."""
+def beginning(problem: Problem, effort: Effort) -> BoundingPass:
+    """A pass that has come by no node yet."""
     recorder = problem.recorder.begin(problem.region) if effort.part == 1 else SILENT
-    return LinearBounds(problem.graph, problem.region, mixtures=effort.steps, recorder=recorder)
+    return BoundingPass(problem.graph, problem.region, effort.steps, recorder)
 
 
-def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: LinearBounds) -> LinearBounds:
+def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: BoundingPass) -> LinearBounds:
     """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame.
 
     One over all goes on from what was `begun`, which has all that it finds, also where the time runs out.
     """
     if effort.part == 1:
-        planes, known = effort.fitting.relaxation, before.intervals
-        return linear_bounds(problem.graph, problem.region, problem.budget, planes, known, start=begun)
+        return begun.run(problem.budget, effort.fitting.relaxation, before.intervals)
     _, primal_point = before.at_primal_point({problem.graph.output: problem.wanted.rows}, effort.last_steps)
     scores = summed_scores(before, primal_point, ~(margins > 0) | problem.settings.thorough)
     return rebound(before, *what_matters(scores, effort.part), effort, problem.budget)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.linear import LinearBounds, linear_bounds
+from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.recorder import PassRecorder
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
@@ -50,8 +50,6 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 def _linear(problem: Problem, recorder: PassRecorder) -> Tensor:
     """The rows' lower bounds by one sweep."""
-    start = LinearBounds(problem.graph, problem.region, recorder=recorder)
-    lower = linear_bounds(problem.graph, problem.region, problem.budget, start=start).lower(
-        {problem.graph.output: problem.wanted.rows}
-    )
+    bounds = BoundingPass(problem.graph, problem.region, recorder=recorder).run(problem.budget)
+    lower = bounds.lower({problem.graph.output: problem.wanted.rows})
     return below(lower + problem.wanted.offsets, 0.0)

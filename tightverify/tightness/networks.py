@@ -44,7 +44,7 @@ class Sweep(Protocol):
     """What a relaxation finds on a batch of regions."""
 
     @property
-    def intervals(self) -> list[Interval]:
+    def intervals(self) -> Sequence[Interval]:
         """By node."""
 
     def lower(self, rows: dict[int, Tensor]) -> Tensor:
