@@ -9,6 +9,9 @@ from typing import Any
 
 from tightverify.errors import UsageError
 
+FORMATS = ("png", "pdf", "svg")
+"""What pictures are written as."""
+
 
 def folder_of(folder: Path) -> Path:
     """The folder, made if it is not there."""

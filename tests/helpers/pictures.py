@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from tightverify.plots import save
 
 TOUCHING = 0.5
 """So many dots may two boxes share: letters do not fill theirs."""
@@ -23,10 +27,10 @@ def whole(axes: Axes) -> Figure:
 
 
 def drawn(figure: Figure) -> Any:
-    """The renderer that drew it."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return canvas.get_renderer()
+    """The renderer, once it was drawn as in a file."""
+    with TemporaryDirectory() as folder:
+        save(figure, Path(folder) / "drawn.png")
+    return FigureCanvasAgg(figure).get_renderer()
 
 
 def texts(figure: Figure) -> Iterator[Text]:

@@ -20,11 +20,11 @@ from tightverify import plots
 from tightverify.cli.main import main
 from tightverify.errors import InputError, UsageError
 from tightverify.plots.names import CYCLE, LOOKS
-from tightverify.plots.saving import FORMATS
 from tightverify.plots.words import drawable
 from tightverify.report.records import Record, write_records
 from tightverify.report.trace import TracePoint
 from tightverify.verify import Result, Verdict
+from tightverify.writing import FORMATS
 
 SIGNS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 EPS = (0.01, 0.02, 0.03, 0.04, 0.05)

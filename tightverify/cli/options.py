@@ -10,6 +10,7 @@ import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, gathered, option
 from tightverify.errors import UsageError
+from tightverify.writing import FORMATS
 
 if TYPE_CHECKING:
     from tightverify.inputs.audio import Reading
@@ -123,7 +124,6 @@ READING = (
     option(SOUNDS, "--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
 )
 FORCE = option(WRITTEN, "--force", is_flag=True, help="Replace files that exist.")
-FORMATS = ("png", "pdf", "svg")
 FORMAT = option(
     WRITTEN, "--format", "kind_of_file", type=click.Choice(FORMATS), help="What pictures are written as; png if not given."
 )

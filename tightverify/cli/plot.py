@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import FILE, Command, option
-from tightverify.cli.options import FORCE, FORMAT, FORMATS, QUIET, WRITTEN
+from tightverify.cli.options import FORCE, FORMAT, QUIET, WRITTEN
 from tightverify.errors import UsageError
+from tightverify.writing import FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -37,7 +37,7 @@ class Model:
     @property
     def name(self) -> str:
         """Its file, without folders, or where else it came from."""
-        return self.source.rsplit("/", 1)[-1]
+        return self.source.removeprefix("the ONNX model ").rsplit("/", 1)[-1]
 
     @property
     def agreement(self) -> float:

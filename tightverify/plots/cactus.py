@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tightverify.plots.series import detail, few_levels, labels, looks_of, series
-from tightverify.plots.style import drawing, logarithmic, mpl
+from tightverify.plots.style import drawing, logarithmic, mpl, nested
 from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
 from tightverify.verify import Result, Verdict
@@ -29,7 +29,7 @@ def cactus(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
     several = series(given, by_level=few_levels(given))
     slowest = max(LEAST, *(outcome.seconds for one in several for outcome in one.outcomes))
     with drawing(ax) as axes:
-        for one, look, label in zip(several, looks_of(several), labels(several), strict=True):
+        for number, (one, look, label) in enumerate(zip(several, looks_of(several), labels(several), strict=True)):
             times = sorted(max(LEAST, o.seconds) for o in one.outcomes if o.verdict in DECIDED)
             count = len(times)
             axes.step(
@@ -41,6 +41,7 @@ def cactus(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
                 marker=look.marker,
                 markevery=slice(1, count + 1, max(1, count // 8)),
                 label=f"{drawable(label)}: {count} of {len(one.outcomes)}",
+                **nested(len(several) - 1 - number),
             )
         axes.set_xscale("log")
         logarithmic(axes, "x")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tightverify.errors import InputError
 from tightverify.plots.names import BLACK, LOOKS, Look
 from tightverify.plots.series import Outcome, Series, detail, labels, looks_of, series
-from tightverify.plots.style import drawing, mpl
+from tightverify.plots.style import drawing, mpl, nested
 from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
 from tightverify.verify import Verdict
@@ -51,16 +51,14 @@ def share(outcomes: Sequence[Outcome], verdict: Verdict) -> float:
 
 def line(axes: Axes, one: Series, verdict: Verdict, look: Look, later: int) -> None:
     """A share against the level; the more lines come `later`, the wider."""
-    rules, wider = mpl().rcParams, 1 + 0.6 * min(later, 3)
     proved = verdict is Verdict.ROBUST
     axes.plot(
         one.levels,
         [share(one.at(level), verdict) for level in one.levels],
         linestyle="-" if proved else LOOKS[verdict.name].line,
-        linewidth=rules["lines.linewidth"] * wider,
         marker=look.marker if proved else "x",
-        markersize=rules["lines.markersize"] * wider,
         color=look.colour,
+        **nested(later),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tightverify.plots.names import BLACK, looks
 from tightverify.plots.planes import Mesh, function_words
-from tightverify.plots.style import drawing, panels, whole
+from tightverify.plots.style import drawing, mpl, panels, whole
 from tightverify.plots.words import legend, over_title, title
 from tightverify.tightness.functions import FunctionTightness
 from tightverify.tightness.tables import box_name
@@ -64,6 +64,8 @@ def gap_maps(found: FunctionTightness, box: int = 0, axes: Sequence[Axes] | None
                 image = panel.pcolormesh(mesh.x.numpy(), mesh.y.numpy(), gap.numpy(), **how)
                 panel.set(xlim=ends[:2], ylim=ends[2:])
                 panel.set_title(f"{kind}, {side}", loc="center")
+                for axis in (panel.xaxis, panel.yaxis):
+                    axis.set_major_locator(mpl().ticker.MaxNLocator(4))
                 panel.set_xlabel("x" if row == 1 else "")
                 panel.set_ylabel("y" if k == 0 else "")
         whole(several[0]).colorbar(image, ax=several, label="gap to the function", pad=0.02)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from tightverify.errors import UsageError
 from tightverify.plots.style import mpl, rules, whole
+from tightverify.writing import FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FORMATS = ("png", "pdf", "svg")
 
 
 def save(picture: Axes | Figure | Sequence[Axes], path: str | Path) -> Path:

@@ -141,6 +141,12 @@ def whole(axes: Axes) -> Figure:
     return found
 
 
+def nested(later: int) -> dict[str, Any]:
+    """The width of a line and the size of its markers, the larger the more lines come `later`: it is seen under them."""
+    rules, wider = mpl().rcParams, 1 + 0.6 * min(later, 3)
+    return {"linewidth": rules["lines.linewidth"] * wider, "markersize": rules["lines.markersize"] * wider}
+
+
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     """The logarithm along one axis, whose ends are those it has by now; a few numbers in full: 0.2, 1, 50."""
     axis = axes.xaxis if which == "x" else axes.yaxis

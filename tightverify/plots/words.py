@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FAR = 30.0
 """Points from the axes down to a legend under them: numbers and a label are between."""
 
+TIED = "\N{NO-BREAK SPACE}"
 ABOVE: dict[str, Any] = {"ncols": 3, "handlelength": 3.0, "borderaxespad": 0.0, "borderpad": 0.0}
 
 
@@ -46,8 +47,10 @@ def over_title(figure: Figure, words: str, detail: str = "") -> None:
 
 
 def wrapped(detail: str, inches: float, size: float) -> str:
-    """Lines that a picture is wide enough for; a letter is about half as wide as high."""
-    return "\n".join(textwrap.wrap(drawable(detail), max(20, int(0.82 * 72 * inches / (0.55 * size)))))
+    """Lines that a picture is wide enough for, whole parts on each where they fit; a letter is about half as wide as high."""
+    letters = max(20, int(0.82 * 72 * inches / (0.55 * size)))
+    parts = [part.replace(" ", TIED) if len(part) < letters else part for part in drawable(detail).split(" · ")]
+    return "\n".join(textwrap.wrap(" · ".join(parts), letters)).replace(TIED, " ")
 
 
 def legend(axes: Axes, handles: Sequence[Artist] | None = None, aside: float = 0.0, above: bool = False) -> None:
