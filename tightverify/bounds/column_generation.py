@@ -1,4 +1,4 @@
-"""Column generation: new planes where the present optimum pulls.
+"""Column generation: new planes at the primal point of the present optimum.
 
 A row's best mixture has a primal point: where its bound is attained, each gate has its operands somewhere in its polygon. The
 plane that supports the gate's envelope there is the one that would bring most (its operation's `columns`). It is added to
@@ -40,7 +40,7 @@ def generated(
 
 
 def with_planes_at(bounds: LinearBounds, primal_point: PrimalPoint, fitting: Fitting) -> LinearBounds:
-    """One more pair of planes for each row of a walk, that supports the gates' envelopes where the row pulls."""
+    """One more pair of planes for each row, that supports the gates' envelopes at its primal point."""
     planes = dict(bounds.planes)
     for number, operands in primal_point.operands.items():
         node = bounds.graph.nodes[number]

@@ -1,18 +1,18 @@
-"""Proofs by contradiction: a row of the property is supposed to fail, and what follows from that is used everywhere.
+"""Proofs by contradiction: that a row of the property fails is a constraint on the output, used for every bound.
 
 INVPROP (Kotha et al. 2023) uses constraints on the output in this way.
 
 To prove `row @ y + offset > 0` on a region, look only at the part of it where the row is at most a limit t > 0. If nothing is
 left there, or the row's bound on that part comes out above t, no point has a row below t: it is at least t everywhere. Until
-then the supposition makes every bound narrower, those of the first frames too: for any g >= 0,
+then this output constraint makes every bound narrower, those of the first frames too: for any g >= 0,
 
     z  >=  z + g (row @ y + offset - t)      on that part,
 
-a walk from the output (`bounds.interval_multipliers`). It is worth the more the nearer the row's bound has come to 0: then what
-is left is near the point at which the bound is attained, and one more sweep often leaves nothing.
+back-substitution from the output (`bounds.interval_multipliers`). It is worth the more the nearer the row's bound has come to
+0: then what is left is near the point at which the bound is attained, and one more bounding pass often leaves nothing.
 
 A property of several rows breaks where one of them does: the parts of its open rows, one each, are all that has to be looked
-at. Where only some of the rows are needed, nothing is supposed.
+at. Where only some of the rows are needed, there is no such constraint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tightverify.values import above, gamma, times
 
 LIMIT = 0.01
 """The limit, relative to how far the row's bound is below 0."""
-SHARE = 0.3
+FIRST = 0.3
 """The first multipliers, relative to how far what is bounded goes for each unit of the row."""
 
 
@@ -63,9 +63,10 @@ class OutputConstraint:
         return OutputConstraint(*(change(getattr(self, name)) for name in NAMES))
 
     def price(self, graph: Graph) -> Tensor:
-        """(B,): what a walk loses for each unit of the multiplier, rounding and all.
+        """(B,): what the bound loses for each unit of the multiplier, rounding and all.
 
-        The walk begins with coefficients that are products of two numbers, in a node of their own as it were, of so many terms.
+        Back-substitution begins with coefficients that are products of two numbers, in a node of their own as it were, of so
+        many terms.
         """
         rounding = graph.rounding + gamma(2 * self.row.shape[1] + 8)
         return above(self.limit - self.offset, rounding * self.size)
@@ -76,7 +77,7 @@ class OutputConstraint:
 
     def first_multipliers(self, widths: Tensor) -> Tensor:
         """(B, R): multipliers to begin with, for rows that go so far (B, R)."""
-        return SHARE * widths / self.reach[:, None]
+        return FIRST * widths / self.reach[:, None]
 
 
 NAMES = tuple(each.name for each in fields(OutputConstraint))

@@ -125,9 +125,9 @@ class RecordedPass(PassRecorder):
 
     def polygons(self, number: int, polygons: Polygons, holds: Tensor, neurons: Tensor) -> None:
         vertices = plain(polygons.vertices).reshape(*neurons.shape, *polygons.vertices.shape[1:])
-        told, places = plain(holds), plain(neurons.to(torch.int32))
+        known, places = plain(holds), plain(neurons.to(torch.int32))
         for k, bounding_pass in enumerate(self.numbers.tolist()):
-            self.record.add(Polygon(bounding_pass, number, places[k], vertices[k], told[k]))
+            self.record.add(Polygon(bounding_pass, number, places[k], vertices[k], known[k]))
 
     def empty(self, number: int, interval: Interval, crossed: Tensor) -> None:
         for k in torch.nonzero(crossed).flatten().tolist():
@@ -227,7 +227,7 @@ def constrained_too(trial: RecordedTrial, best: Tensor, k: int, places: Places, 
     """Multipliers of neurons and, as neurons of `PROPERTY`, those of what one region's rows are bounded under."""
     if trial.output_constraint is None:
         return places, values
-    output_multipliers = torch.stack([of_one(share, k) for share in trial.output_multipliers]).gather(0, best[None])[0]
+    output_multipliers = torch.stack([of_one(values, k) for values in trial.output_multipliers]).gather(0, best[None])[0]
     row, which = np.arange(len(best), dtype=np.int32), int(trial.output_constraint.which[k])
     more = np.stack([row, np.full_like(row, PROPERTY), np.full_like(row, which)], axis=1)
     return np.concatenate([places, more]), np.concatenate([values, plain(output_multipliers)])

@@ -79,7 +79,7 @@ def fitted_bounds(
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
 ) -> LinearBounds:
-    """A sweep with closed-form planes, and one with fitted planes over the intervals that it found."""
+    """A bounding pass with closed-form planes, and one with fitted planes over the intervals that it found."""
     first = linear_bounds(graph, region, budget, recorder=recorder)
     return linear_bounds(graph, region, budget, fitting.relaxation, first.intervals, recorder=recorder)
 
@@ -92,7 +92,7 @@ def combined_bounds(
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
 ) -> LinearBounds:
-    """A sweep in which every bound is that of its own best mixture of planes."""
+    """A bounding pass in which every bound is that of its own best mixture of planes."""
     return linear_bounds(graph, region, budget, effort.fitting.relaxation, known, effort.steps, recorder=recorder)
 
 

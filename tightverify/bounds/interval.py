@@ -84,7 +84,7 @@ def undefined(graph: Graph, known: Sequence[Interval]) -> Tensor | None:
 
 
 def claim(graph: Graph, known: list[Interval]) -> list[Interval]:
-    """The intervals that may be told: everything is possible for inputs on which the network may be undefined."""
+    """The intervals that may be claimed: everything is possible for inputs on which the network may be undefined."""
     nowhere = undefined(graph, known)
     if nowhere is None or not bool(nowhere.any()):
         return known

@@ -7,18 +7,19 @@ neuron,
 
     r @ z   >=   r @ z + sum of m y - max(m, 0) u - min(m, 0) l      on that part,
 
-for m (y - u) <= 0 where m > 0, and m (y - l) <= 0 where m < 0: so that a walk from the rows r and m together, less a constant,
-bounds r there, whatever m is. The best m are the multipliers of linear programming. Where y is at the walk's primal point
+for m (y - u) <= 0 where m > 0, and m (y - l) <= 0 where m < 0: so that back-substitution of the rows r and m together, less a
+constant, bounds r there, whatever m is. The best m are the multipliers of linear programming. Where y is at the primal point
 (`bounds.mixtures`) says how to better them: m moves by `rho y` and is drawn back by rho times the interval's nearest point, the
 proximal step for the support function of [l, u]. It stays 0 while y keeps to its interval.
 
-Where a row of the property is supposed to be at most a limit (`bounds.contradiction`), a multiplier g >= 0 of its own does the
-same: `r @ z >= r @ z + g (row @ y - limit)` there. The bound is concave in g, and whether the row is above the limit at the
-walk's primal point says on which side of g the best one lies: g is multiplied or divided by a factor that shrinks at every
-turn.
+Where there is an output constraint (`bounds.contradiction`: a row of the property is at most a limit), a multiplier g >= 0 of
+its own does the same: `r @ z >= r @ z + g (row @ y - limit)` there. The bound is concave in g, and whether the row is above the
+limit at the primal point says on which side of g the best one lies: g is multiplied or divided by a factor that shrinks at
+every turn.
 
 Rounding. What `m` begins is paid for like the row itself, by graph.rounding |m| (M + s) (`bounds.linear`), M and s being the
-magnitude and the scale of y: half of it for the walk, half of it for the constant, a sum of no more terms than are counted.
+magnitude and the scale of y: half of it for back-substitution, half of it for the constant, a sum of no more terms than are
+counted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ STRIDE = 3.0
 SHORTER = 0.3
 LEAST_WIDTH = 1e-6
 FACTOR = 3.0
-"""by which a multiplier of what is supposed moves at first"""
+"""by which the multiplier of an output constraint moves at first"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class IntervalConstraint:
 
 @dataclass(eq=False)
 class Multipliers:
-    """Rows' multipliers (B, R, n) of held nodes, bettered step by step."""
+    """Rows' multipliers (B, R, n) of interval constraints, bettered step by step."""
 
     graph: Graph
     interval_constraints: Mapping[int, IntervalConstraint]
@@ -75,21 +76,21 @@ class Multipliers:
     stride: Tensor = field(default_factory=lambda: torch.tensor(STRIDE))
     output_constraint: OutputConstraint | None = None
     output_multipliers: Tensor = field(default_factory=lambda: torch.zeros(()))
-    """(B, R): the multipliers of what is supposed, if anything is"""
+    """(B, R): the multipliers of the output constraint, if there is one"""
     best_output_multipliers: Tensor = field(default_factory=lambda: torch.zeros(()))
     factor: Tensor = field(default_factory=lambda: torch.tensor(FACTOR))
     over: Tensor | None = None
 
     @property
     def together(self) -> dict[int, Tensor]:
-        """The rows and the multipliers: what a walk begins with."""
+        """The rows and the multipliers: what back-substitution begins with."""
         both = dict(self.rows)
         for number, value in self.values.items():
             both[number] = value + both[number] if number in both else value
         if self.output_constraint is not None:
-            share = self.output_multipliers[..., None] * self.output_constraint.row[:, None]
+            row = self.output_multipliers[..., None] * self.output_constraint.row[:, None]
             output = self.graph.output
-            both[output] = share + both[output] if output in both else share
+            both[output] = row + both[output] if output in both else row
         return both
 
     @property
@@ -99,12 +100,12 @@ class Multipliers:
 
     @property
     def last(self) -> int:
-        """The last node that a walk may come by."""
+        """The last node that back-substitution may come by."""
         return max(self.rows) if self.output_constraint is None else max(*self.rows, self.graph.output)
 
     @property
     def looked_at(self) -> set[int]:
-        """The nodes whose values at a walk's primal point say how to go on."""
+        """The nodes whose values at the primal point say how to go on."""
         return (
             set(self.interval_constraints)
             if self.output_constraint is None
@@ -113,7 +114,7 @@ class Multipliers:
 
     @property
     def constant(self) -> Tensor | float:
-        """(B, R): what is to be added to a walk's bound, the multipliers' rounding paid for."""
+        """(B, R): what is to be added to the bound, the multipliers' rounding paid for."""
         total: Tensor | float = 0.0
         for number, value in self.values.items():
             interval_constraints = self.interval_constraints[number]
@@ -127,7 +128,7 @@ class Multipliers:
         return total
 
     def better(self, step: int, bound: Tensor, trail: Mapping[int, Tensor], found: Mapping[int, Tensor]) -> None:
-        """Move on from a walk: its bound (B, R), its rows over operations, and the nodes' values at its primal point.
+        """Move on from back-substitution: its bound (B, R), its rows over operations, the nodes' values at its primal point.
 
         Rows whose bound fell go back to the multipliers of their best one, and take shorter steps from there.
         """
@@ -157,10 +158,10 @@ class Multipliers:
             moved = rho * (moved - torch.minimum(torch.maximum(moved, lower), upper))
             self.values[number] = interval_constraints.kept(moved)
         if self.output_constraint is not None:
-            self.share(bound, found[self.graph.output])
+            self._better_output(bound, found[self.graph.output])
 
-    def share(self, bound: Tensor, outputs: Tensor) -> None:
-        """Move on with the multipliers of what is supposed; the outputs (B, R, K) are those at the walk's primal point."""
+    def _better_output(self, bound: Tensor, outputs: Tensor) -> None:
+        """Move on with the multipliers of the output constraint; the outputs (B, R, K) are those at the primal point."""
         assert self.output_constraint is not None
         assert self.best is not None
         self.best_output_multipliers = torch.where(bound >= self.best, self.output_multipliers, self.best_output_multipliers)

@@ -2,16 +2,16 @@
 
 alpha-CROWN (Xu et al. 2021) optimises the slopes of one line for each row by gradients; here several planes are mixed.
 
-Any convex combination of planes that hold an operation holds it too, and each row may take its own. For given mixtures a
-walk bounds the row, and its bound is concave in the mixture of each operation. What a little more of plane k would bring is
-its coefficient times the plane's value at the *primal point*: the input that minimises the row, sent forward through the
-network with every operation replaced by the mixed plane that the row's coefficient chose. So the best answer is the plane
-that is tightest at that point; the mixtures move there, all the way at first, by 2 / (step + 2) later (Frank and Wolfe
-1956). The bound is not smooth, and the points jump: the planes answer their running mean, as in fictitious play. Whatever
-the mixtures are, a walk with them is a proof: the best of all of them counts.
+Any convex combination of planes that hold an operation holds it too, and each row may take its own. For given mixtures
+back-substitution bounds the row, and its bound is concave in the mixture of each operation. What a little more of plane k would
+bring is its coefficient times the plane's value at the *primal point*: the input that minimises the row, sent forward through
+the network with every operation replaced by the mixed plane that the row's coefficient chose. So the best answer is the plane
+that is tightest at that point; the mixtures move there, all the way at first, by 2 / (step + 2) later (Frank and Wolfe 1956).
+The bound is not smooth, and the points jump: the planes answer their running mean, as in fictitious play. Whatever the mixtures
+are, back-substitution with them is a proof: the best of all of them counts.
 
 Rounding. A mixture's coefficients are those of planes, rounded a few times per step: within `mixing_error` of the largest
-of them, which the planes have been moved apart for (`linear.padded`).
+of them, which the planes have been moved apart for (`rows.padded`).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def mixing_error(steps: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class PrimalPoint:
-    """A walk and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes that were
-    taken, and the multipliers (B, R, n) of nodes whose intervals are held.
+    """One back-substitution and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes
+    that were taken, and the multipliers (B, R, n) of interval constraints.
     """
 
     point: Tensor
@@ -69,8 +69,9 @@ def best_mixtures(
 ) -> tuple[Tensor, dict[int, Planes]]:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
-    The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last walk;
-    `trial` is told all that was tried. Fewer steps are taken where all rows are above what is `target` (B, R), or out of reach.
+    The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last one;
+    `trial` hears of all that was tried. Fewer steps are taken where all rows are above what is `target` (B, R), or out of
+    reach.
     """
     last = multipliers.last
     choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
@@ -109,7 +110,7 @@ def settled(found: list[Tensor], target: Tensor) -> bool:
 
 
 def primal_point(graph: Graph, region: Region, selection: dict[int, Planes], multipliers: Multipliers) -> PrimalPoint:
-    """A walk with given planes, and its primal point."""
+    """One back-substitution with given planes, and its primal point."""
     trail: dict[int, Tensor] = {}
     back_substitute(graph, region, selection, multipliers.together, trail)
     point, operands, _ = at_primal_point(graph, region, selection, trail, multipliers.count)
@@ -124,9 +125,10 @@ def at_primal_point(
     count: int,
     wanted: Collection[int] = (),
 ) -> tuple[Tensor, dict[int, tuple[Tensor, ...]], dict[int, Tensor]]:
-    """The input (B, R, n) at which a walk of `count` rows R is attained, and there the operands of every operation it came by.
+    """The input (B, R, n) at which the bounds of `count` rows R are attained, and there the operands of all operations on the
+    way.
 
-    The third are the values of the nodes `wanted`, of those that the walk depends on; where all is constant it has no trail.
+    The third are the values of the nodes `wanted`, of those that the bounds depend on; where all is constant it has no trail.
     """
     everything = region.centre.new_zeros((len(region), count, graph.input_size))
     for number, row in trail.items():

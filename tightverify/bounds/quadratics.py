@@ -1,7 +1,8 @@
-"""The planes of energies in a sweep: over the box of their operands, and over the ball that the region is.
+"""The planes of sums of squares in a bounding pass: over the box of their operands, and over the ball that the region is.
 
-Over a box around the input each sample of a frame moves as it likes; in a ball, or on a line, they share what they may move.
-Two more bounds of d' Q d, by which the upper plane rises above the tangent at the middle c of the box, are then worth having:
+Over a box around the input each sample of a frame moves as it likes; in a ball, or on a line, they have what they may move in
+common. Two more bounds of d' Q d, by which the upper plane rises above the tangent at the middle c of the box, are then worth
+having:
 
 * for each form how far it can get from its value at c, which the region answers exactly: the squares of that, weighted;
 * in a ball of radius r of the norm 1 or 2, max_i s_i |d|^2 with |d| <= r + |c - centre|.
@@ -24,7 +25,7 @@ from tightverify.values import TINY, Interval, above
 def relaxed_quadratic(
     graph: Graph, region: Region, number: int, intervals: Sequence[Interval], scales: Sequence[Tensor]
 ) -> Planes:
-    """The planes of node `number` with slopes (B, n, m), moved apart to pay for the rounding of the walks below."""
+    """The planes of node `number` with slopes (B, n, m), moved apart to pay for the rounding of back-substitution below."""
     node = graph.nodes[number]
     assert isinstance(node, Quadratic)
     box = node.box(intervals)

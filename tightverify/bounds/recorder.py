@@ -1,4 +1,4 @@
-"""What listens to a run: it is told of every bounding pass, of what is found there, of rows and the bounds tried for them.
+"""What listens to a run: it hears of every bounding pass, of what is found there, of rows and the bounds tried for them.
 
 Three interfaces, one inside the other: a `Recorder` hears of a run and hands out a `PassRecorder` for each batch of bounding
 passes that begins, which hands out a `Trial` for each call that bounds rows. Nobody listens by default (`NOBODY`, `SILENT`,

@@ -48,7 +48,7 @@ class LinearBounds:
     constraints: Constraints = WHOLE
     """what all of it holds under"""
     recorder: PassRecorder = SILENT
-    """who is told what else is found by it"""
+    """who hears what else is found by it"""
 
     @property
     def output_constraint(self) -> OutputConstraint | None:

@@ -180,7 +180,7 @@ def operand_boxes(bounds: NodeBounds, node: Apply) -> list[Interval]:
 def padded(bounds: NodeBounds, node: Apply, planes: tuple[Planes, ...]) -> tuple[Planes, ...]:
     """Planes moved apart to pay for the rounding of back-substitution below, and of mixtures of them.
 
-    A mixture's coefficients are each off by a share of the largest among the planes' own, and its two sides may be of
+    A mixture's coefficients are each off by a fraction of the largest among the planes' own, and its two sides may be of
     different pairs: so each coefficient counts with the largest, on both sides.
     """
     boxes = operand_boxes(bounds, node)
@@ -189,9 +189,9 @@ def padded(bounds: NodeBounds, node: Apply, planes: tuple[Planes, ...]) -> tuple
     def size_of(pair: Planes) -> Tensor:
         return pair.lower.at(*sizes) + pair.upper.at(*sizes)
 
-    share, every = bounds.graph.rounding, [pair.map(torch.abs) for pair in planes]
+    rounding, every = bounds.graph.rounding, [pair.map(torch.abs) for pair in planes]
     underflow = TINY * (1 + reduce(torch.add, sizes))
     if not bounds.mixtures:
-        return tuple(pair.widen(share * size_of(one) + underflow) for pair, one in zip(planes, every, strict=True))
-    amount = (share + mixing_error(MOST_STEPS)) * size_of(reduce(Planes.maximum, every)) + underflow
+        return tuple(pair.widen(rounding * size_of(one) + underflow) for pair, one in zip(planes, every, strict=True))
+    amount = (rounding + mixing_error(MOST_STEPS)) * size_of(reduce(Planes.maximum, every)) + underflow
     return tuple(pair.widen(amount) for pair in planes)

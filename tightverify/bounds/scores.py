@@ -4,7 +4,7 @@ They serve as those of BaBSR (Bunel et al. 2020) and GenBaB (Shi et al. 2025) do
 
 At its primal point a row's bound is the row's value in a network in which every operation is replaced by a plane. So it is
 below the true value there by the sum, over the operations' neurons, of |coefficient| times the distance of function and plane:
-each neuron's share of the loss is known. Were an operand's interval halved, the closed-form planes of the half that holds the
+each neuron's part of the loss is known. Were an operand's interval halved, the closed-form planes of the half that holds the
 point would be nearer by so much: this is the estimated gain of splitting the operand, summed over all that read it.
 """
 
@@ -31,7 +31,8 @@ LEAST_WIDTH = 1e-9
 class BranchingScores:
     """What one row of each region loses where, and would gain: (B, n) each.
 
-    `losses` are the operations' shares, `gains` the estimated gains of splitting neurons of the nodes that they read.
+    `losses` are the operations' parts of the loss, `gains` the estimated gains of splitting neurons of the nodes that they
+    read.
     """
 
     losses: dict[int, Tensor]
@@ -39,7 +40,7 @@ class BranchingScores:
 
     def __getitem__(self, regions: Tensor) -> BranchingScores:
         """Of some of the regions."""
-        losses, gains = ({n: share[regions] for n, share in shares.items()} for shares in (self.losses, self.gains))
+        losses, gains = ({n: values[regions] for n, values in every.items()} for every in (self.losses, self.gains))
         return BranchingScores(losses, gains)
 
 
@@ -89,14 +90,14 @@ def distance(planes: Planes, coefficient: Tensor, point: list[Tensor], value: Te
 
 
 def summed_scores(bounds: LinearBounds, primal_point: PrimalPoint, count: Tensor) -> BranchingScores:
-    """The sums over those rows (B, R) of a walk that `count`."""
+    """The sums over those rows (B, R) that `count`."""
     losses: dict[int, Tensor] = {}
     gains: dict[int, Tensor] = {}
     for k in torch.nonzero(count.any(0)).flatten().tolist():
         one = branching_scores(bounds, primal_point, torch.full((len(count),), k, device=count.device))
         for total, mine in ((losses, one.losses), (gains, one.gains)):
-            for number, share in mine.items():
-                total[number] = total.get(number, torch.zeros_like(share)) + share * count[:, k, None]
+            for number, values in mine.items():
+                total[number] = total.get(number, torch.zeros_like(values)) + values * count[:, k, None]
     return BranchingScores(losses, gains)
 
 
@@ -109,14 +110,14 @@ def what_matters(scores: BranchingScores, part: float) -> tuple[dict[int, Tensor
     }
 
 
-def weightiest(shares: Mapping[int, Tensor], part: float) -> dict[int, Tensor]:
-    """The neurons (B, k) of each node that are among the part of all nodes' neurons with the largest shares (B, n).
+def weightiest(scores: Mapping[int, Tensor], part: float) -> dict[int, Tensor]:
+    """The neurons (B, k) of each node that are among the part of all nodes' neurons with the largest scores (B, n).
 
     Nodes of which there are none are left out; inputs of which there are fewer than of others get their next ones too.
     """
-    if not shares:
+    if not scores:
         return {}
-    together = torch.cat(list(shares.values()), dim=1)
+    together = torch.cat(list(scores.values()), dim=1)
     least = together.topk(math.ceil(part * together.shape[1]), 1).values[:, -1:]
-    counts = {number: int(((values >= least) & (values > 0)).sum(1).amax()) for number, values in shares.items()}
-    return {number: shares[number].topk(count, 1).indices for number, count in counts.items() if count}
+    counts = {number: int(((values >= least) & (values > 0)).sum(1).amax()) for number, values in scores.items()}
+    return {number: scores[number].topk(count, 1).indices for number, count in counts.items() if count}

@@ -3,13 +3,13 @@
 A split takes a neuron y and a value s: every input of the region has y <= s or y >= s, so that the two halves cover it. On the
 half with y <= s the neuron's interval ends at s, on the other it begins there. From then on the intervals are constraints of
 their own, whose multipliers tighten every row (`bounds.interval_multipliers`). Of a coordinate of the input, the halves are
-regions of their own, over which every walk ends.
+regions of their own, over which every back-substitution ends.
 
 What was bounded before the neuron is taken over from the parent, planes and polygons too: it holds on each half. Of later
 nodes the operations are relaxed anew, and the neurons that matter are bounded anew.
 
-The first split is another one: the parts are where one of the open rows is supposed to fail (`bounds.contradiction`). What is
-supposed ties the first frames to the last, so that all nodes of such parts, and of their halves, are bounded anew.
+The first split is another one: the parts are where one of the open rows fails, an output constraint (`bounds.contradiction`).
+It ties the first frames to the last, so that all nodes of such parts, and of their halves, are bounded anew.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Leaf:
     matter: Mapping[int, Tensor]
     """for each node the neurons (1, k) whose intervals the decisive row depends on most"""
     multipliers: Mapping[int, Tensor]
-    """of held nodes (1, 1, n), for the decisive row: its halves begin with them"""
+    """of interval constraints (1, 1, n), for the decisive row: its halves begin with them"""
 
 
 def halves(
@@ -69,7 +69,7 @@ def halves(
 ) -> LinearBounds:
     """Both halves of each region of a batch (first y <= s, then y >= s, region by region), bounded from the first node on.
 
-    A cut is a node, a neuron of it and a value. `matter` (B, k) are the neurons of each node whose intervals are worth a walk;
+    A cut is a node, a neuron of it and a value. `matter` (B, k) are the neurons of each node that are worth bounding anew;
     the others keep what they have.
     """
 
@@ -114,13 +114,13 @@ def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Regio
 
 
 def output_constrained(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
-    """Parts (P,) of regions on which one row each is supposed to fail, with what is known of the whole; margins (B, R)."""
+    """Parts (P,) of regions on which one row each fails, with what is known of the whole; margins (B, R)."""
     limit = (-LIMIT * margins[parents, rows]).clamp(min=LEAST_LIMIT)
     return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, wanted[parents])
 
 
 def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -> LinearBounds:
-    """The same regions, where a row (B,) of each one's property is supposed to be at most a limit (B,)."""
+    """The same regions, where a row (B,) of each one's property is at most a limit (B,)."""
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
     what = OutputConstraint.of(graph, rows, limit, wanted, bounds.region.centre, output)

@@ -26,7 +26,7 @@ def split_in(branches: Sequence[Branch]) -> set[int]:
 class Split:
     """Half of a region: a neuron of a node is at most a value, or (`above`) at least.
 
-    Where `node` is -1, what is supposed of a row of the property: number `neuron` is at most the value.
+    Where `node` is -1, an output constraint: the row of number `neuron` of the property is at most the value.
     """
 
     node: int

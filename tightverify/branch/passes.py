@@ -1,4 +1,4 @@
-"""Sweeps over parts on which a row is supposed to fail (`bounds.contradiction`), one after the other as long as they gain."""
+"""Bounding passes over parts with an output constraint (`bounds.contradiction`), one after the other as long as they gain."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tightverify.branch.leaf import together
 from tightverify.budget import Budget
 from tightverify.values import below
 
-SWEEP = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
-"""How such parts are swept over: the row alone is cheap beside a sweep, and over many frames takes many steps."""
+CONSTRAINED = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
+"""How such parts are bounded: the row alone is cheap beside a bounding pass, and over many frames takes many steps."""
 WORTH_ANOTHER = 0.03
-"""Another sweep is worth it after one that gained so much of what is wanting."""
+"""Another pass is worth it after one that gained so much of what is wanting."""
 
 
-def swept(bounds: LinearBounds, budget: Budget) -> LinearBounds:
-    """The parts swept over; of each, what matters most for its row is bounded anew. Not all parts take as many sweeps.
+def bounded_again(bounds: LinearBounds, budget: Budget) -> LinearBounds:
+    """The parts bounded over again; of each, what matters most for its row is bounded anew. Not all take as many passes.
 
-    As many are swept over together as keep the largest temporary to about the memory allowed.
+    As many are bounded together as keep the largest temporary to about the memory allowed.
     """
     parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
     going, before = list(range(len(parts))), [math.inf] * len(parts)
-    most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, SWEEP.fitting.directions))
+    most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, CONSTRAINED.fitting.directions))
     while going:
         chosen, going = going[:most], going[most:]
         some = together([parts[k] for k in chosen])
@@ -40,8 +40,8 @@ def swept(bounds: LinearBounds, budget: Budget) -> LinearBounds:
         if not len(on):
             continue
         scores = branching_scores(some, primal_point, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
-        matter, anew = what_matters(scores[on], SWEEP.part)
-        found = rebound(some[on], matter, anew, SWEEP, budget)
+        matter, anew = what_matters(scores[on], CONSTRAINED.part)
+        found = rebound(some[on], matter, anew, CONSTRAINED, budget)
         for place, which in enumerate(on.tolist()):
             parts[chosen[which]], before[chosen[which]] = found[place : place + 1], float(missing[which])
             going.append(chosen[which])
@@ -49,11 +49,11 @@ def swept(bounds: LinearBounds, budget: Budget) -> LinearBounds:
 
 
 def wanting(bounds: LinearBounds) -> tuple[Tensor, PrimalPoint]:
-    """(B,): how far the row that is supposed to fail is from being proved on each part, and what it depends on."""
+    """(B,): how far the row of the output constraint is from being proved on each part, and what it depends on."""
     output_constraint = bounds.output_constraint
     assert output_constraint is not None
     target = (output_constraint.limit - output_constraint.offset)[:, None]
     lower, primal_point = bounds.at_primal_point(
-        {bounds.graph.output: output_constraint.row[:, None]}, SWEEP.last_steps, target=target
+        {bounds.graph.output: output_constraint.row[:, None]}, CONSTRAINED.last_steps, target=target
     )
     return output_constraint.limit - below(lower[:, 0] + output_constraint.offset, 0.0), primal_point

@@ -5,7 +5,7 @@ open leaf its margins and its intervals. Planes are made again when the search g
 written by the search itself; the fingerprint of network, region and rows makes sure that it is about the same question.
 
 Where evidence is wanted too, what was found by the time that a tree is written is kept beside it, as parts of a file
-(`Earlier`): a tree says how many of them belong to it, and which sweeps its open leaves have there.
+(`Earlier`): a tree says how many of them belong to it, and which bounding passes its open leaves have there.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Saved:
 
     @property
     def evidence(self) -> tuple[int, int]:
-        """How many parts of evidence, with how many sweeps, belong to it; none if the run that wrote it wrote none."""
+        """How many parts of evidence, with how many bounding passes, belong to it; none if the run that wrote it wrote none."""
         parts, bounding_passes = self._arrays.get("evidence", (0, 0))
         return int(parts), int(bounding_passes)
 

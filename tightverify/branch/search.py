@@ -5,13 +5,13 @@ over its leaves, closed ones included. Estimated gains are corrected by what spl
 measured on both halves.
 When more leaves are open than memory is there for, the deepest are split first: then they hardly grow in number.
 
-The whole region is not halved where all rows are needed: its parts are those on which one of the open rows is supposed to fail
-(`bounds.contradiction`), swept over until that gains nothing more, and halved then. Each part is about its own row alone: of
-the others it says the limit, for what is in no part has all open rows above their limits. All parts are entered together, and
-the least counts, so that what one says of another's row can only be too low.
+The whole region is not halved where all rows are needed: its parts are those on which one of the open rows fails, an output
+constraint (`bounds.contradiction`). They are bounded over again until that gains nothing more, and halved then. Each part is
+about its own row alone: of the others it says the limit, for what is in no part has all open rows above their limits. All parts
+are entered together, and the least counts, so that what one says of another's row can only be too low.
 
-A point at which an operation is undefined (the logarithm of a negative number) is in no part at all. That loses nothing: walks
-claim nothing on a part where something may be undefined, and a row is supposed to fail only where a finite margin was proved
+A point at which an operation is undefined (the logarithm of a negative number) is in no part at all. That loses nothing: bounds
+claim nothing on a part where something may be undefined, and a row has such a part only where a finite margin was proved
 before, which means that all is defined.
 """
 
@@ -34,7 +34,7 @@ from tightverify.branch.choice import MATTER, Candidate, best, best_scored, spli
 from tightverify.branch.input_splits import coordinate_gains
 from tightverify.branch.leaf import Leaf, halves, output_constrained, together
 from tightverify.branch.node import Branch, Split, split_in
-from tightverify.branch.passes import SWEEP, swept
+from tightverify.branch.passes import CONSTRAINED, bounded_again
 from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError, SoundnessFault
 from tightverify.evidence import PROPERTY
@@ -189,7 +189,7 @@ class Branching:
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
             children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.budget)
             if children.output_constraint is not None:
-                children = swept(children, self.budget)
+                children = bounded_again(children, self.budget)
             splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
             inputs = [leaf.input for leaf, _ in splits]
@@ -205,11 +205,11 @@ class Branching:
         return not leaf.splits and self.wanted.needed == len(leaf.margins) and bool(torch.isfinite(leaf.margins).all())
 
     def _constrain(self, trees: list[Tree], leaf: Leaf) -> tuple[Tensor, list[int]]:
-        """The parts of a whole region on which one open row each is supposed to fail, swept over and entered."""
+        """The parts of a whole region on which one open row each fails, bounded over again and entered."""
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
         wanted = self.wanted[leaf.input : leaf.input + 1]
         parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
-        bounds = swept(parts, self.budget)
+        bounds = bounded_again(parts, self.budget)
         assert bounds.output_constraint is not None
         limits = bounds.output_constraint.limit
         others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
@@ -269,7 +269,7 @@ class Branching:
         left = open_rows(wanted, known) if bounds.output_constraint is None else bounds.output_constraint.which[:, None]
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
-        steps = self.effort.last_steps if bounds.output_constraint is None else SWEEP.last_steps
+        steps = self.effort.last_steps if bounds.output_constraint is None else CONSTRAINED.last_steps
         offsets = torch.gather(wanted.offsets, 1, left)
         target = None if bounds.output_constraint is None else bounds.output_constraint.limit[:, None] - offsets
         lower, primal_point = bounds.at_primal_point({bounds.graph.output: rows}, steps, start, target)

@@ -1,9 +1,9 @@
-"""Regions that a few unknown shares move, cut into pieces: bounds over all of a zonotope from bounds over parts of it.
+"""Regions that a few generator coefficients move, cut into pieces: bounds over all of a zonotope from bounds over parts of it.
 
-A share runs over [-1, 1]; each half of that is a zonotope again, with the centre moved by half the generator and the generator
-halved. Planes over a half are tighter, by about a quarter of their distance where the network is smooth, so that a few rounds
-of halving decide what one walk leaves open. What holds on all pieces holds on their union, row by row. A row's bound
-over a piece is also that over the piece it was cut from, and the better one counts.
+A coefficient runs over [-1, 1]; each half of that is a zonotope again, with the centre moved by half the generator and the
+generator halved. Planes over a half are tighter, by about a quarter of their distance where the network is smooth, so that a
+few rounds of halving decide what one bounding pass leaves open. What holds on all pieces holds on their union, row by row. A
+row's bound over a piece is also that over the piece it was cut from, and the better one counts.
 
 Only pieces on which the property is not proved yet are cut, along the generator that moves the input most, and only while
 that helps: an input whose worst piece gains too little twice in a row, or that has as many pieces as allowed, is left as it is.
@@ -34,7 +34,7 @@ class Pieces:
     """Some pieces of inputs' regions: whose they are (P,), and their numbers in that one's tree (P,).
 
     `margins` (P, R) are their rows' bounds, `own` those that were found over the pieces themselves, `ends` (P, 2, K) the least
-    and the most that each share is on them.
+    and the most that each coefficient is on them.
     """
 
     region: Generated
@@ -47,8 +47,8 @@ class Pieces:
 
     @classmethod
     def whole(cls, region: Generated, margins: Tensor, recorder: Recorder) -> Pieces:
-        owners, shares = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
-        ends = torch.stack([-shares, shares], 1)
+        owners, ones = torch.arange(len(region), device=margins.device), torch.ones_like(region.generators[..., 0])
+        ends = torch.stack([-ones, ones], 1)
         return cls(region, owners, torch.zeros_like(owners), margins, margins, ends, recorder.begin(region))
 
     def __getitem__(self, some: Tensor) -> Pieces:

@@ -31,7 +31,7 @@ CHILD = QUICK
 DIRECTIONS = 8
 """of the polygons over the whole region: all its parts have them"""
 PASS_SHARE = 4
-"""The largest temporary of a sweep is one of about so many."""
+"""The largest temporary of a bounding pass is one of about so many."""
 LEAST_ROOT = 12.0
 """The best bounds of whole regions take at least so many times as long as linear bounds: from 12 to 60 were measured."""
 ATTACK_STEPS = 12

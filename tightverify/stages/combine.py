@@ -83,7 +83,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
                     break
         except OutOfTimeError:
             known = known.with_stopped(left + part.start)
-            if begun is not None:  # what comes next starts from the nodes that the sweep came by
+            if begun is not None:  # what comes next starts from the nodes that the pass came by
                 known = known.with_intervals(left + part.start, [*begun.intervals, *before.intervals[len(begun.intervals) :]])
     return known
 
@@ -101,7 +101,7 @@ def beginning(problem: Problem, effort: Effort) -> BoundingPass:
 
 
 def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: BoundingPass) -> LinearBounds:
-    """A sweep over all neurons, or over the part of them that the open margins depend on most, in whichever frame.
+    """A bounding pass over all neurons, or over the part of them that the open margins depend on most, in whichever frame.
 
     One over all goes on from what was `begun`, which has all that it finds, also where the time runs out.
     """

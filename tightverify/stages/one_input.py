@@ -113,17 +113,17 @@ class OneInput:
         return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
 
     def refused(self, known: BoundsSoFar, row: int, error: solvers.SolverError) -> BoundsSoFar:
-        """What is known, and why the row was left open; the first such row of an input is the one that is told."""
+        """What is known, and why the row was left open; the first such row of an input is the one that is stated."""
         number = int(self.problem.numbers[self.place])
-        told = f"the stage {self.problem.stage} left row {row} open: {error}"
-        return replace(known, refusals={number: told, **known.refusals})
+        note = f"the stage {self.problem.stage} left row {row} open: {error}"
+        return replace(known, refusals={number: note, **known.refusals})
 
     def settled(self, known: BoundsSoFar) -> bool:
         here = torch.tensor([self.place])
         return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
 
     def converged(self, cutter: Cutter, row: int, target: float, recorder: PassRecorder) -> Iterator[Converged]:
-        """What a program finds, solve by solve; the recorder is told its best bound, also where the time runs out."""
+        """What a program finds, solve by solve; the recorder hears of its best bound, also where the time runs out."""
         found: Converged | None = None
         try:
             for found in cutter.converge(self.rows(row), target, self.problem.budget):

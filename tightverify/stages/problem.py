@@ -30,7 +30,7 @@ class Problem:
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `callback` is told every
     step; `stage` and `clock` say of what and when. The `budget` is that of these inputs together, in this stage; `pace` is how
     many seconds linear bounds took of each, 0 where that is not known.
-    The `recorder` is told all that is found. What cannot be written meanwhile is `unwritten`: said when the batch is decided.
+    The `recorder` hears of all that is found. What cannot be written meanwhile is `unwritten`: said when the batch is decided.
     """
 
     model: Model

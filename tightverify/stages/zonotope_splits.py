@@ -49,7 +49,7 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 
 def _linear(problem: Problem, recorder: PassRecorder) -> Tensor:
-    """The rows' lower bounds by one sweep."""
+    """The rows' lower bounds by one bounding pass."""
     bounds = BoundingPass(problem.graph, problem.region, recorder=recorder).run(problem.budget)
     lower = bounds.lower({problem.graph.output: problem.wanted.rows})
     return below(lower + problem.wanted.offsets, 0.0)
