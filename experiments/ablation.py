@@ -4,7 +4,7 @@
     python -m experiments.ablation --growth
 
 First correctly classified test images in test-set order, an L-infinity ball clipped to [0, 1]; one thread. `--growth` takes
-LSTMs with random weights, one round of `combine` for each, and draws combine_growth.png beside this file.
+LSTMs with random weights, one round of `combine` for each, and draws combine_growth.png into docs/experiments.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import click
 import matplotlib
 import torch
-from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
 from experiments.figures import table_of
+from experiments.pages import PAGES, Experiment, report
 from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
 from tightverify.bounds.linear import linear_bounds
@@ -81,7 +80,7 @@ PARTS: dict[str, Callable[[Graph, Region, Rows], Tensor]] = {
 }
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--model", default="04f_032h_2l", show_default=True)
 @click.option("--eps", default=0.013, show_default=True)
 @click.option("--inputs", default=20, show_default=True)
@@ -107,7 +106,7 @@ def main(model: str, eps: float, inputs: int, growth: bool) -> None:
         margins = torch.cat(worst)
         took = (time.process_time() - began) / inputs
         table.add_row(name, str(int((margins > 0).sum())), f"{float(margins.mean()):.2f}", f"{took:.2f}")
-    Console(width=120).print(table)
+    report(table)
 
 
 def grow() -> None:
@@ -127,8 +126,8 @@ def grow() -> None:
     axes.set_ylabel("CPU seconds per input")
     axes.legend()
     figure.tight_layout()
-    figure.savefig(Path(__file__).parent / "combine_growth.png", dpi=120)
-    Console(width=100).print(table)
+    figure.savefig(PAGES / "combine_growth.png", dpi=120)
+    report(table)
 
 
 def seconds(frames: int, hidden: int, count: int, images: Tensor) -> float:

@@ -22,7 +22,6 @@ from typing import Any
 
 import click
 import torch
-from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
@@ -37,6 +36,7 @@ from experiments.data import (
 )
 from experiments.decide import DECIDED, lines_of
 from experiments.figures import table_of
+from experiments.pages import Experiment, report
 from tightverify.api.certify import stream
 from tightverify.json_lines import add_line
 from tightverify.settings import Settings
@@ -195,7 +195,7 @@ SOURCES: dict[str, Callable[[float], Iterator[Group]]] = {
 }
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.argument("sources", nargs=-1, type=click.Choice(list(SOURCES)))
 @click.option("--seed", default=1, show_default=True)
 @click.option("--batch", default=10, show_default=True)
@@ -223,7 +223,7 @@ def main(sources: tuple[str, ...], seed: int, batch: int, time_limit: float, sho
             counts = (len(mine), alike, len(mine) - alike - against, against, len(proved), broken)
             table.add_row(case, *map(str, counts))
             contradictions += against + broken
-    Console(width=140).print(table)
+    report(table)
     raise SystemExit(1 if contradictions else 0)
 
 

@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
 from experiments.data import mnist_test, prover_lstm
+from experiments.pages import Experiment, report
 
 Case = tuple[str, float, str]
 Margins = dict[int, dict[int, float]]
@@ -60,7 +60,7 @@ def differences(case: Case, theirs: Margins, method: str, rounds: int) -> list[f
     return found
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.argument("margins", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--method", default="linear", show_default=True)
 @click.option("--theirs", default="CROWN", show_default=True, help="Their methods whose names begin so.")
@@ -75,7 +75,7 @@ def main(margins: Path, method: str, theirs: str, rounds: int) -> None:
         found = differences(case, theirs_here, method, rounds)
         mean, smaller = sum(found) / len(found), sum(value < 0 for value in found)
         table.add_row(case[0], f"{case[1]:g}", case[2], str(len(found)), f"{min(found):+.3f}", f"{mean:+.3f}", str(smaller))
-    Console(width=120).print(table)
+    report(table)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from typing import Any
 import click
 import matplotlib
 import torch
-from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm, prover_order
 from experiments.figures import table_of
+from experiments.pages import Experiment, report
 from tightverify.api.certify import stream
 from tightverify.branch.node import split_in
 from tightverify.json_lines import read_lines
@@ -39,7 +39,7 @@ AFTER = (10, 60, 300)
 DECIDED = tv.Verdict.ROBUST.name, tv.Verdict.COUNTEREXAMPLE.name
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--set", "name", type=click.Choice(list(SETS)), default="first_twenty")
 @click.option("--model", "models", multiple=True)
 @click.option("--eps", "radii", multiple=True, type=float)
@@ -85,7 +85,7 @@ def main(
     table = table_of(f"{name}, method {method}", *columns, "decided by", "median s", "longest s", "splits")
     for label, rows in found.items():
         table.add_row(label, *counts(rows))
-    Console(width=160).print(table)
+    report(table)
     draw({label: [row["seconds"] for row in rows if row["verdict"] in DECIDED] for label, rows in found.items()}, out / name)
 
 

@@ -7,7 +7,7 @@
 `margins` and `neurons`: PROVER's 04f_032h_2l at eps 0.013 and 04f_032h_1l at 0.020, planes and intervals of the second round of
 `combine`; the hardest margins of the first images, and neurons drawn at random, by 20 steps of mixing and by the program cut to
 convergence. `relu`: an RNN of 8 frames and 16 ReLU units with random weights, by the method `milp`, 60 s for each input. Prints
-the tables of experiments/README.md.
+the tables of docs/experiments/decide_lp.md.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import time
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm
+from experiments.pages import Experiment, report
 from tightverify.bounds.fitted import combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.refine.converge import Converged, Cutter, Cutting
@@ -32,7 +32,6 @@ from tightverify.spec import classify_as
 from tightverify.stages.combine import efforts
 
 CASES = (("04f_032h_2l", 0.013), ("04f_032h_1l", 0.020))
-CONSOLE = Console(width=160)
 FINELY = Cutting(rounds=200, least_cut=1e-8, least_gain=-1.0)
 RELU_RADII = (0.1, 0.15, 0.2, 0.3)
 ROUNDING = 1e-9
@@ -70,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @click.option("--count", default=20, show_default=True, help="Margins over both models, the hardest of each image.")
 def margins(count: int) -> None:
     """The least margin of each image."""
@@ -98,11 +97,11 @@ def margins(count: int) -> None:
         table.add_row(model, str(len(found)), *parts, f"{solves:.1f}", f"{violation:.1e}", f"{seconds:.1f}")
         values = [[last.rounds[min(k, len(last.rounds) - 1)].value for _, last, _ in found] for k in range(8)]
         by_round.add_row(model, *(f"{sum(column) / len(column):+.4f}" for column in values))
-    CONSOLE.print(table)
-    CONSOLE.print(by_round)
+    report(table)
+    report(by_round)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @click.option("--count", default=200, show_default=True, help="How many neurons, over the two models.")
 def neurons(count: int) -> None:
     """Pre-activations drawn at random, on both sides. Where the program ends below the mixtures it is cut on, by 1e-8."""
@@ -147,7 +146,7 @@ def neurons(count: int) -> None:
             str(still),
             f"{seconds / (2 * len(shares)):.2f}",
         )
-    CONSOLE.print(table)
+    report(table)
 
 
 class ReluNetwork(nn.Module):
@@ -172,7 +171,7 @@ def relu_inputs(count: int) -> tuple[tv.Model, Tensor]:
     return tv.load(ReluNetwork(0).double().eval(), shape=(8, 4)), x
 
 
-@main.command()
+@main.command(cls=Experiment)
 @click.option("--inputs", default=10, show_default=True, help="How many inputs.")
 def relu(inputs: int) -> None:
     """ReLU RNNs of 8 frames and 16 units."""
@@ -189,7 +188,7 @@ def relu(inputs: int) -> None:
         seconds = [result.seconds for result in results]
         counts = (str(before), *(str(count) for count in verdicts), str(inputs - sum(verdicts)))
         table.add_row(f"{eps}", *counts, f"{sum(seconds) / inputs:.1f}", f"{max(seconds):.1f}")
-    CONSOLE.print(table)
+    report(table)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from unittest.mock import patch
 
 import click
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import tightverify as tv
 from experiments.figures import table_of, timed
+from experiments.pages import Experiment, report
 from tightverify.branch.node import split_in
 
 DOUBLE = torch.float64
@@ -64,7 +64,7 @@ def points(shape: tuple[int, ...]) -> Tensor:
     return torch.rand((POINTS, *shape), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--time-limit", default=15.0, show_default=True, help="Seconds for each point.")
 def main(time_limit: float) -> None:
     torch.set_num_threads(1)
@@ -88,7 +88,7 @@ def main(time_limit: float) -> None:
                 counts = (verdicts[tv.Verdict.ROBUST], verdicts[tv.Verdict.COUNTEREXAMPLE])
                 row += [*map(str, counts), str(sum(len(split_in(result.tree)) for result in results)), f"{seconds:.1f}"]
             table.add_row(*row)
-    Console(width=160).print(table)
+    report(table)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import time
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm, prover_order
+from experiments.pages import Experiment, report
 from tightverify.api.certify import stream
 from tightverify.settings import Settings
 
@@ -38,7 +38,7 @@ AIMS = {
 EPS = (0.010, 0.011, 0.014, 0.017)
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--model", "models", multiple=True, default=tuple(PUBLISHED), help="One of PROVER's MNIST models; several.")
 @click.option("--eps", "radii", multiple=True, type=float, default=EPS, help="A radius; several.")
 @click.option("--method", default="combine", show_default=True)
@@ -52,7 +52,6 @@ def main(models: tuple[str, ...], radii: tuple[float, ...], method: str, rounds:
         table.add_column(name)
     for name in ("median s", "longest s", "CPU s in all"):
         table.add_column(name, justify="right")
-    console = Console(width=160)
     for name in models:
         module = prover_lstm(name)
         chosen = correctly_classified(module, images, labels, INPUTS, prover_order())
@@ -72,7 +71,7 @@ def main(models: tuple[str, ...], radii: tuple[float, ...], method: str, rounds:
             row += [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}", f"{took:.0f}"]
             table.add_row(*map(str, row))
             click.echo(" ".join(map(str, row)), err=True)
-    console.print(table)
+    report(table)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from experiments.pages import Experiment, report
 from tightverify.ops import GruUpdate
 from tightverify.relax.fitted.gru_update import fitted_update, two_products
 from tightverify.values import Interval
@@ -45,7 +45,7 @@ def volumes(boxes: Tensor) -> dict[str, Tensor]:
     return found
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--boxes", "count", default=2000, show_default=True)
 def main(count: int) -> None:
     table = Table(title=f"{count} boxes for each row; widths are means")
@@ -58,7 +58,7 @@ def main(count: int) -> None:
         row = [float((found[one] / found[other]).mean()) for one, other in (ratio.split(" / ") for ratio in ratios)]
         often = [float((found[name] <= 1.001 * least).double().mean()) for name in ("closed", "fitted", "products")]
         table.add_row(", ".join(map(str, widths)), *(f"{v:.3f}" for v in row), *(f"{v:.0%}" for v in often))
-    Console(width=140).print(table)
+    report(table)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m experiments.mnist_lstm [--method linear] [--rounds 2]
 
-Prints the table of experiments/README.md; ends with exit code 1 if a figure wanted in mnist_lstm.toml is not reached.
+Prints the table of docs/experiments/mnist_lstm.md; ends with exit code 1 if a figure wanted in mnist_lstm.toml is not reached.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm
+from experiments.pages import Experiment, report
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,7 @@ def run(case: dict[str, Any], method: str, count: int, rounds: int = 2) -> dict[
     }
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--method", default="linear", show_default=True)
 @click.option("--rounds", default=2, show_default=True, help="Of combine, at most.")
 def main(method: str, rounds: int) -> None:
@@ -67,7 +67,7 @@ def main(method: str, rounds: int) -> None:
             "" if wanted is None else f"{wanted['certified']} / {wanted['mean']:.2f}",
             "" if wanted is None else ("yes" if reached else "NO"),
         )
-    Console(width=120).print(table)
+    report(table)
     raise SystemExit(1 if missed else 0)
 
 

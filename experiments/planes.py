@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from flint import arb, fmpq
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from experiments.figures import Figures, table_of, timed
+from experiments.pages import Experiment, report
 from tightverify import planes
 from tightverify.api.planes import PlaneFit, functions
 from tightverify.relax.curves import Identity, One, Sigmoid, Symmetric
@@ -39,7 +39,6 @@ SIDE = 21
 """samples along each side of a box"""
 PORTION = 1000
 """boxes that are sampled together"""
-CONSOLE = Console(width=128)
 
 
 def intervals(kind: str, count: int, rng: np.random.Generator) -> Floats:
@@ -218,7 +217,7 @@ def costs(name: str, few: int, many: int, seed: int, table: Table, figures: Figu
         table.add_row(name, kind, *(f"{ms:.3f}" for ms in row))
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--boxes", default=10_000, show_default=True, help="Boxes of each kind.")
 @click.option("--balls", default=200, show_default=True, help="How many of them are looked at in exact arithmetic.")
 @click.option(
@@ -248,7 +247,7 @@ def main(boxes: int, balls: int, few: int, seed: int) -> None:
     for name in NAMES:
         costs(name, few, 10 * few, seed, times, figures)
     for table in (holding, against, times, figures.table):
-        CONSOLE.print(table)
+        report(table)
     sys.exit(1 if figures.missed else 0)
 
 

@@ -12,12 +12,12 @@ import time
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm, prover_order
+from experiments.pages import Experiment, report
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds, polygons_of
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.result import LinearBounds
@@ -45,7 +45,7 @@ def results(module: FrameLSTM, chosen: Tensor, eps: float, method: str) -> tuple
     return found, (time.process_time() - began) / len(chosen)
 
 
-def against_prover(inputs: int, console: Console) -> int:
+def against_prover(inputs: int) -> int:
     """The table of linear, planes and PROVER's lp in PROVER's order; hands back how many figures are missed."""
     table = Table(title=f"first {inputs} in PROVER's order")
     for name in ("model", "eps", "linear", "planes", "PROVER lp", "CPU s: planes", "PROVER lp", "share", "ever below linear"):
@@ -64,7 +64,7 @@ def against_prover(inputs: int, console: Console) -> int:
             *(model, f"{eps:.3f}", summary(linear), summary(planes), f"{certified} / {mean:.2f}"),
             *(f"{took:.3f}", f"{seconds:.1f}", f"{took / seconds:.3f}", "yes" if below > 0 else "never"),
         )
-    console.print(table)
+    report(table)
     return missed
 
 
@@ -73,7 +73,7 @@ def summary(found: list[tv.Result]) -> str:
     return f"{robust} of {len(found)} / {sum(result.margin for result in found) / len(found):.2f}"
 
 
-def what_polygons_bring(model: str, eps: float, inputs: int, console: Console) -> None:
+def what_polygons_bring(model: str, eps: float, inputs: int) -> None:
     """Widths and areas per frame and layer, and margins, for several numbers of directions."""
     module = prover_lstm(model)
     images, labels = mnist_test()
@@ -105,7 +105,7 @@ def what_polygons_bring(model: str, eps: float, inputs: int, console: Console) -
             table.add_row(
                 *(str(directions), method, widths(bounds, base), areas(bounds, gates, directions), margin, f"{took:.2f}")
             )
-    console.print(table)
+    report(table)
 
 
 def widths(bounds: LinearBounds, base: LinearBounds) -> str:
@@ -135,14 +135,13 @@ def areas(bounds: LinearBounds, gates: list[int], directions: int) -> str:
     return " ".join(f"{share:.2f}" for share in shares)
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--inputs", default=20, show_default=True, help="How many inputs of each model.")
 def main(inputs: int) -> None:
     torch.set_num_threads(1)
-    console = Console(width=180)
-    missed = against_prover(inputs, console)
+    missed = against_prover(inputs)
     for model, eps in CASES:
-        what_polygons_bring(model, eps, inputs, console)
+        what_polygons_bring(model, eps, inputs)
     if missed:
         sys.exit(f"{missed} figures are missed")
 

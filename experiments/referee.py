@@ -4,7 +4,7 @@
 
 PROVER's 04f_032h_2l at eps 0.013, the first test images: planes and intermediate bounds of one round of `combine`, then the
 margins by more and more steps of mixing, and by the program over all planes (`tightverify.refine.network_lp`), without and with
-the intervals of hidden neurons. Prints the table of experiments/README.md.
+the intervals of hidden neurons. Prints the table of docs/experiments/referee.md.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import solvers
 import tightverify as tv
 from experiments.data import correctly_classified, mnist_test, prover_lstm
+from experiments.pages import Experiment, report
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.result import LinearBounds
@@ -30,7 +30,6 @@ from tightverify.spec import classify_as
 MODEL, EPS = "04f_032h_2l", 0.013
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 EFFORT = Effort(Fitting(("tightest", "edges", "corners"), 4), 2, 20)
-CONSOLE = Console(width=120)
 
 
 def bounded(count: int) -> tuple[LinearBounds, Tensor]:
@@ -61,7 +60,7 @@ def by_programs(bounds: LinearBounds, rows: Tensor, boxed: bool) -> Tensor:
     return found
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--images", default=4, show_default=True, help="How many images.")
 def main(images: int) -> None:
     torch.set_num_threads(1)
@@ -86,7 +85,7 @@ def main(images: int) -> None:
         least = ((found - start) / (best - start)).amin()
         smallest = found.amin(1).mean()
         table.add_row(name, f"{found.mean():.4f}", f"{smallest:.4f}", f"{share:.2%}", f"{least:.2%}", f"{took / images:.2f}")
-    CONSOLE.print(table)
+    report(table)
 
 
 if __name__ == "__main__":

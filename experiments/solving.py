@@ -2,7 +2,7 @@
 
     python -m experiments.solving [--fits 1000] [--repeats 5]
 
-Prints the tables of experiments/README.md; ends with exit code 1 if a wanted figure is not reached. Run it with nothing
+Prints the tables of docs/experiments/solving.md; ends with exit code 1 if a wanted figure is not reached. Run it with nothing
 else running.
 """
 
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import click
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
 import solvers
 from experiments.figures import Figures, table_of, timed
+from experiments.pages import Experiment, report
 from solvers.backends.batched import Batch, solve_batch
 from solvers.safe import safe_bound
 
@@ -31,7 +31,6 @@ FEW = 50
 """fits through backends that take their time"""
 LIMIT = 20.0
 """seconds for one solve of the large program"""
-CONSOLE = Console(width=120)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def small(count: int, figures: Figures) -> None:
         _, objectives, other = through(fits, backend.name, few)
         apart = float(np.abs(objectives - reference[:few]).max())
         table.add_row(backend.name, str(few), f"{other:.3f}", f"{other / ms:.1f}", f"{apart:.1e}")
-    CONSOLE.print(table)
+    report(table)
     proved(solutions, ms, figures)
 
 
@@ -129,7 +128,7 @@ def proved(solutions: list[solvers.Solution], ms: float, figures: Figures) -> No
         "safe_bound on the small fits, from highs's duals", "ms per fit", "share of a solve", "largest relative loss"
     )
     table.add_row(f"{cost:.3f}", f"{cost / ms:.0%}", f"{loss:.1e}")
-    CONSOLE.print(table)
+    report(table)
     figures.at_most("safe_bound, small fits: relative loss", loss, 1e-7)
     figures.at_most("safe_bound, small fits: share of a solve", 100 * cost / ms, 20, " %")
 
@@ -197,7 +196,7 @@ def large(repeats: int, figures: Figures) -> None:
     for backend in solvers.BACKENDS:
         if backend.name != "highs":
             other_backend(backend, case.ours(), solution.objective, min(hand), table)
-    CONSOLE.print(table)
+    report(table)
     resolves(case, figures)
     took, bound = min((timed(lambda: safe_bound(solution.problem, solution.dual)) for _ in range(repeats)), key=lambda p: p[0])
     loss = (solution.objective - bound) / max(1, abs(solution.objective))
@@ -247,17 +246,17 @@ def resolves(case: Large, figures: Figures) -> None:
                 raise SystemExit(f"the session found {found.objective}, a fresh solve {fresh.objective}")
         table.add_row(name, f"{warm / len(costs):.3f}", f"{cut}{cold / len(costs):.3f}", f"{cut}{cold / warm:.1f}")
         figures.at_least(f"large: times cheaper, {name}", cold / warm, 5)
-    CONSOLE.print(table)
+    report(table)
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--fits", default=1000, show_default=True, help="How many small fits.")
 @click.option("--repeats", default=5, show_default=True, help="How often the large program is solved each way.")
 def main(fits: int, repeats: int) -> None:
     figures = Figures()
     small(fits, figures)
     large(repeats, figures)
-    CONSOLE.print(figures.table)
+    report(figures.table)
     sys.exit(1 if figures.missed else 0)
 
 

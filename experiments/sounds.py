@@ -17,6 +17,8 @@ import torch
 
 import tightverify as tv
 from experiments.data import ProverSpeech, prover_speech, rightly_heard, spoken_digits
+from experiments.figures import table_of
+from experiments.pages import Experiment, report
 
 RATE, LONGEST = ProverSpeech.RATE, 3400
 
@@ -40,7 +42,7 @@ def words(region: tv.region.Perturbation) -> str:
     return f"{region.words}, samples {segment[0]}-{segment[1] - 1}" if isinstance(segment, tuple) else region.words
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--clips", "count", default=20, show_default=True)
 @click.option("--method", default="linear", show_default=True)
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw the first clip's fragile stretches here instead.")
@@ -56,8 +58,8 @@ def main(count: int, method: str, picture: Path | None) -> None:
     lengths = tv.AnyLength(network)
     for clip in clips:
         lengths.at(tuple(clip.samples.shape))  # imports are not counted in the times below
-    print(f"{len(clips)} clips, method {method}")
-    print("| region | certified | mean margin | falsified | CPU s per clip |\n|---|---|---|---|---|", flush=True)
+    columns = ("region", "certified", "mean margin", "falsified", "CPU s per clip")
+    table = table_of(f"{len(clips)} clips, method {method}", *columns)
     for region in regions():
         began = time.process_time()
         samples, digits = [clip.samples for clip in clips], [clip.digit for clip in clips]
@@ -66,7 +68,8 @@ def main(count: int, method: str, picture: Path | None) -> None:
         verdicts = [result.verdict for result in found]
         certified, falsified = verdicts.count(tv.Verdict.ROBUST), verdicts.count(tv.Verdict.COUNTEREXAMPLE)
         mean = sum(result.margin for result in found) / len(found)
-        print(f"| {words(region)} | {certified} | {mean:.2f} | {falsified} | {seconds:.2f} |", flush=True)
+        table.add_row(words(region), str(certified), f"{mean:.2f}", str(falsified), f"{seconds:.2f}")
+    report(table)
 
 
 if __name__ == "__main__":

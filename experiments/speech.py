@@ -29,12 +29,12 @@ import onnxruntime
 import soundfile
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import spoken_digits
 from experiments.figures import table_of
+from experiments.pages import Experiment, report
 from experiments.speech_network import LAYERS, RATE, accuracy, to_onnx, trained
 from tightverify.inputs.audio import FULL_SCALE_16, Reading, read_sound
 from tightverify.json_lines import add_line, read_lines
@@ -42,7 +42,6 @@ from tightverify.json_lines import add_line, read_lines
 OUT = Path(__file__).parent / "out" / "speech"
 DECIBELS = (-90.0, -80.0, -70.0, -60.0)
 COLOURS = {"lstm": "#1f77b4", "gru": "#d95f02"}
-CONSOLE = Console(width=160)
 
 Option = Callable[..., Any]
 FOLDER = click.option("--folder", type=click.Path(path_type=Path), default=OUT, show_default=True)
@@ -92,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @FOLDER
 def train(folder: Path) -> None:
     """Train both networks and write them, the test clips and their labels."""
@@ -122,10 +121,10 @@ def train(folder: Path) -> None:
         parameters = sum(each.numel() for each in network.parameters())
         shares = (f"{accuracy(network, *given):.1f} %" for given in ((x, y), (x_test, y_test)))
         table.add_row(layer, str(parameters), f"{path.stat().st_size / 1000:.0f}", f"{seconds:.0f}", *shares, f"{apart:.0e}")
-    CONSOLE.print(table)
+    report(table)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @FOLDER
 @METHOD
 @TIME_LIMIT
@@ -153,7 +152,7 @@ def certify(
             numbers = [*counts[:2], len(some) - sum(counts), counts[2]]
             times = (f"{statistics.median(seconds):.2f}", f"{max(seconds):.1f}")
             table.add_row(layer, f"{level:g}", *map(str, numbers), *times)
-    CONSOLE.print(table)
+    report(table)
 
 
 def left(line: dict[str, Any], above: float) -> bool:
@@ -187,7 +186,7 @@ def decided(
             yield kept.add(clip=clip.name, db=level, samples=len(clip.values), importing=importing, **facts)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @FOLDER
 @click.option("--clips", "count", default=5, show_default=True)
 @click.option("--method", default="linear", show_default=True)
@@ -202,10 +201,10 @@ def segments(folder: Path, count: int, method: str) -> None:
                 radii = tv.segments(folder / f"{layer}.onnx", clip.values, clip.digit, settings=tv.Settings(method, restarts=0))
                 found = kept.add(clip=clip.name, edges=radii.edges, levels=radii.levels)
             table.add_row(clip.name, layer, *(f"{level:.0f}" for level in found["levels"]))
-    CONSOLE.print(table)
+    report(table)
 
 
-@main.command()
+@main.command(cls=Experiment)
 @FOLDER
 @METHOD
 @TIME_LIMIT
@@ -237,7 +236,7 @@ def picture(folder: Path, method: str, time_limit: float, path: Path) -> None:
     for axes in (radii, right):
         axes.legend(fontsize="small", loc="best")
     figure.savefig(path, dpi=110)
-    CONSOLE.print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+    click.echo(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

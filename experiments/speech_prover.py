@@ -19,12 +19,12 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import Clip, ProverSpeech, prover_speech, rightly_heard, spoken_digits
+from experiments.pages import Experiment, report
 from tightverify.attack import Search, descend
 from tightverify.budget import UNLIMITED
 from tightverify.json_lines import add_line, read_lines
@@ -84,8 +84,7 @@ def compare(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], 
         table.add_row(
             f"{level:g}", str(certified), f"{mean:.2f}", str(falsified), f"{reached:.2f}", f"{spent / len(clips):.2f}"
         )
-    console = Console(width=120)
-    console.print(table)
+    report(table)
     table = Table(title="PROVER's four clips")
     for name in ("clip", "dB", "margin", "CPU s", "search", "PROVER's lp", "its CPU s"):
         table.add_column(name)
@@ -99,9 +98,9 @@ def compare(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], 
             table.add_row(
                 name, f"{level:g}", f"{margin:.3f}", f"{seconds:.2f}", f"{least_found(model, clip, region):.3f}", *their
             )
-    console.print(table)
+    report(table)
     used = imported.of_length.cache_info().misses
-    console.print(f"import: {imported.seconds / used:.2f} CPU s for each of {used} lengths")
+    report(f"import: {imported.seconds / used:.2f} CPU s for each of {used} lengths")
 
 
 def bound(model: Model, clip: Clip, region: tv.LpBall, method: str) -> tuple[float, float]:
@@ -137,7 +136,7 @@ def decide(imported: Imported, clips: list[Clip], decibels: tuple[float, ...], m
         seconds = [line["seconds"] for line in some if line["verdict"] != tv.Verdict.MISCLASSIFIED.name]
         times = [statistics.median(seconds), max(seconds), sum(line["cpu"] for line in some) / len(some)]
         table.add_row(f"{level:g}", *counts, *(f"{each:.1f}" for each in times))
-    Console(width=140).print(table)
+    report(table)
 
 
 class FrontEnd(torch.nn.Module):
@@ -168,14 +167,14 @@ def hold(module: ProverSpeech, clips: list[Clip], count: int, decibels: tuple[fl
             done += len(points)
             seen = features.amax(0) - features.amin(0)
             widths.append(float((seen / bounds.width[0]).mean()))
-    Console().print(
+    report(
         f"{done} perturbed clips, {outside} outputs outside their bounds; the outputs spread over "
         f"{sum(widths) / len(widths):.0%} of their intervals"
     )
     return outside
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--method", default="linear", show_default=True)
 @click.option("--db", "decibels", type=float, multiple=True, default=(-90.0, -80.0, -70.0), show_default=True)
 @click.option("--clips", "count", default=20, show_default=True)
@@ -197,7 +196,7 @@ def main(
     torch.set_num_threads(1)
     module, clips = prover_speech(), spoken_digits()
     right = rightly_heard(module, clips)
-    Console().print(f"{len(right)} of {len(clips)} test clips are answered rightly: {len(right) / len(clips):.1%}")
+    report(f"{len(right)} of {len(clips)} test clips are answered rightly: {len(right) / len(clips):.1%}")
     imported = Imported(module)
     short = [clip for clip in right if len(clip.samples) <= LONGEST][:count]
     if forward:

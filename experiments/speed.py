@@ -2,7 +2,7 @@
 
     python -m experiments.speed [--out experiments/out]
 
-Prints the tables of experiments/README.md and writes the plot growth.png. Run it with nothing else running.
+Prints the tables of docs/experiments/speed.md and writes the plot growth.png. Run it with nothing else running.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 import matplotlib as mpl
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import tightverify as tv
 from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
+from experiments.pages import Experiment, report
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -60,7 +60,7 @@ def rate() -> None:
         x = module.cut(images[chosen])
         took = seconds(tv.load(module, tuple(x.shape[1:])), x, labels[chosen], eps)
         table.add_row(name, f"{eps:.3f}", f"{BATCH / took:.0f}", f"{theirs:.0f}")
-    Console(width=120).print(table)
+    report(table)
 
 
 def growth(out: Path) -> None:
@@ -80,7 +80,7 @@ def growth(out: Path) -> None:
             before = FRAMES[len(found) - 2]
             exponent = f"{math.log(found[-1] / found[-2]) / math.log(frames / before):.2f}"
         table.add_row(str(frames), f"{found[-1]:.2f}", exponent)
-    Console(width=120).print(table)
+    report(table)
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
     axes.loglog(FRAMES, found, "o-", label="measured")
     axes.loglog(FRAMES, [found[0] * (frames / FRAMES[0]) ** 2 for frames in FRAMES], "--", label="quadratic growth")
@@ -96,8 +96,8 @@ def growth(out: Path) -> None:
 
 def memory() -> None:
     """Peak memory of a process of its own that bounds 100 inputs of 28 frames and 128 units."""
-    took = subprocess.run([sys.executable, __file__, "--large"], check=True, capture_output=True, text=True)
-    print(took.stdout.strip())
+    took = subprocess.run([sys.executable, "-m", "experiments.speed", "--large"], check=True, capture_output=True, text=True)
+    report(took.stdout.strip())
 
 
 def large() -> None:
@@ -120,7 +120,7 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-@click.command()
+@click.command(cls=Experiment)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "out", show_default=False)
 @click.option("--large", "only_large", is_flag=True, help="Only the large network, in this process.")
 def main(out: Path, only_large: bool) -> None:

@@ -2,8 +2,8 @@
 
     python -m experiments.train_demo
 
-writes tightverify/demo/digits_lstm.onnx and digits_gru.onnx and prints the table that stands in experiments/README.md. It
-takes about a minute on one core. Each network sees noise on its inputs and pays for large weights, so that there is something
+writes tightverify/demo/digits_lstm.onnx and digits_gru.onnx and prints the table of docs/experiments/train_demo.md. It takes
+about a minute on one core. Each network sees noise on its inputs and pays for large weights, so that there is something
 to prove.
 """
 
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import torch
 from torch import Tensor, nn
 
+from experiments.figures import table_of
+from experiments.pages import Experiment, report
 from tightverify.demo import held_out, rest
 
 FOLDER = Path(__file__).resolve().parent.parent / "tightverify" / "demo"
@@ -23,6 +26,7 @@ BATCH = 64
 NOISE = 0.3
 WEIGHT_DECAY = 0.35
 SEED = 4
+ACCURACIES = "accuracy, training", "accuracy, held out"
 
 
 class Reader(nn.Module):
@@ -59,11 +63,11 @@ def accuracy(network: Reader, x: Tensor, y: Tensor) -> float:
         return 100 * float((network(x).argmax(1) == y).double().mean())
 
 
+@click.command(cls=Experiment)
 def main() -> None:
     torch.set_num_threads(1)
     (x, y), (x_test, y_test) = ((torch.from_numpy(a), torch.from_numpy(b)) for a, b in (rest(), held_out()))
-    print("| network | parameters | kB | accuracy, training | accuracy, held out |")
-    print("|---|---|---|---|---|")
+    table = table_of("what the demonstration's networks are", "network", "parameters", "kB", *ACCURACIES)
     for name, layer in (("digits_lstm", nn.LSTM), ("digits_gru", nn.GRU)):
         torch.manual_seed(SEED)
         network = Reader(layer)
@@ -75,7 +79,8 @@ def main() -> None:
         parameters = sum(p.numel() for p in network.parameters())
         size = path.stat().st_size / 1000
         on_rest, on_held_out = accuracy(network, x, y), accuracy(network, x_test, y_test)
-        print(f"| {name} | {parameters} | {size:.0f} | {on_rest:.1f} % | {on_held_out:.1f} % |")
+        table.add_row(name, str(parameters), f"{size:.0f}", f"{on_rest:.1f} %", f"{on_held_out:.1f} %")
+    report(table)
 
 
 if __name__ == "__main__":
