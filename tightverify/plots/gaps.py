@@ -65,7 +65,7 @@ def gap_maps(found: FunctionTightness, box: int = 0, axes: Sequence[Axes] | None
                 panel.set(xlim=ends[:2], ylim=ends[2:])
                 panel.set_title(f"{kind}, {side}", loc="center")
                 for axis in (panel.xaxis, panel.yaxis):
-                    axis.set_major_locator(mpl().ticker.MaxNLocator(4))
+                    axis.set_major_locator(mpl().ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
                 panel.set_xlabel("x" if row == 1 else "")
                 panel.set_ylabel("y" if k == 0 else "")
         whole(several[0]).colorbar(image, ax=several, label="gap to the function", pad=0.02)

@@ -110,7 +110,7 @@ def surface(axes: Any, found: FunctionTightness, box: int, kind: str, mesh: Mesh
     axes.plot_wireframe(x, y, mesh.values.numpy(), color=BLACK, linewidth=0.6, rstride=step, cstride=step, zorder=2)
     small = mpl().rcParams["xtick.labelsize"] - 2
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_major_locator(mpl().ticker.MaxNLocator(3))
+        axis.set_major_locator(mpl().ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
         axis.set_tick_params(labelsize=small, pad=-2)
         axis.pane.set_facecolor("white")
     volume = next(one.volume for one in found.gaps if one.box == box and one.relaxation == kind)
