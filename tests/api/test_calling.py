@@ -88,13 +88,14 @@ def plain(value: Any) -> Any:
 def certified(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
     x, far, rows, offsets = tensors
     box, noise = tv.Box(x.detach() - far, x.detach() + far), tv.AddedNoise(far, 0.5)
+    loaded = tv.load(model, (SAMPLES,))  # imports take most of the time
     return [
         tv.certify(model, x, None, box, method="complete", rows=(rows, offsets), splits=2),
-        tv.certify(model, x, None, tv.L2Ball(3.0), method="combine"),
-        tv.certify(model, x, torch.tensor([0, 1], device="cpu"), noise, method="linear"),
-        tv.certify(model, x, None, tv.LinfBall(0.2), method="lp", lp_solver="highs"),
-        tv.certify(model, x, None, tv.Gain(1.0), rows=(rows, offsets)),
-        tv.certify(model, x, None, tv.Shift(0.5), rows=(rows, offsets)),
+        tv.certify(loaded, x, None, tv.L2Ball(3.0), method="combine"),
+        tv.certify(loaded, x, torch.tensor([0, 1], device="cpu"), noise, method="linear"),
+        tv.certify(loaded, x, None, tv.LinfBall(0.2), method="lp", lp_solver="highs"),
+        tv.certify(loaded, x, None, tv.Gain(1.0), rows=(rows, offsets)),
+        tv.certify(loaded, x, None, tv.Shift(0.5), rows=(rows, offsets)),
     ]
 
 
@@ -108,6 +109,7 @@ def bounded(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
 
 def studied(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
     x, far, _rows, _offsets = tensors
+    model = tv.load(model, (SAMPLES,))
     found = tv.segments(model, x[0], length=3, tolerance=10.0, settings=tv.Settings(restarts=2))
     boxes = torch.stack([-far[:2], far[:2], -2 * far[:2], far[:2]], dim=1)
     fit, rows = tv.planes("sigmoid_tanh", boxes), of_model(model, x, tv.LinfBall(0.1)).rows()
@@ -125,14 +127,23 @@ def same(left: Any, right: Any) -> bool:
     return bool(np.array_equal(left, right)) if isinstance(left, np.ndarray) else bool(left == right)
 
 
-@pytest.fixture(params=[module, onnx_file])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> tv.AnyModel:
-    return request.param(tmp_path)
+@pytest.fixture(scope="module", params=[module, onnx_file])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tv.AnyModel:
+    return request.param(tmp_path_factory.mktemp("model"))
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_the_same_in_every_mode(asked: Callable[..., list[Any]], model: tv.AnyModel) -> None:
-    usual = plain(asked(model, *given("")))
+@pytest.fixture(scope="module", params=ASKED)
+def asked(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def usual(asked: Callable[..., list[Any]], model: tv.AnyModel) -> Any:
+    """What is answered in no mode at all."""
+    return plain(asked(model, *given("")))
+
+
+def test_the_same_in_every_mode(asked: Callable[..., list[Any]], model: tv.AnyModel, usual: Any) -> None:
     for mode, entered in MODES.items():
         tensors = given(mode)
         with entered():
@@ -140,9 +151,8 @@ def test_the_same_in_every_mode(asked: Callable[..., list[Any]], model: tv.AnyMo
         assert same(usual, plain(found)), mode
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_tensors_that_require_grad(asked: Callable[..., list[Any]], model: tv.AnyModel) -> None:
-    assert same(plain(asked(model, *given(""))), plain(asked(model, *given("grad"))))
+def test_tensors_that_require_grad(asked: Callable[..., list[Any]], model: tv.AnyModel, usual: Any) -> None:
+    assert same(usual, plain(asked(model, *given("grad"))))
 
 
 def test_a_module_of_inference_mode(tmp_path: Path) -> None:
