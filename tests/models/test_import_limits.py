@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tests.helpers.onnx_models import SINGLE, Arrays, agree, build, node, normal, save
+from tightverify.cli.main import main
 from tightverify.errors import InputError, ModelError, UnsupportedError
 from tightverify.graph import Affine
 from tightverify.models.builder import Builder
@@ -299,20 +301,42 @@ def test_random_inputs_outside_the_domain_are_left_out_and_noted(tmp_path: Path)
 
 
 def test_a_model_without_a_value_at_random_inputs_is_compared_at_the_users(tmp_path: Path) -> None:
-    path = logarithm(tmp_path, 10.0)
+    path = logarithm(tmp_path, 1e6)
     fault = r"cannot be compared.*at 6 of 6 random inputs, the model has no value: Log may.*give inputs at which it has one"
-    module = nn.Sequential(Function(lambda x: torch.log(x - 10)), scaled(1.0, 2.0))
-    inputs = np.array([[13.0, 14.0]])
+    module = nn.Sequential(Function(lambda x: torch.log(x - 1e6)), scaled(1.0, 2.0))
+    inputs = 1e6 + np.array([[3.0, 4.0]])
     for load in (lambda **given: tv.load(path, **given), lambda **given: tv.load(module, (2,), **given)):
         with pytest.raises(ModelError, match=fault) as caught:
             load()
         assert "bug" not in str(caught.value)
         with pytest.raises(ModelError, match="nor has it one at the first of the inputs given"):
-            load(inputs=np.array([[9.0, 9.0]]))
+            load(inputs=np.array([[9e5, 9e5]]))
         assert any("at 6 of 6 random inputs" in note for note in load(inputs=inputs).notes)
     for model in (path, module):
         (result,) = tv.certify(model, inputs, [1], tv.LinfBall(0.1))
         assert result.verdict is tv.Verdict.ROBUST
+
+
+@pytest.mark.parametrize("least", [3.0, 50.0, 5000.0])
+def test_random_inputs_go_as_far_as_the_domain_is(least: float, tmp_path: Path) -> None:
+    """Where nobody says what inputs there will be; those that are given are never passed over for others."""
+    path = logarithm(tmp_path, least)
+    right = tv.load(path)
+    assert any("inside the model's domain only: at 6 of 6" in note for note in right.notes)
+    wrong = Model(right.graph, lambda x: torch.log(x - least) * 2, torch.float64, "a wrong one")
+    with pytest.raises(ModelError, match="the import does not compute what the model computes"):
+        checked(wrong)
+    with pytest.raises(ModelError, match="nor has it one at the first of the inputs given"):
+        tv.load(path, inputs=np.array([[least / 2, least / 2]]))
+
+
+def test_info_says_what_it_could_not_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(logarithm(tmp_path, 1e6)), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["nodes, unrolled"]["log"] == 1
+    assert "cannot be compared with its import: at 6 of 6 random inputs, the model has no value" in facts["agreement"]
+    assert main(["info", str(logarithm(tmp_path, 5.0))]) == 0
+    assert "were compared on random inputs" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_wrong_import_is_found_where_the_users_inputs_are(tmp_path: Path) -> None:

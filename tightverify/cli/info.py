@@ -29,14 +29,21 @@ def lengths(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_json: bool) -> None:
-    """Say what a model is made of, once it was imported and compared with its own runtime."""
+    """Say what a model is made of, once it was imported and compared with its own runtime.
+
+    Where no inputs are found at which it has a value, that is said instead: commands that have inputs compare it there.
+    """
     from rich.table import Table
     from rich.text import Text
 
     from tightverify.api.load import load
     from tightverify.models.description import description
+    from tightverify.models.model import UncomparedError
 
-    facts = description(load(model, shape, batch_axis), model)
+    try:
+        facts = description(load(model, shape, batch_axis), model)
+    except UncomparedError as error:
+        facts = description(error.model, model, str(error))
     if as_json:
         click.echo(json.dumps(facts))
         return

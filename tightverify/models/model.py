@@ -16,6 +16,8 @@ AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 NEAR = 0.01
 """How far inputs near a given one are from it, each number relative to itself: its sign stays."""
+FARTHER = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e3, -1e3, 1e4, -1e4)
+"""How far random inputs are moved, one after the other, where those around 0 are all outside the model's domain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +47,20 @@ class Model:
         return AGREEMENT[torch.float32 if self.narrow else self.dtype]
 
 
+class UncomparedError(ModelError):
+    """There was no input at which the `model` has a value: its import could not be compared with it, and is not to be used."""
+
+    def __init__(self, words: str, model: Model) -> None:
+        super().__init__(words)
+        self.model = model
+
+
 def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: int = 6) -> Model:
     """The model, if both sides agree on random inputs, one at a time and in a batch; else a `ModelError`.
 
     Random inputs at which the graph has no value, as a logarithm has none of numbers below 0, show nothing: `inputs`
-    (N, *input_shape), those that the user wants to know of, and others near them, take their places.
+    (N, *input_shape), those that the user wants to know of, and others near them, take their places. Where nobody said what
+    inputs these are, random ones farther from 0 do.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = model.graph.input_shape
@@ -97,13 +108,16 @@ def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Gene
     copies = base.repeat(len(x), *(1 for _ in model.graph.input_shape))[: len(x)]
     near = copies * (1 + NEAR * torch.randn(copies.shape, generator=generator, dtype=torch.float64)).to(model.dtype)
     candidates = torch.cat([base, near])
+    if not len(candidates) and inputs is None:
+        candidates = torch.cat([x + shift for shift in FARTHER])
     found = candidates[~anywhere(lost_at(model.graph, candidates), candidates)][: len(x)]
     what = f"at {int(lost.sum())} of {len(x)} random inputs, the model has no value: {' and '.join(names)} may have none there"
     if len(found) == 0:
         asked = "" if inputs is None else ", nor has it one at the first of the inputs given"
-        raise ModelError(
+        raise UncomparedError(
             f"{model.source} cannot be compared with its import: {what}{asked}; give inputs at which it has one, to "
-            "`tightverify.load` as `inputs`, or together with the model"
+            "`tightverify.load` as `inputs`, or together with the model",
+            model,
         )
     return found, (f"the import was checked inside the model's domain only: {what}",)
 
