@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tightverify import threads
-from tightverify.cli.options import say_if_busy, use_threads
+from tightverify.cli import command
+from tightverify.cli.options import say_if_busy
 from tightverify.console import say
 
 HUGE = threads.PAYS
@@ -95,8 +96,8 @@ def test_a_number_in_the_environment_is_kept(name: str, monkeypatch: pytest.Monk
 
 
 def test_a_number_on_the_command_line_is_kept() -> None:
-    use_threads(8)
-    assert seen_by_certify(Counting()) == {8}
+    run = command.threads(lambda: seen_by_certify(Counting()))
+    assert run(threads=8) == {8}
     assert os.environ["OMP_NUM_THREADS"] == "8"
 
 
