@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,6 +275,20 @@ def test_an_output_of_too_many_parts_is_refused() -> None:
     with pytest.raises(TooLarge, match=r"the model's output.*takes 2000 x 80000 numbers"):
         builder.graph(np.tile(x, (40, 1)))
     assert fits(LARGEST) == (LARGEST,)
+
+
+def test_a_node_is_found_as_fast_among_many() -> None:
+    """Networks over thousands of frames have tens of thousands of nodes, each of which is looked for while they are built."""
+
+    def seconds(nodes: int) -> float:
+        builder = Builder()
+        x = builder.input((nodes, 1))
+        began = time.process_time()
+        for k in range(500):
+            assert builder._source_of(x[k % nodes]).tolist() == [k % nodes]
+        return time.process_time() - began
+
+    assert seconds(50_000) < 20 * seconds(100)
 
 
 # Models without a value everywhere

@@ -10,6 +10,7 @@ The builder works on single inputs: a batch axis, where a model has one, has len
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
@@ -39,7 +40,7 @@ class Builder:
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
-        self._starts: list[int] = [0]
+        self._starts = array("q", [0])  # which numpy can search as it is: there may be thousands of nodes
         self._input_shape: tuple[int, ...] = ()
         self._shared: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
         self._maps: dict[tuple[int, bytes], tuple[Tensor, Dense]] = {}
@@ -258,7 +259,7 @@ class Builder:
 
     def _source_of(self, x: Symbols) -> Symbols:
         """Each neuron's node; `ZERO` for zeros."""
-        found = np.searchsorted(np.asarray(self._starts), x, side="right") - 1
+        found = np.searchsorted(np.frombuffer(self._starts, dtype=np.int64), x, side="right") - 1
         return np.where(x == ZERO, ZERO, found)
 
     def _sources(self, x: Symbols) -> list[int]:
