@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import Field, fields
+from typing import Any
 
 import click
 
-from tightverify.cli.main import commands
-from tightverify.option import option_of
+from tightverify.cli.command import Command, listed
+from tightverify.cli.main import EXAMPLES, commands
+from tightverify.option import Group, option_of
 from tightverify.settings import Settings
 
 COMMANDS, SETTINGS = "<!-- commands -->", "<!-- settings -->"
@@ -35,26 +37,37 @@ def reference() -> Iterator[str]:
 
 
 def section(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Usage, what the command does, and a table of its options."""
+    """Usage, what the command does, examples, and a table of its options for each heading."""
     yield f"## {context.command_path}\n"
     yield f"```text\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```\n"
     yield f"{command.help or ''}\n"
-    rows = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
-    if rows:
+    examples = command.examples if isinstance(command, Command) else EXAMPLES if command is commands else ()
+    if examples:
+        yield "\n".join(("```sh", *examples, "```\n"))
+    for heading, rows in listed(command, context).items():
+        yield f"**{heading}**\n"
         yield "| option | |\n|---|---|"
         yield from (f"| <code>{cell(names)}</code> | {cell(text)} |" for names, text in rows)
         yield ""
 
 
 def settings() -> Iterator[str]:
-    """A table of all settings: their names, defaults, and what they are for."""
-    yield "| setting | default | |\n|---|---|---|"
-    for each in fields(Settings):
-        said = option_of(each)
-        numbers = "" if said.range is None else f" (a number {said.range.words})"
-        text = f"{said.help.removesuffix('.')}{numbers}."
-        yield f"| `{each.name}` | `{each.default!r}` | {cell(text)} |"
-    yield ""
+    """Tables of all settings, one for each heading: their names, defaults, and what they are for."""
+    for group in Group:
+        rows = [each for each in fields(Settings) if option_of(each).group is group]
+        if rows:
+            yield f"**{group.value}**\n"
+            yield "| setting | default | |\n|---|---|---|"
+            yield from map(setting, rows)
+            yield ""
+
+
+def setting(field: Field[Any]) -> str:
+    """The row of a setting."""
+    said = option_of(field)
+    numbers = "" if said.range is None else f" (a number {said.range.words})"
+    text = f"{said.help.removesuffix('.')}{numbers}."
+    return f"| `{field.name}` | `{field.default!r}` | {cell(text)} |"
 
 
 def cell(text: str) -> str:

@@ -14,17 +14,21 @@ from tightverify.errors import UsageError
 
 
 class Group(Enum):
-    """What settings steer; the value is the heading under which they are listed."""
+    """What options are about; the value is the heading under which they are listed, in this order."""
 
+    QUESTION = "What to verify"
+    REGION = "Region"
     METHOD = "Method"
     LIMITS = "Limits"
+    OUTPUT = "Output"
+    SOUNDS = "Audio files"
+    COMPUTING = "Computing"
     SEARCH = "Search for a counterexample"
     PLANES = "Planes of gates"
     COMBINE = "Rounds of combine"
     COMPLETE = "Branch and bound of complete"
     PROGRAMS = "Programs of lp and milp"
     EVIDENCE = "Evidence"
-    COMPUTING = "Computing"
 
 
 @dataclass(frozen=True)

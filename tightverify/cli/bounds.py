@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 METHODS = f"How to bound: {either(BOUNDING)} (its first round)."
 
 
-@click.command(cls=Command)
+EXAMPLES = (
+    "tightverify bounds model.onnx inputs.npz --eps 0.01 --limit 1",
+    "tightverify bounds model.onnx inputs.npz --eps 0.01 --method planes --json",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Print intervals that surely hold each output.")
 @MODEL
 @click.argument("inputs", type=FILE, metavar="INPUTS.npz")
 @BATCH_AXIS

@@ -48,7 +48,15 @@ def source_of(model: Path, inputs: tuple[Path, ...], labels: Path | None, batch_
     return Source(model, inputs, labels, batch_axis, reading_of(**reading))
 
 
-@click.command(cls=Command)
+EXAMPLES = (
+    "tightverify certify model.onnx inputs.npz --eps 0.01 --clip 0 1",
+    "tightverify certify model.onnx inputs.npz --eps 0.02 --method complete \\",
+    "    --time-limit 60 --out results.jsonl",
+    "tightverify certify speech.onnx clips/ --db -80 --labels labels.csv",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Decide for every input whether the answer stays.")
 @gathered("source", source_of, MODEL, INPUTS, BATCH_AXIS, LABELS, *READING)
 @TOP
 @LIMIT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection
 from dataclasses import Field, fields, replace
@@ -13,7 +14,7 @@ import click
 
 from tightverify.console import say
 from tightverify.former import OPTIONS as FORMER
-from tightverify.option import Group, option_of
+from tightverify.option import Group, Range, option_of
 from tightverify.option import Option as Setting
 from tightverify.settings import Options, Settings
 
@@ -23,6 +24,15 @@ Decorator = Callable[[Function], Function]
 FILE = click.Path(path_type=Path)
 AT_LEAST_ONE = click.IntRange(min=1)
 OTHERS = "Options"
+"""The heading of what has none: it comes last."""
+HUGE = 2**31
+"""A largest number that nobody has to be told of."""
+METAVARS: tuple[tuple[type[Any], str], ...] = (
+    (click.types.IntParamType, "N"),
+    (click.types.FloatParamType, "NUMBER"),
+    (click.types.StringParamType, "NAME"),
+)
+"""What stands for an option's value in its help, by the type of the value."""
 
 
 def switch(name: str) -> str:
@@ -31,15 +41,31 @@ def switch(name: str) -> str:
 
 
 class Option(click.Option):
-    """An option that is listed under a heading."""
+    """An option that is listed under a heading; its help says in words which numbers it takes."""
 
     def __init__(self, *given: Any, heading: str = OTHERS, **how: Any) -> None:
         super().__init__(*given, **how)
         self.heading = heading
+        if self.metavar is None and not self.is_flag:
+            self.metavar = next((word for kind, word in METAVARS if isinstance(self.type, kind)), None)
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        extra = super().get_help_extra(ctx)
+        kind = self.type
+        if isinstance(kind, click.IntRange) and (kind.max is None or kind.max >= HUGE):
+            extra.pop("range", None)  # that a count is not negative needs no words
+        elif isinstance(kind, (click.IntRange, click.FloatRange)):
+            least, most = -math.inf if kind.min is None else kind.min, math.inf if kind.max is None else kind.max
+            extra["range"] = Range(least, most, above=kind.min_open).words
+        return extra
 
 
 class Command(click.Command):
-    """A command that lists its options under headings, and takes former names of options for a release."""
+    """A command that shows examples, lists its options under headings, and takes former names of options for a release."""
+
+    def __init__(self, *given: Any, examples: tuple[str, ...] = (), **how: Any) -> None:
+        super().__init__(*given, **how)
+        self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [self.present(word) for word in args])
@@ -53,14 +79,33 @@ class Command(click.Command):
                 return switch(now) + given + value
         return word
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(self.examples, formatter)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        several: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
-                several.setdefault(parameter.heading if isinstance(parameter, Option) else OTHERS, []).append(record)
-        for heading, records in several.items():
+        for heading, records in listed(self, ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def write_examples(examples: Collection[str], formatter: click.HelpFormatter) -> None:
+    """Commands as they are typed, one a line."""
+    if examples:
+        with formatter.section("Examples"):
+            for each in examples:
+                formatter.write(f"{'':{formatter.current_indent}}{each}\n")
+
+
+def listed(command: click.Command, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """What is said of a command's options, under headings: those of `Group` in their order, then others of commands' own."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(ctx):
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
+            found.setdefault(parameter.heading if isinstance(parameter, Option) else OTHERS, []).append(record)
+    first = [group.value for group in Group]
+    order = [*first, *(heading for heading in found if heading not in (*first, OTHERS)), OTHERS]
+    return {heading: found[heading] for heading in order if heading in found}
 
 
 def option(heading: str, *names: str, **how: Any) -> Callable[[Function], Function]:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
-from tightverify.cli.command import FILE
+from tightverify.cli.command import FILE, Command, option
+from tightverify.cli.options import QUIET, WRITTEN
 
 
-@click.command()
-@click.option("--out", type=FILE, default=Path("demo-out"), show_default=True, help="Folder for the results.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.command(
+    cls=Command, examples=("tightverify demo --out demo-out",), short_help="Certify digits with a small LSTM and a GRU."
+)
+@option(WRITTEN, "--out", type=FILE, default=Path("demo-out"), show_default=True, help="Folder for the results.")
+@QUIET
 def demo(out: Path, quiet: bool) -> None:
     """Certify handwritten digits with a small LSTM and a small GRU that read them row by row.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from tightverify.cli.command import FILE
+from tightverify.cli.command import Command, option
+from tightverify.cli.options import BATCH_AXIS, MODEL, QUESTION, WRITTEN
 from tightverify.console import output
 
 
@@ -21,13 +22,23 @@ def lengths(_context: click.Context, _parameter: click.Parameter, value: str | N
     return tuple(int(part) for part in parts)
 
 
-@click.command()
-@click.argument("model", type=FILE, metavar="MODEL.onnx")
-@click.option(
-    "--shape", callback=lengths, metavar="T,F", help="Shape of one input, such as 8,28, where the file leaves it open."
+EXAMPLES = (
+    "tightverify info model.onnx",
+    "tightverify info speech.onnx --shape 8000 --json",
 )
-@click.option("--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Say what a model is made of, and try its import.")
+@MODEL
+@option(
+    QUESTION,
+    "--shape",
+    callback=lengths,
+    metavar="T,F",
+    help="Shape of one input, such as 8,28, where the file leaves it open.",
+)
+@BATCH_AXIS
+@option(WRITTEN, "--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_json: bool) -> None:
     """Say what a model is made of, once it was imported and compared with its own runtime.
 

@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from tightverify import plugins
+from tightverify.cli.command import write_examples
 from tightverify.console import any_name_printable, say, settled
 from tightverify.errors import SoundnessFault, UsageError
 
@@ -36,8 +37,20 @@ FORMER = {"stretches": "segments"}
 """Names that commands had before, for one release."""
 
 
+EXAMPLES = (
+    "tightverify demo",
+    "tightverify info model.onnx",
+    "tightverify certify model.onnx inputs.npz --eps 0.01 --clip 0 1",
+    "tightverify COMMAND --help",
+)
+
+
 class Commands(click.Group):
     """The commands of the list."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(EXAMPLES, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

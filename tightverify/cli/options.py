@@ -10,6 +10,7 @@ import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, gathered, option
 from tightverify.errors import UsageError
+from tightverify.option import Group
 from tightverify.writing import FORMATS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tightverify.report.outputs import Folder, Output
 
 MOST_POSITIONS = 1_000_000
-QUESTION, IN_REGION, SOUNDS, WRITTEN = "What to verify", "Region", "Audio files", "Output"
+QUESTION, IN_REGION, SOUNDS, WRITTEN = (group.value for group in (Group.QUESTION, Group.REGION, Group.SOUNDS, Group.OUTPUT))
 """Headings of options, beside those of settings."""
 
 MODEL = click.argument("model", type=FILE, metavar="MODEL.onnx")

@@ -27,7 +27,13 @@ SIZE = option(
 )
 
 
-@click.command(cls=Command)
+EXAMPLES = (
+    "tightverify plot results.jsonl --kind curve",
+    "tightverify plot first.jsonl second.jsonl --kind cactus --format pdf",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Draw what certify --out and --trace wrote.")
 @click.argument("results", type=FILE, metavar="RESULTS.jsonl...", nargs=-1, required=True)
 @option(WRITTEN, "--kind", type=click.Choice(KINDS), default="curve", show_default=True, help="What to draw.")
 @FORMAT

@@ -45,7 +45,13 @@ def asked(norm: str, **stretches: Any) -> dict[str, Any]:
     return {**stretches, "norm": float(norm)}
 
 
-@click.command(cls=Command)
+EXAMPLES = (
+    "tightverify segments speech.onnx clip.wav --out segments",
+    "tightverify segments speech.onnx clip.wav --length 400 --method planes",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Find the certified radius of each stretch of a clip.")
 @MODEL
 @click.argument("clip", type=FILE, metavar="CLIP.wav")
 @BATCH_AXIS

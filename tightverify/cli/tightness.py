@@ -163,7 +163,13 @@ NETWORK = (
 )
 
 
-@click.command(cls=Boxing)
+EXAMPLES = (
+    "tightverify tightness model.onnx inputs.npz --eps 0.01 --limit 3",
+    "tightverify tightness --function sigmoid_tanh --box -2 1 -1 3",
+)
+
+
+@click.command(cls=Boxing, examples=EXAMPLES, short_help="Compare relaxations of a function or of a model.")
 @gathered("of_model", OfModel.of, *NETWORK)
 @gathered("of_function", OfFunction, *FUNCTION)
 @settings_of([name for name in OF_BOUNDS if name != "solver"])
