@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import tightverify as tv
-from tests.helpers.evidence_check import Check, Numbers
+from tests.helpers.evidence_check import Check, Numbers, Refused
 from tests.helpers.evidence_runs import RUNS, Kept, certified, network
 from tightverify.cli.main import main
 from tightverify.demo import NETWORKS, held_out
@@ -43,7 +44,8 @@ def test_evidence_follows_from_the_network_alone(name: str, kept: Callable[[str]
         end = entries[-1]
         assert isinstance(end, Ending)
         assert (end.verdict, end.stage, end.margin) == (result.verdict.name, result.stage, result.margin)
-        assert len([entry for entry in entries if isinstance(entry, Branch)]) == len(result.tree)
+        last = check.trees()[-1:]
+        assert [[branch.number for branch in tree] for tree in last] == [[b.number for b in result.tree]][: len(last)]
         if result.counterexample is not None:
             assert np.array_equal(end.point, result.counterexample.flatten().numpy())
     proved = {result.stage for result in results if result.verdict is tv.Verdict.ROBUST}
@@ -56,6 +58,25 @@ def test_runs_find_the_same_without_evidence(name: str, kept: Callable[[str], Ke
         assert with_it.verdict is without.verdict
         assert torch.equal(with_it.margins, without.margins)
         assert with_it.tree == without.tree
+
+
+def test_evidence_has_every_tree_of_an_input(kept: Callable[[str], Kept]) -> None:
+    """Pieces that `linear` bounds are cut before planes are fitted, and again in the end: evidence has both trees."""
+    name = "lstm combine, noise"
+    results, files, numbers = kept(name)
+    assert any(len(Check(entries, numbers).trees()) == 2 for entries in files)
+    for result, other in zip(results, certified(name, None), strict=True):
+        assert (result.verdict, result.tree, result.stage) == (other.verdict, other.tree, other.stage)
+        assert torch.equal(result.margins, other.margins)
+    entries = next(entries for entries in files if len(Check(entries, numbers).trees()) == 2)
+    first, second = Check(entries, numbers).trees()
+    for tree in (first, second):
+        leaf = next(k for k, entry in enumerate(entries) if entry is tree[-1])
+        with pytest.raises(Refused):
+            Check([*entries[:leaf], *entries[leaf + 1 :]], numbers)
+    root = next(k for k, entry in enumerate(entries) if entry is second[0])
+    with pytest.raises(Refused):
+        Check([*entries[:root], replace(second[0], number=len(first)), *entries[root + 1 :]], numbers)
 
 
 def test_all_kinds_of_entries_are_in_some_file(kept: Callable[[str], Kept]) -> None:

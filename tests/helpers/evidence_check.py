@@ -7,7 +7,7 @@ the tree covers the region.
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -232,12 +232,19 @@ class Check(BackSubstitutions):
 
     # The end.
 
-    def tree(self) -> tuple[Floats, bool]:
+    def trees(self) -> list[list[Branch]]:
+        """Each begins with the whole region."""
+        starts = [k for k, branch in enumerate(self.branches) if branch.number == 0]
+        demand(starts[:1] == [0][: len(self.branches)], "the tree has no root")
+        return [self.branches[start:stop] for start, stop in pairwise([*starts, len(self.branches)])]
+
+    def tree(self, branches: list[Branch]) -> tuple[Floats, bool]:
         """What is proved of the rows, and whether the property is, on all leaves of a tree that covers the region."""
-        by_number = {branch.number: branch for branch in self.branches}
-        demand(len(by_number) == len(self.branches), "two branches have one number")
+        demand(self.states[branches[0].bounding_pass].whole, "the tree has no root")
+        by_number = {branch.number: branch for branch in branches}
+        demand(len(by_number) == len(branches), "two branches have one number")
         halves: dict[int, list[BoundingPass]] = {}
-        for branch in self.branches:
+        for branch in branches:
             if branch.number:
                 split = self.split[branch.bounding_pass]
                 halves.setdefault(branch.parent, []).append(split)
@@ -282,14 +289,12 @@ class Check(BackSubstitutions):
         return proved
 
     def ending(self, entry: Ending) -> None:
-        rows, proved = self.rows, False
-        if self.branches:
-            root = self.branches[0]
-            demand(root.number == 0 and self.states[root.bounding_pass].whole, "the tree has no root")
-            margins, proved = self.tree()
-            rows = np.maximum(rows, margins)
-        demand(entry.margins <= rows + NEAR, "the margins do not follow")
-        proved = proved or int((rows > 0).sum()) >= self.question.needed
+        proved = False
+        for branches in self.trees():
+            margins, on_all_leaves = self.tree(branches)
+            self.rows, proved = np.maximum(self.rows, margins), proved or on_all_leaves
+        demand(entry.margins <= self.rows + NEAR, "the margins do not follow")
+        proved = proved or int((self.rows > 0).sum()) >= self.question.needed
         demand(entry.verdict != "ROBUST" or proved, "it is not proved")
         if entry.verdict == "COUNTEREXAMPLE":
             self.counterexample(entry.point)

@@ -176,10 +176,6 @@ class EvidenceRecorder(Recorder):
     record: Record
 
     @property
-    def one_tree(self) -> bool:
-        return True
-
-    @property
     def goes_on(self) -> bool:
         return self.record.goes_on
 

@@ -114,11 +114,6 @@ class Recorder(ABC):
 
     @property
     @abstractmethod
-    def one_tree(self) -> bool:
-        """Whether it has room for one search tree of each input only."""
-
-    @property
-    @abstractmethod
     def goes_on(self) -> bool:
         """Whether it has heard of an earlier run whose search this one continues."""
 
@@ -208,10 +203,6 @@ class Silent(PassRecorder):
 @final
 class Nobody(Recorder):
     """Nobody hears of the run."""
-
-    @property
-    def one_tree(self) -> bool:
-        return False
 
     @property
     def goes_on(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
-FORMAT = 3
+FORMAT = 4
 """Files of another number are not read, nor gone on with: raise it whenever entries, or their fields, say something else."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
@@ -181,7 +181,7 @@ class Margins:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A node of the search tree, number 0 being the whole region, and the sweep of its part.
+    """A node of a search tree, and the bounding pass of its part. Number 0 is the whole region: another tree begins with it.
 
     `closed` is "proved", "empty", or "" for what was split or stayed open.
     """

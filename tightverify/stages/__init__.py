@@ -107,8 +107,8 @@ def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     """The stages of a problem's method.
 
     Where a few unknown shares move the inputs, bounds over pieces decide most of what is open after `attack`, in a fraction of
-    the time of what comes next; what they leave open is cut again in the end, when more is known. Evidence has one tree, the
-    last. Where mixed-integer programs are sure to end they stand in for branch and bound, whose halves they outdo by far.
+    the time of what comes next; what they leave open is cut again in the end, when more is known. Where mixed-integer programs
+    are sure to end they stand in for branch and bound, whose halves they outdo by far.
     """
     stages = stages_of(problem.settings.method)
     if problem.region.separable and surely_ends(problem.graph):
@@ -116,7 +116,7 @@ def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     if SplitBy.GENERATORS in problem.region.splits and linear_stage in dict(stages).values():
         last = ("pieces", pieces_stage)
         place = next((k for k, (_, stage) in enumerate(stages, start=1) if stage is attack_stage), len(stages))
-        early = (last,) if place < len(stages) and not problem.recorder.one_tree else ()
+        early = (last,) if place < len(stages) else ()
         stages = (*stages[:place], *early, *stages[place:], last)
     return stages
 
