@@ -170,7 +170,7 @@ FORGED: dict[str, tuple[str, type, Callable[[Any], Entry], str]] = {
         "about no choices",
     ),
     "a point outside": ("lstm wide", Ending, lambda e: replace(e, point=e.point + 10.0), "not in the region"),
-    "a branch that comes twice": ("gru complete", Branch, lambda e: replace(e, number=min(e.number, 1)), "one number"),
+    "a branch that comes twice": ("lstm complete", Branch, lambda e: replace(e, number=min(e.number, 1)), "one number"),
     "a tree of a part": ("gru complete", Branch, lambda e: replace(e, number=0), "has no root"),
 }
 
