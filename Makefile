@@ -1,8 +1,11 @@
 # make demo   certify digits with a small LSTM and a small GRU; results in demo-out/
 # make test   linters, type checker, layers, tests
+# make shell  a shell in which the command tightverify is found
 # make docs   the documentation as a site in site/; warnings are errors
 # make wheel-test   the wheel, built and tried in a fresh environment of its own
-# The first three make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
+# make test-newest   the tests in a fresh environment with the newest versions of all dependencies, without constraints.txt;
+#                    TESTED=tests/solvers runs some of them
+# The first four make the virtual environment .venv first, if it is not there yet. Needs Python 3.11 or later, as $(PYTHON).
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +13,7 @@ BIN := .venv/bin
 WORKERS ?= auto
 TESTS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check test-slow gpu docs wheel-test clean
+.PHONY: demo test check test-slow test-newest gpu shell docs wheel-test clean
 
 demo: .venv/.installed
 	$(BIN)/tightverify demo --out demo-out
@@ -26,6 +29,12 @@ check: .venv/.installed
 
 test-slow: .venv/.installed
 	$(TESTS) -m slow
+
+test-newest:
+	PYTHON=$(PYTHON) WORKERS=$(WORKERS) .ci/newest $(TESTED)
+
+shell: .venv/.installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv" "$${SHELL:-/bin/sh}"
 
 gpu: .venv/.installed
 	$(TESTS) -m gpu

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
+from pathlib import Path
+from shutil import which
 from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+PROGRAM = "tightverify"
 PIPE_WIDTH = 140
 """The width of tables where stdout is no terminal."""
 SECONDS_BETWEEN_LINES = 10.0
@@ -34,6 +38,17 @@ def say(sentence: str) -> None:
         raise
     except OSError:
         pass
+
+
+def called() -> str:
+    """How this program is run from here: by its name where the shell finds it, else by its file."""
+    if which(PROGRAM):
+        return PROGRAM
+    file = Path(sys.executable).with_name(PROGRAM)
+    if not file.exists():
+        return f"{shlex.quote(sys.executable)} -m {PROGRAM}"
+    here = Path.cwd()
+    return shlex.quote(str(file.relative_to(here) if file.is_relative_to(here) else file))
 
 
 def settled(stream: TextIO) -> OSError | None:

@@ -82,6 +82,20 @@ def _version() -> str:
     return metadata.version("highspy")
 
 
+@cache
+def _silent() -> Any:
+    """HiGHS that is silent from the first: 1.16 prints its name when callbacks are set, and highspy sets some as it begins."""
+    import highspy
+
+    class Silent(highspy.Highs):
+        def enableCallbacks(self) -> None:
+            self.setOptionValue("output_flag", False)
+            begin: Any = super().enableCallbacks  # it has no types
+            begin()
+
+    return Silent
+
+
 class _HighsSession(Session):
     def __init__(self, backend: Backend, problem: Problem, options: Options) -> None:
         super().__init__(backend, problem, options)
@@ -94,7 +108,7 @@ class _HighsSession(Session):
         self._interruption = _Interruption()
         self._log: list[str] = []
         self._ran = False
-        self._highs: Any = self._api.Highs()
+        self._highs: Any = _silent()()
         self._told: dict[str, Any] = {"simplex_strategy": DUAL_SIMPLEX}
         self._tell("output_flag", False)
         self._tell("log_to_console", False)

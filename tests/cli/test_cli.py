@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tightverify import console
 from tightverify.cli.main import main
+from tightverify.console import called
 from tightverify.decimals import at_least, at_most
 from tightverify.demo import NETWORKS, digits, held_out
 from tightverify.errors import SoundnessFault
@@ -87,6 +89,15 @@ def test_a_pipe_that_closes_early_is_no_fault(folder: Path) -> None:
     assert run.stderr is not None
     assert run.stderr.read() == ""
     assert run.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("how", [("lp",), ("planes", "--solver", "highs", "--thorough")], ids=["lp", "planes"])
+def test_stdout_has_records_alone_where_programs_are_solved(folder: Path, how: tuple[str, ...]) -> None:
+    given = ["certify", GRU, str(folder / "good.npz"), "--eps", "0.06", "--clip", "0", "1", "--limit", "1", "--out", "-"]
+    more = ["--method", *how, "--restarts", "0", "--time-limit", "20"]
+    run = subprocess.run([*COMMAND, *given, *more], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert [json.loads(line)["index"] for line in run.stdout.splitlines()] == [0]
 
 
 @pytest.mark.parametrize("command", ["certify", "bounds"])
@@ -213,6 +224,20 @@ def test_the_digits_come_with_the_package(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.bincount(shown).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_how_the_program_is_run_from_here(found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    monkeypatch.setattr(console, "which", lambda name: f"/usr/bin/{name}" if found else None)
+    assert called() == ("tightverify" if found else f"{tmp_path}/.venv/bin/python -m tightverify")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "tightverify").write_text("")
+    assert called() == ("tightverify" if found else ".venv/bin/tightverify")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert called() == ("tightverify" if found else f"{tmp_path}/.venv/bin/tightverify")
+
+
 def test_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from tightverify.demo import show
 
@@ -223,6 +248,7 @@ def test_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     printed, told = capsys.readouterr()
     assert "LSTM that reads 8x8 digits" in printed
     assert "certified share against eps" in told
+    assert told.splitlines()[-1].endswith(f"{called()} --help)")
     for name in ("digits_lstm", "digits_gru"):
         found = lines(tmp_path / f"{name}.jsonl")
         assert [line["index"] for line in found] == list(range(20))

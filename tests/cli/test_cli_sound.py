@@ -48,6 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_info_says_the_option_that_a_file_of_any_length_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["info", str(folder / "listener.onnx")]
+    assert main(given) == 2
+    assert "--shape 8000 on the command line, shape=(8000,) from Python" in capsys.readouterr().err
+    assert main([*given, "--shape", "100"]) == 0
+    assert "LSTM" in capsys.readouterr().out
+
+
 def run(
     folder: Path, tmp_path: Path, *options: str, model: str = "listener.onnx", inputs: str = "clips"
 ) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def test_what_cannot_be_read(tmp_path: Path, clip: Path, monkeypatch: pytest.Mon
         with pytest.raises(UsageError):
             Reading(**wrong)
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(UsageError, match=r"pip install 'tightverify\[audio\]'"):
+    with pytest.raises(UsageError, match=r"pip install soundfile .*pip install '\.\[audio\]'"):
         read_sound(clip)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tightverify.api.checks import as_inputs, as_labels
 from tightverify.api.load import load
-from tightverify.console import output, progress, say
+from tightverify.console import called, output, progress, say
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import UsageError
 from tightverify.inputs.arrays import Arrays
@@ -49,6 +49,7 @@ def show(folder: Path, quiet: bool = False) -> None:
     if not quiet:
         say(f"one line per input: {', '.join(str(folder / f'{path.stem}.jsonl') for path in NETWORKS.values())}")
         say(f"certified share against eps: {drawn} (from {folder / 'sweep.jsonl'})")
+        say(f"with a model and inputs of your own: {called()} certify MODEL.onnx INPUTS.npz --eps 0.01 (see {called()} --help)")
 
 
 def read(path: Path) -> Arrays:

@@ -147,7 +147,9 @@ def decoded(path: Path) -> tuple[NDArray[np.float64], int]:
     try:
         import soundfile
     except ImportError as error:
-        raise UsageError("reading audio files needs soundfile; install it with: pip install 'tightverify[audio]'") from error
+        raise UsageError(
+            "reading audio files needs soundfile; install it: pip install soundfile (or, in a clone: pip install '.[audio]')"
+        ) from error
     if not path.is_file():
         raise InputError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; wanted an audio file")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ FOREIGN = (
 TYPES = {TensorProto.FLOAT: torch.float32, TensorProto.DOUBLE: torch.float64}
 TIME_NAMES = ("time", "seq", "length", "frame", "step")
 BATCH_NAMES = ("batch", "unk_")
+WAVEFORM, FRAMES = 8000, (20, 28)
+"""Lengths that a message takes as examples: samples of a waveform; frames, and features of each."""
 """How files name a dynamic axis; tf2onnx's batch is unk__123."""
 
 
@@ -257,9 +260,11 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
     rest = None if axes is None else (*axes[:batch], *axes[batch + 1 :])
     if shape is None:
         if rest is None or any(isinstance(n, str) for n in rest):
+            likely = likely_shape(rest or (0, 0))
             raise ModelError(
                 f"{path}: its input of shape {shown} (batch along axis {batch}) has other dynamic axes; give the shape of one "
-                "input, without the batch, as `shape`, say shape=(time, features)"
+                f"input, without the batch: --shape {','.join(map(str, likely))} on the command line, shape={likely} from "
+                "Python, with your own lengths"
             )
         shape = tuple(n for n in rest if isinstance(n, int))
     if not shape or any(n < 1 for n in shape):
@@ -276,6 +281,13 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
             "shape of one input without the batch, and `batch_axis` if another axis is the batch"
         )
     return shape
+
+
+def likely_shape(axes: Axes) -> tuple[int, ...]:
+    """A shape of one input that its axes allow: a second of a waveform, or frames of features."""
+    if len(axes) == 1:
+        return tuple(n if isinstance(n, int) and n else WAVEFORM for n in axes)
+    return tuple(n if isinstance(n, int) and n else usual for n, usual in zip_longest(axes, FRAMES, fillvalue=FRAMES[-1]))
 
 
 def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
