@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax import curves
-from tightverify.relax.fitted.product_planes import product_traits
+from tightverify.relax.curve_planes import curve_traits
 from tightverify.relax.lines import curve_range, parallel_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
@@ -19,7 +19,7 @@ from tightverify.values import Interval
 class Tanh(Operation):
     name = "tanh"
     arity = 1
-    traits = product_traits(curves.Tanh(), curves.One())
+    traits = curve_traits(curves.Tanh(), factors=(curves.Tanh(), curves.One()))
 
     def forward(self, *operands: Tensor) -> Tensor:
         return torch.tanh(operands[0])

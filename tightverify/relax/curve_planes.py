@@ -1,62 +1,80 @@
 """All that is known of a curve f(x) of one operand that is convex, then concave: `relax.lines`, as traits.
 
-Any slope becomes a valid line by `upper_offset`. A function of straight pieces has envelopes whose slopes are all among those
-of the chords between its breakpoints and ends, and is its own line on a cell without a breakpoint in it; a convex or concave
-one has its chord on one side, and its own slope at the point on the other. Lower lines are upper lines of the mirror image.
+Its convex hull over an interval is held by the lines that support its envelopes, one for each point of the interval, and any
+slope becomes a valid line by `upper_offset`. A bounding pass mixes some of them, evenly spread: for ReLU the lines of slope 0
+and 1 and the chord, whose mixtures are all lines that alpha-CROWN (Xu et al. 2021) chooses from; for tanh and sigmoid a few
+tangents. More of them are made where a row or a program is attained. Lower lines are upper lines of the mirror image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from tightverify.relax.curves import Curve
-from tightverify.relax.lines import chord_slope, tightest_lines, upper_offset
-from tightverify.relax.traits import Cells, Envelope, OperandSet, PlanePairs, Search, Support, Traits, where_upper
+from tightverify.relax.curves import Curve, Symmetric
+from tightverify.relax.lines import chord_slope, envelope_slope, upper_offset
+from tightverify.relax.traits import (
+    Cells,
+    Envelope,
+    FittedPlanes,
+    OperandSet,
+    PlanePairs,
+    Search,
+    Support,
+    Traits,
+    where_upper,
+)
 from tightverify.values import Interval
 
+PLACES = {"tightest": (0.5,), "corners": (0.0, 1.0), "edges": (0.2, 0.8), "ring": (0.35, 0.65)}
+"""Where the lines of a kind touch the envelopes, as shares of the interval's width; other kinds have none."""
+STRAIGHT = "tightest", "corners"
+"""The kinds that have all lines already where a curve is straight up to its breakpoints."""
 
-def curve_traits(curve: Curve) -> Traits:
+
+def curve_traits(curve: Curve, factors: tuple[Symmetric, Symmetric] | None = None) -> Traits:
     """The record of a curve."""
-    planes = CurvePlanes(curve)
-    return Traits(breakpoints=curve.breakpoints, envelope=planes, cells=planes)
+    lines = CurveLines(curve)
+    return Traits(factors=factors, breakpoints=curve.breakpoints, fitted=lines, columns=lines, envelope=lines, cells=lines)
 
 
 @dataclass(frozen=True)
-class CurvePlanes(Cells, Envelope):
-    """Its lines over cells, and those that support its envelopes."""
+class CurveLines(FittedPlanes, Cells, Envelope):
+    """The lines that support its envelopes."""
 
     curve: Curve
 
+    def planes(self, operands: OperandSet, kinds: Sequence[str], search: Search) -> PlanePairs:
+        useful = kinds if self.curve.breakpoints is None else [kind for kind in kinds if kind in STRAIGHT]
+        shares = operands.ends.new_tensor([share for kind in useful for share in PLACES.get(kind, ())])
+        return self.at(operands, torch.lerp(operands.low, operands.high, shares)[..., None], search)
+
     def at(self, operands: OperandSet, points: Tensor, search: Search) -> PlanePairs:
-        """Those nearest in the mean, wherever the points are."""
-        pair = tightest_lines(self.curve, operands.interval(0))
-        lower, upper = (torch.stack([*side.slopes, side.offset], dim=1)[:, None] for side in (pair.lower, pair.upper))
-        return lower.expand(-1, points.shape[1], -1), upper.expand(-1, points.shape[1], -1)
+        low, high = operands.low.expand(points.shape[:2]), operands.high.expand(points.shape[:2])
+        return self._pair(Interval(low, high), points[..., 0])
 
     def offsets(self, operands: OperandSet, lower: Tensor, upper: Tensor, search: Search) -> tuple[Tensor, Tensor]:
         box = operands.interval(0)
         return -upper_offset(self.curve.mirror, lower[:, 0], box.mirror()), upper_offset(self.curve, upper[:, 0], box)
 
     def support(self, operands: OperandSet, points: Tensor, upper: Tensor, search: Search) -> Support:
-        box, x = operands.interval(0), points[:, 0]
-        flipped = upper_line_at(self.curve.mirror, box.mirror(), -x)
-        below = torch.stack([flipped[:, 0], -flipped[:, 1]], dim=1)
-        planes = where_upper(upper, upper_line_at(self.curve, box, x), below)
-        return Support(planes, planes[:, 0] * x + planes[:, 1])
+        lower_lines, upper_lines = self._pair(operands.interval(0), points[:, 0])
+        planes = where_upper(upper, upper_lines, lower_lines)
+        return Support(planes, planes[:, 0] * points[:, 0] + planes[:, 1])
+
+    def _pair(self, box: Interval, points: Tensor) -> PlanePairs:
+        """(..., 2) and (..., 2): slopes and offsets of the lines below and above, at points of boxes."""
+        flipped = upper_line_at(self.curve.mirror, box.mirror(), -points)
+        return torch.stack([flipped[..., 0], -flipped[..., 1]], dim=-1), upper_line_at(self.curve, box, points)
 
 
 def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Tensor:
-    """(m, 2): of the lines with the slopes that the envelope may have, the lowest at the points."""
-    slopes = [chord_slope(curve, box), curve.supergradient(points, torch.zeros_like(points))]
-    if curve.breakpoints is not None:
-        bends = [torch.full_like(points, breakpoint).clamp(box.lower, box.upper) for breakpoint in curve.breakpoints]
-        slopes += [chord_slope(curve, Interval(low, high)) for low, high in combinations([box.lower, *bends, box.upper], 2)]
-    every = torch.nan_to_num(torch.stack(slopes), nan=0.0, posinf=0.0, neginf=0.0)
-    wide = Interval(box.lower.expand_as(every), box.upper.expand_as(every))
-    offsets = upper_offset(curve, every, wide)
-    lowest = (every * points + offsets).nan_to_num(nan=torch.inf).argmin(0, keepdim=True)
-    return torch.stack([every.gather(0, lowest)[0], offsets.gather(0, lowest)[0]], dim=1)
+    """(..., 2): the line that supports the concave envelope at the points; the chord, where that is lower for rounding."""
+    slopes = torch.stack([envelope_slope(curve, box, points), chord_slope(curve, box)])
+    every = Interval(box.lower.expand_as(slopes), box.upper.expand_as(slopes))
+    offsets = upper_offset(curve, slopes, every)
+    lowest = (slopes * points + offsets).nan_to_num(nan=torch.inf).argmin(0, keepdim=True)
+    return torch.stack([slopes.gather(0, lowest)[0], offsets.gather(0, lowest)[0]], dim=-1)

@@ -21,7 +21,7 @@ from tightverify.relax.curves import Curve
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below
 
-NEWTON_STEPS = 4
+NEWTON_STEPS = 6
 
 
 def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | float = 1.0) -> Tensor:
@@ -65,33 +65,33 @@ def chord_slope(curve: Curve, box: Interval) -> Tensor:
     return torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def tangent_slope(curve: Curve, box: Interval) -> Tensor:
-    """The slope of the upper line nearest to the curve in the mean: the envelope's own slope at the box's centre.
+def envelope_slope(curve: Curve, box: Interval, points: Tensor) -> Tensor:
+    """The slope of the concave envelope at points of the box: of the upper line that is nearest to the curve there.
 
-    Left of d, where the tangent from (l, f(l)) touches the concave part, the concave envelope is that tangent; right of
-    d it is the curve. Newton's steps approach d; no validity hangs on them.
+    Left of d, where the tangent from (l, f(l)) touches the concave part, the envelope is that tangent; right of d it is the
+    curve. The secant from l to d is steepest for the d that is looked for; from u the steps approach it from the right, the
+    next d being where the curve has the secant's slope. No validity hangs on them.
     """
-    lower, upper, centre = box.lower, box.upper, box.centre
+    lower, upper = box.lower, box.upper
     chord = chord_slope(curve, box)
     start = torch.minimum(torch.maximum(torch.full_like(lower, curve.inflection), lower), upper)
-    touch = torch.maximum(centre, start)
     at_lower = curve.value(lower)
-    slope = curve.supergradient(touch, chord)
+    touch, steepest = upper, chord
     for _ in range(NEWTON_STEPS):
-        # The line from (l, f(l)) to (d, f(d)); the next d is where the curve has that slope.
-        steeper = (curve.value(touch) - at_lower) / (touch - lower)
-        reach = curve.tangent_point(steeper)
-        touch = torch.where(reach > touch, torch.minimum(reach, upper), touch)
-    steeper = (curve.value(touch) - at_lower) / (touch - lower)
-    slope = torch.where(touch > torch.maximum(centre, start), steeper, curve.supergradient(touch, chord))
-    slope = torch.where((start < upper) & (touch < upper), slope, chord)
-    return torch.where(torch.isfinite(slope), slope, chord)
+        reach = torch.nan_to_num(curve.tangent_point(steepest), nan=torch.inf)
+        touch = torch.minimum(torch.maximum(reach, start), touch)
+        steepest = torch.where(touch < upper, (curve.value(touch) - at_lower) / (touch - lower), chord)
+    touch = torch.where(start > lower, touch, lower)
+    on_curve = (points >= touch) & (touch < upper)
+    slope = torch.where(on_curve, curve.supergradient(torch.maximum(points, start), chord), steepest)
+    return torch.where(torch.isfinite(slope) & (start < upper), slope, chord)
 
 
 def tightest_lines(curve: Curve, box: Interval) -> Planes:
     """On either side the line of the least mean distance from the curve."""
-    upper = upper_line(curve, tangent_slope(curve, box), box)
-    mirrored = upper_line(curve.mirror, tangent_slope(curve.mirror, box.mirror()), box.mirror())
+    upper = upper_line(curve, envelope_slope(curve, box, box.centre), box)
+    flipped = box.mirror()
+    mirrored = upper_line(curve.mirror, envelope_slope(curve.mirror, flipped, flipped.centre), flipped)
     return Planes(Plane(mirrored.slopes, -mirrored.offset), upper)
 
 

@@ -125,6 +125,10 @@ class Polygons:
         # point + r * step crosses the line one + t * edge where cross(one, edge) = r * cross(step, edge).
         hits = cross(one, edge) / cross(steps[:, :, None], edge)
         found = torch.where(hits >= 0, hits, torch.inf).amin(2)
+        # A step along all of a segment crosses no edge: there its box is what ends it.
+        ahead = torch.where(steps > 0, self.vertices.amax(1)[:, None], self.vertices.amin(1)[:, None]) - points[:, None]
+        along = torch.where(steps != 0, ahead / steps, torch.inf).amin(2).clamp(min=0)
+        found = torch.minimum(found, along)
         return torch.where(torch.isfinite(found), found, 0.0)
 
     def drawn_in(self, points: Tensor, share: float) -> Tensor:
