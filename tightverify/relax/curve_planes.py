@@ -29,7 +29,7 @@ from tightverify.relax.traits import (
 )
 from tightverify.values import Interval
 
-PLACES = {"tightest": (0.5,), "corners": (0.0, 1.0), "edges": (0.2, 0.8), "ring": (0.35, 0.65)}
+PLACES = {"tightest": (0.5,), "corners": (0.0, 1.0), "edges": (0.2, 0.8, 0.35, 0.65), "ring": (0.1, 0.9)}
 """Where the lines of a kind touch the envelopes, as shares of the interval's width; other kinds have none."""
 STRAIGHT = "tightest", "corners"
 """The kinds that have all lines already where a curve is straight up to its breakpoints."""
