@@ -327,7 +327,7 @@ def test_programs_are_written_and_read_back(model: tv.Model, tmp_path: Path) -> 
     problem = solvers.read(folder / names[0])
     assert solvers.solve(problem).status is solvers.Status.OPTIMAL
     (folder / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be made a folder"):
+    with pytest.raises(UsageError, match="programs cannot be written to"):
         tv.certify(model, X[1:2], None, tv.LinfBall(0.05), method="lp", rounds=1, thorough=True, dump=folder / "file")
 
 
