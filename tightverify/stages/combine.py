@@ -17,6 +17,7 @@ from tightverify.bounds.recorder import SILENT
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import summed_scores, what_matters
 from tightverify.errors import OutOfTimeError
+from tightverify.graph import Apply
 from tightverify.region import SplitBy
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
@@ -48,9 +49,21 @@ REACH = 3.0
 """So is one after which more is wanting than so many times what it has gained: rounds gain less and less."""
 
 
+MORE_STEPS = 3
+"""So many times as many steps are taken where all operations have one operand: their lines cost nothing to make."""
+
+
+def efforts_for(problem: Problem) -> tuple[Effort, ...]:
+    """The rounds of `combine` for what a network is made of."""
+    rounds = efforts(problem.settings)
+    if any(node.op.arity > 1 for node in problem.graph.nodes if isinstance(node, Apply)):
+        return rounds
+    return tuple(replace(effort, steps=MORE_STEPS * effort.steps) for effort in rounds)
+
+
 def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Every bound from its own mixture of planes, in rounds: each goes on from what the last one found."""
-    rounds = efforts(problem.settings)
+    rounds = efforts_for(problem)
     most = max(effort.fitting.directions for effort in rounds)
     for part, some in problem.parts(most, MIXTURE_SHARE):
         left = torch.arange(len(some.region), device=some.region.centre.device)
