@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from tightverify import plots
     from tightverify.api.bounds import bounds
     from tightverify.api.certify import certify, stream
+    from tightverify.api.gathering import Interrupted
     from tightverify.api.load import load
     from tightverify.api.planes import PlaneFit, planes
+    from tightverify.api.results import Results, read_results
     from tightverify.errors import TightVerifyError
     from tightverify.evidence import read_evidence
     from tightverify.inputs.clips import AnyLength, certify_clips
@@ -38,6 +40,7 @@ __all__ = [
     "Box",
     "DecibelBall",
     "Gain",
+    "Interrupted",
     "Interval",
     "L1Ball",
     "L2Ball",
@@ -47,6 +50,7 @@ __all__ = [
     "PlaneFit",
     "Polygons",
     "Result",
+    "Results",
     "Segments",
     "Settings",
     "Shift",
@@ -60,6 +64,7 @@ __all__ = [
     "planes",
     "plots",
     "read_evidence",
+    "read_results",
     "segments",
     "stream",
 ]
@@ -70,6 +75,7 @@ HOMES = {
     "Box": "region",
     "DecibelBall": "region",
     "Gain": "region",
+    "Interrupted": "api.gathering",
     "Interval": "values",
     "L1Ball": "region",
     "L2Ball": "region",
@@ -79,6 +85,7 @@ HOMES = {
     "PlaneFit": "api.planes",
     "Polygons": "relax.polygons",
     "Result": "verify",
+    "Results": "api.results",
     "Segments": "radius.segments",
     "Settings": "settings",
     "Shift": "region",
@@ -91,6 +98,7 @@ HOMES = {
     "load": "api.load",
     "planes": "api.planes",
     "read_evidence": "evidence",
+    "read_results": "api.results",
     "segments": "radius.segments",
     "stream": "api.certify",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import Field, dataclass
 from enum import Enum
+from numbers import Integral, Real
 from typing import Any
 
 from tightverify.errors import UsageError
@@ -66,9 +67,14 @@ class Option:
     offered: tuple[str, ...] = ()
     python_only: bool = False
 
-    def check(self, name: str, value: object) -> None:
-        """Say what is wrong with a value, if something is."""
-        if self.range is not None and isinstance(value, (int, float)) and not self.range.holds(value):
+    def check(self, name: str, value: object, default: object) -> None:
+        """Say what is wrong with a value, if something is: of the kind of the default, and within the range."""
+        if self.range is None or (value is None and default is None):
+            return
+        kind, words = (Real, "a number") if isinstance(default, float) else (Integral, "a whole number")
+        if not isinstance(value, kind):
+            raise UsageError(f"{name} is {value!r}; it must be {words}, {self.range.words}")
+        if not self.range.holds(float(value)):
             raise UsageError(f"{name} is {value}; it must be {self.range.words}")
 
 

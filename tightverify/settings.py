@@ -131,7 +131,7 @@ class Settings:
             if isinstance(folder := getattr(self, name), str):
                 object.__setattr__(self, name, Path(folder))
         for each in fields(self):
-            option_of(each).check(each.name, getattr(self, each.name))
+            option_of(each).check(each.name, getattr(self, each.name), each.default)
 
     def __repr__(self) -> str:
         """What differs from the defaults."""
@@ -194,6 +194,9 @@ PROOFS = Settings(restarts=0)
 
 def merged(settings: Settings | None, options: Mapping[str, object], default: Settings | None = None) -> Settings:
     """The settings given (else the default ones), changed by the keywords given."""
+    if settings is not None and not isinstance(settings, Settings):
+        what = type(settings).__name__
+        raise UsageError(f"settings is a {what}; wanted Settings(method=..., ...), or each setting as a keyword of its own")
     return replace(settings or default or Settings(), **cast(dict[str, Any], options))
 
 

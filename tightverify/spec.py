@@ -70,7 +70,7 @@ def classify_as(labels: Tensor, classes: int, top: int = 1) -> Property:
         raise InputError(
             f"the model has {classes} output; keeping a label needs two classes or more, so state rows C y + d > 0"
         )
-    if not 1 <= top < classes:
+    if top not in range(1, classes):
         raise InputError(f"top is {top}; with {classes} classes it must be 1 to {classes - 1}")
     identity = torch.eye(classes, dtype=torch.float64, device=labels.device)
     others = torch.stack([torch.cat([torch.arange(0, k), torch.arange(k + 1, classes)]) for k in range(classes)]).to(

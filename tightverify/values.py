@@ -20,6 +20,7 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor
 
+from tightverify.decimals import at_least, at_most
 from tightverify.errors import SoundnessFault
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -85,12 +86,19 @@ class FrozenMapping(Mapping[K, V]):
         return FrozenMapping({key: change(value) for key, value in self._values.items()})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interval:
     """A closed box: `lower <= value <= upper`, neuron by neuron, each (B, n)."""
 
     lower: Tensor
     upper: Tensor
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.lower.shape))
+        if not self.lower.numel():
+            return f"Interval({shape})"
+        low, high = at_least(float(self.lower.min()), 4), at_most(float(self.upper.max()), 4)
+        return f"Interval({shape}: within [{low}, {high}], mean width {float(self.width.mean()):.3g})"
 
     def intersect(self, other: Interval) -> Interval:
         """What both say. Sound bounds of one value cannot contradict each other, so an empty result is a fault."""

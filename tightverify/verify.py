@@ -20,6 +20,7 @@ from tightverify.bounds.memory import largest_temporary
 from tightverify.branch.node import Branch
 from tightverify.branch.saved import earlier_evidence, tree_file
 from tightverify.budget import Clock
+from tightverify.decimals import at_least
 from tightverify.disk import make_folder
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
@@ -72,12 +73,18 @@ class Ending:
         return evidence.Ending(self.verdict.name, self.stage, self.margin, margins, values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result(Ending):
     """The verdict on one input: its place among those given, its label if it was to keep one, and how it ended."""
 
     index: int = 0
     label: int | None = None
+
+    def __repr__(self) -> str:
+        label = "" if self.label is None else f", label {self.label}"
+        margin = f", margin {at_least(self.margin, 4)}" if math.isfinite(self.margin) else ""
+        stage = f", {self.stage}" if self.stage else ""
+        return f"Result({self.index}: {self.verdict.name}{label}{margin}{stage}, {self.seconds:.3g} s)"
 
 
 def misclassified(rows: int) -> Ending:

@@ -82,7 +82,7 @@ def plain(value: Any) -> Any:
         return [value.verdict, value.margin, plain(value.margins), value.counterexample is None or plain(value.counterexample)]
     if isinstance(value, tv.Interval):
         return [plain(value.lower), plain(value.upper)]
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return [plain(each) for each in value] if isinstance(value, list | tuple | tv.Results) else value
 
 
 def certified(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack, overload
 
 import torch
 
-from tightverify.api.checks import as_inputs, fitting, usable
+from tightverify.api.checks import as_inputs, as_region, fitting, usable
 from tightverify.api.load import AnyModel, load
 from tightverify.api.passes import PASSES, all_intervals
 from tightverify.bounds.memory import largest_temporary, parts
@@ -73,7 +73,7 @@ def bounds(
     if settings.method not in PASSES:
         raise UsageError(f"the method {settings.method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")
     check_solver(settings.solver)
-    x = as_inputs(x)
+    region, x = as_region(region), as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     graph, regions = loaded.graph.to(usable(settings.device)), region.around(x).to(settings.device)

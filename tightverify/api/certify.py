@@ -12,8 +12,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, fitting, usable
-from tightverify.api.load import AnyModel, load
+from tightverify.api.checks import as_inputs, as_labels, as_region, as_rows, fitting, usable
+from tightverify.api.gathering import Progress, gathered
+from tightverify.api.load import AnyModel, load, name_of
+from tightverify.api.results import Results, questions
 from tightverify.budget import Budget
 from tightverify.calling import each_plainly, plainly
 from tightverify.disk import alone_in
@@ -46,37 +48,42 @@ def certify(
     rows: Rows = None,
     top: int = 1,
     batch_axis: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     callback: Callback = no_callback,
     **options: Unpack[Options],
-) -> list[Result]:
+) -> Results:
     """Decide for every input whether the model keeps its answer on the region around it.
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
     `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. How to run is said by `settings`, or
     by keywords of the same names (`method="complete", time_limit=60`), which count where both are given.
-    `progress(done, total)` is called after every batch.
+
+    `progress(done, total)` is called whenever an input is done; `progress=True` shows a bar. What comes back is a sequence of
+    results, to count, to save and to look at. A call that is interrupted, or ended by an error, loses nothing: the error has
+    the `results` that were done.
 
     `callback(step)` is called after every stage, after every round of `combine`, and whenever a part of a batch is done, with a
     `stages.progress.Step`: stage, round, which inputs, the margins known of them by now, which are open, and the seconds that
     each has used. Misclassified inputs have no steps, decided ones none after that (unless `thorough`).
     """
-    results: list[Result] = []
     settings = merged(settings, options)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
+    found = stream(loaded, x, labels, region, settings, rows, top, callback=callback)
+    asked = questions(name_of(model, loaded), region, region.around(fitting(loaded, x)).balls, settings.method, top)
+
+    def decide(deliver: Callable[[Result], None]) -> None:
+        for result in found:
+            deliver(result)
+
     with alone_in(**settings.folders):
-        for result in stream(loaded, x, labels, region, settings, rows, top, callback=callback):
-            results.append(result)
-            if progress is not None and (len(results) % settings.batch == 0 or len(results) == len(x)):
-                progress(len(results), len(x))
-    return results
+        return gathered(decide, asked, progress, loaded.name)
 
 
 @renamed
 @plainly
 def stream(
-    model: Model,
+    model: AnyModel,
     x: Any,
     labels: Any,
     region: Perturbation,
@@ -94,12 +101,13 @@ def stream(
     are not the inputs' places.
     """
     settings = usable_settings(merged(settings, options))
-    x = fitting(model, as_inputs(x))
-    classes = model.graph.output_size
+    region, x = as_region(region), as_inputs(x)
+    model = load(model, inputs=x)
+    x, classes = fitting(model, x), model.graph.output_size
     files = torch.arange(len(x)) if names is None else names
     work = Work(model, x, region.around(x), settings, files, callback)
     if rows is not None:
-        stated = linear_property(rows[0], rows[1], len(x), classes)
+        stated = linear_property(*as_rows(rows), len(x), classes)
         return each_plainly(work.results(None, lambda part: stated[part]))
     kept = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([kept.min(), kept.max()]), classes, top)  # speaks up before the first batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from tightverify.calling import own
-from tightverify.errors import InputError, UsageError
+from tightverify.errors import InputError, RegionError, UsageError
 from tightverify.models.model import Model
+from tightverify.models.sizes import batch_of
+from tightverify.region import Perturbation
 
 
 def as_inputs(x: Any) -> Tensor:
@@ -20,7 +23,10 @@ def as_inputs(x: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the inputs cannot be made a tensor ({error}); give numbers of shape (N, time, features)") from error
     if tensor.dim() < 2:
-        raise InputError(f"the inputs have shape {tuple(tensor.shape)}; wanted (N, time, features) or (N, features)")
+        raise InputError(
+            f"the inputs have shape {tuple(tensor.shape)}; wanted (N, time, features) or (N, features), the first axis the "
+            f"batch's{': give x[None] for a single input' if tensor.dim() else ''}"
+        )
     if len(tensor) == 0:
         raise InputError("there are no inputs: the first axis has length 0; give at least one")
     if tensor.is_complex():
@@ -35,15 +41,28 @@ def as_inputs(x: Any) -> Tensor:
 
 def fitting(model: Model, x: Tensor) -> Tensor:
     """The inputs in the model's own dtype, of the shape that it takes."""
-    if tuple(x.shape[1:]) != model.graph.input_shape:
-        raise InputError(
-            f"the inputs have shape {tuple(x.shape)}; {model.source} takes (N, {', '.join(map(str, model.graph.input_shape))})"
-        )
-    return x.to(model.dtype)
+    wanted = model.graph.input_shape
+    if tuple(x.shape[1:]) == wanted:
+        return x.to(model.dtype)
+    words = f"{batch_of(x)}; {model.source} takes (N, {', '.join(map(str, wanted))})"
+    raise InputError(words + (": it is a single input, so give x[None]" if tuple(x.shape) == wanted else ""))
+
+
+def as_region(region: Any) -> Perturbation:
+    """The region, if it is one."""
+    if isinstance(region, Perturbation):
+        return region
+    if isinstance(region, Real):
+        raise RegionError(f"the region is the number {region}; wanted a region around each input, such as LinfBall({region})")
+    what = "class" if isinstance(region, type) else "function" if callable(region) else type(region).__name__
+    raise RegionError(f"the region is a {what}; wanted a region around each input, such as LinfBall(0.01)")
 
 
 def as_labels(labels: Any, count: int) -> Tensor:
     """The labels as integers, one per input."""
+    words = [] if isinstance(labels, Tensor) else np.asarray(labels, dtype=object).reshape(-1)[:1].tolist()
+    if words and isinstance(words[0], str):
+        raise InputError(f"the labels are words, such as {words[0]!r}; give class numbers from 0 on, one per input")
     try:
         tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -53,6 +72,19 @@ def as_labels(labels: Any, count: int) -> Tensor:
     if tensor.is_floating_point() and bool((tensor != tensor.round()).any()):
         raise InputError("the labels are not whole numbers; wanted class numbers from 0 on")
     return own(tensor).to(torch.long)
+
+
+def as_rows(rows: Any) -> tuple[Tensor, Tensor | None]:
+    """The rows C and the offsets d of a property."""
+    if not isinstance(rows, (tuple, list)) or len(rows) != 2:
+        raise InputError(f"rows is a {type(rows).__name__}; wanted a pair (C, d) for C y + d > 0, or (C, None) where d is 0")
+    try:
+        C, d = (None if part is None else torch.as_tensor(part, dtype=torch.float64) for part in rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"the rows cannot be made tensors ({error}); give numbers C (R, classes) and d (R,)") from error
+    if C is None:
+        raise InputError("rows has no C; wanted a pair (C, d) for C y + d > 0")
+    return C, d
 
 
 def usable(device: str) -> str:

@@ -33,6 +33,11 @@ def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int 
                 f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {', '.join(map(str, shape))}) by `shape`"
             )
         shape = tuple(inputs.shape[1:])
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError(
+            "a TorchScript module was given, of which torch.export makes nothing; give the module that it was scripted or "
+            "traced from, or an ONNX file that was exported from that"
+        )
     if isinstance(model, torch.nn.Module):
         if shape is None:
             raise UsageError("a torch module does not say what inputs it takes; give shape=(time, features) of one input")
@@ -43,4 +48,14 @@ def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int 
         from tightverify.models.from_onnx.file import from_onnx
 
         return from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs)
-    raise UsageError(f"a model of type {type(model).__name__} was given; wanted a torch module, or the path of an ONNX file")
+    what = (
+        f"the class {model.__name__}, not a module made of it,"
+        if isinstance(model, type)
+        else f"an object of type {type(model).__name__}"
+    )
+    raise UsageError(f"{what} was given for the model; wanted a torch module, or the path of an ONNX file")
+
+
+def name_of(model: AnyModel, loaded: Model) -> str:
+    """What records call a model: its file as it was given, or where else it came from."""
+    return str(model) if isinstance(model, (str, Path)) else loaded.name

@@ -17,8 +17,10 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels
-from tightverify.api.load import AnyModel, load
+from tightverify.api.checks import as_inputs, as_labels, as_region
+from tightverify.api.gathering import Progress, gathered
+from tightverify.api.load import AnyModel, load, name_of
+from tightverify.api.results import Results, questions
 from tightverify.calling import plainly
 from tightverify.disk import alone_in
 from tightverify.errors import InputError, ModelError, UsageError
@@ -49,6 +51,12 @@ class AnyLength:
         if len(self._imported) > KEPT:
             del self._imported[next(iter(self._imported))]
         return found
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        found = next(iter(self._imported.values()), None)
+        return str(self.model) if found is None else name_of(self.model, found)
 
     def shaped(self, samples: int) -> tuple[int, ...]:
         """The shape in which the network takes a waveform of so many samples: (n,), and for ONNX also (1, n) or (n, 1)."""
@@ -179,25 +187,28 @@ def certify_clips(
     top: int = 1,
     batch_axis: int | None = None,
     callback: Callback = no_callback,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     **options: Unpack[Options],
-) -> list[Result]:
+) -> Results:
     """Decide for every clip whether the network keeps its answer on the region around it: `certify` for different lengths.
 
     `clips` are tensors, one input of the model each, without the batch: (samples,), or whatever the model takes; `labels` are
-    (N,), or None for the model's own answers. Settings, `callback` and `progress` are as in `certify`, but that `progress` is
-    called after every clip. `names` are what errors call the clips. Results come in the clips' order. To
-    certify the same network again, give it as `AnyLength(model)`, which keeps what was imported.
+    (N,), or None for the model's own answers. Settings, `callback`, `progress` and what comes back are as in `certify`. `names`
+    are what errors and records call the clips. To certify the same network again, give it as `AnyLength(model)`, which keeps
+    what was imported.
     """
-    given = Clips.of(model, clips, labels, names, batch_axis)
-    done: list[Result] = []
+    given, region = Clips.of(model, clips, labels, names, batch_axis), as_region(region)
     settings = merged(settings, options)
+    found = results(given, region, settings, top, callback)
+    name = given.network.name
+    asked = questions(name, region, given.balls(region), settings.method, top, given.names)
+
+    def decide(deliver: Callable[[Result], None]) -> None:
+        for result in found:
+            deliver(result)
+
     with alone_in(**settings.folders):
-        for result in results(given, region, settings, top, callback):
-            done.append(result)
-            if progress is not None:
-                progress(len(done), len(given))
-    return sorted(done, key=lambda result: result.index)
+        return gathered(decide, asked, progress, Path(name).name)
 
 
 def _one(clip: Any, name: str) -> Tensor:

@@ -20,7 +20,7 @@ FARTHER = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e3, -1e3, 1e4, -1e4)
 """How far random inputs are moved, one after the other, where those around 0 are all outside the model's domain."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """`original` maps a batch (N, *input_shape) of `dtype` to outputs (N, K); `graph` is what is bounded.
 
@@ -35,6 +35,11 @@ class Model:
     source: str
     notes: tuple[str, ...] = ()
     narrow: bool = False
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.graph.input_shape))
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"Model({self.source}: inputs {shape}, {self.graph.output_size} outputs, {len(self.graph.nodes)} nodes, {kind})"
 
     @property
     def name(self) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from tightverify.errors import UnsupportedError
 
 LARGEST = 2**27
@@ -35,3 +37,9 @@ def fits(*lengths: int, what: str = "it") -> tuple[int, ...]:
 def in_short(error: Exception) -> str:
     """Somebody else's message in one line."""
     return " ".join(str(error).split())
+
+
+def batch_of(x: Tensor) -> str:
+    """The shape of inputs, and how it is read."""
+    rest = tuple(x.shape[1:])
+    return f"the inputs have shape {tuple(x.shape)}, which is {len(x)} of shape {rest}, as the first axis is the batch's"

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.calling import own, plainly
@@ -24,6 +27,8 @@ Segment = tuple[int, int] | None
 """The first of some consecutive samples, and the first after them; None for all."""
 
 
+MOST_SHOWN = 60
+"""Characters of what was given that a sentence shows."""
 BALLS = {"inf": "L∞ ball", "2": "L2 ball", "1": "L1 ball"}
 """What a ball is called, by its norm as records say it."""
 
@@ -47,6 +52,17 @@ class Perturbation(ABC):
     @abstractmethod
     def around(self, x: Tensor) -> Region:
         """The regions of a batch x (B, time, features) or (B, features), over the flattened inputs."""
+
+    def chosen(self, places: Tensor, dims: int) -> Perturbation:
+        """The same for some only of the inputs (of so many axes, the batch's among them), which are at `places` (B,) of them.
+
+        What says something of each input for itself is another one then.
+        """
+        return self
+
+    def count(self, dims: int) -> int | None:
+        """For how many inputs, of so many axes, it says something of each; None where it says the same of all."""
+        return None
 
     @property
     @abstractmethod
@@ -78,11 +94,12 @@ class Perturbation(ABC):
 class LpBall(Perturbation):
     """All inputs within `eps` in the given norm, inside `clip` if given, changed only on some frames or features.
 
+    `eps` is a number, or one for each input: a list, an array or a tensor (N,).
     `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
     `samples=(start, stop)` is a stretch of a waveform's samples: start, start + 1, ..., stop - 1.
     """
 
-    eps: float
+    eps: float | Tensor
     norm: float
     clip: tuple[float, float] | None = None
     frames: Frames = None
@@ -90,15 +107,23 @@ class LpBall(Perturbation):
     samples: Segment = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eps < torch.inf:
-            raise RegionError(f"eps is {self.eps}; a radius must be a finite number, 0 or more")
+        object.__setattr__(self, "eps", radius_of(self.eps))
         if self.norm not in (1, 2, torch.inf):
             raise RegionError(f"the norm is {self.norm}; balls of the norms 1, 2 and inf are supported")
         check_clip(self.clip)
 
+    def chosen(self, places: Tensor, dims: int) -> LpBall:
+        return replace(self, eps=self.eps[places.to(self.eps.device)]) if isinstance(self.eps, Tensor) else self
+
+    def count(self, dims: int) -> int | None:
+        return len(self.eps) if isinstance(self.eps, Tensor) else None
+
     @property
     def words(self) -> str:
-        return exactly(self.eps)
+        if not isinstance(self.eps, Tensor):
+            return exactly(self.eps)
+        least, most = (exactly(float(end)) for end in self.eps.aminmax())
+        return least if least == most else f"{least} to {most}"
 
     @property
     def stated(self) -> None:
@@ -123,41 +148,48 @@ class LpBall(Perturbation):
     def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         free = positions(centre, self.frames, self.features) & segment(centre, self.samples)
-        radius = torch.full((len(centre),), self.eps, dtype=torch.float64, device=centre.device)
+        radius = own(torch.as_tensor(self.eps, dtype=torch.float64, device=centre.device))
+        if radius.dim() and len(radius) != len(centre):
+            raise RegionError(f"{len(radius)} radii were given for {len(centre)} inputs; give one for each, or a single number")
+        radius = radius.expand(len(centre))
         return ball(centre, radius, float(self.norm), self.clip, free)
 
 
+Radius = float | Sequence[float] | Tensor | NDArray[Any]
+"""A number, or one for each input."""
+
+
 def LinfBall(
-    eps: float,
+    eps: Radius,
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
     samples: Segment = None,
 ) -> LpBall:
     """Every value may change by at most eps."""
-    return LpBall(eps, torch.inf, clip, frames, features, samples)
+    return LpBall(radius_of(eps), torch.inf, clip, frames, features, samples)
 
 
 def L2Ball(
-    eps: float,
+    eps: Radius,
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
     samples: Segment = None,
 ) -> LpBall:
     """The Euclidean length of the change is at most eps."""
-    return LpBall(eps, 2, clip, frames, features, samples)
+    return LpBall(radius_of(eps), 2, clip, frames, features, samples)
 
 
 def L1Ball(
-    eps: float,
+    eps: Radius,
     clip: tuple[float, float] | None = None,
     frames: Frames = None,
     features: Frames = None,
     samples: Segment = None,
 ) -> LpBall:
     """The sum of all changes is at most eps."""
-    return LpBall(eps, 1, clip, frames, features, samples)
+    return LpBall(radius_of(eps), 1, clip, frames, features, samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +198,25 @@ class Box(Perturbation):
 
     lower: Tensor
     upper: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, numbers(f"the {name} bounds of the box", getattr(self, name)))
+
+    def __repr__(self) -> str:
+        low, high = (tuple(bound.shape) for bound in (self.lower, self.upper))
+        return f"Box(lower={low}, upper={high})" if low != high else f"Box({low})"
+
+    def chosen(self, places: Tensor, dims: int) -> Box:
+        lower, upper = (
+            bound[places.to(bound.device)] if bound.dim() == dims and len(bound) > 1 else bound
+            for bound in (self.lower, self.upper)
+        )
+        return Box(lower, upper)
+
+    def count(self, dims: int) -> int | None:
+        several = [len(bound) for bound in (self.lower, self.upper) if bound.dim() == dims and len(bound) > 1]
+        return several[0] if several else None
 
     @property
     def words(self) -> str:
@@ -178,8 +229,8 @@ class Box(Perturbation):
     def around(self, x: Tensor) -> Ball:
         centre = own(x).to(torch.float64)
         try:
-            lower = own(torch.as_tensor(self.lower, dtype=torch.float64, device=x.device)).expand_as(centre)
-            upper = own(torch.as_tensor(self.upper, dtype=torch.float64, device=x.device)).expand_as(centre)
+            lower = own(self.lower.to(x.device)).expand_as(centre)
+            upper = own(self.upper.to(x.device)).expand_as(centre)
         except RuntimeError as error:
             raise RegionError(
                 f"the box's bounds have shapes {tuple(self.lower.shape)} and {tuple(self.upper.shape)}, "
@@ -195,9 +246,42 @@ class Box(Perturbation):
         return Ball.boxes(centre.flatten(1), box)
 
 
+def numbers(what: str, given: Any) -> Tensor:
+    """A tensor in float64 of what a user handed over: decimals in Python are that precise, whatever torch's default."""
+    try:
+        tensor = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given), device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RegionError(f"{what} cannot be made numbers; give a number, an array or a tensor, not {short(given)}") from error
+    if tensor.is_complex():
+        raise RegionError(f"{what} are complex; give real numbers")
+    return own(tensor).to(torch.float64)
+
+
+def short(given: object) -> str:
+    """What was given, in a few words."""
+    words = repr(given)
+    return words if len(words) <= MOST_SHOWN else f"a {type(given).__name__}"
+
+
+def radius_of(eps: Any) -> float | Tensor:
+    """A radius, or one for each input, checked."""
+    given = numbers("the values of eps", eps)
+    if given.dim() > 1 or not given.numel():
+        raise RegionError(f"eps has shape {tuple(given.shape)}; give one number, or one for each input, (N,)")
+    wrong = ~((given >= 0) & (given < torch.inf))
+    if bool(wrong.any()):
+        bad = float(given.reshape(-1)[wrong.reshape(-1)][0])
+        raise RegionError(f"eps is {bad}; a radius must be a finite number, 0 or more")
+    return given if given.dim() else float(given)
+
+
 def check_clip(clip: tuple[float, float] | None) -> None:
-    if clip is not None and not clip[0] <= clip[1]:
-        raise RegionError(f"clip is {tuple(clip)}; give the least value first, then the greatest")
+    try:
+        fits = clip is None or (len(clip) == 2 and bool(clip[0] <= clip[1]))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RegionError(f"clip is {short(clip)}; give the least value and the greatest, such as (0, 1)") from error
+    if not fits:
+        raise RegionError(f"clip is {short(clip)}; give the least value first, then the greatest")
 
 
 def plain_limits(clip: tuple[float, float] | None, samples: Segment) -> dict[str, list[float] | list[int]]:

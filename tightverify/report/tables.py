@@ -25,20 +25,30 @@ STYLES = {
 def table(records: Sequence[Record], title: str | None = None) -> Table:
     """One row per input."""
     grid = Table(title=title, title_justify="left", title_style="bold")
-    region = "region" if any(record.region for record in records) else "eps"
-    for heading in ("input", "label", region, "verdict", "worst margin", "stage", "time"):
+    for heading in headings(records):
         grid.add_column(heading, justify="left" if heading in ("verdict", "stage") else "right", no_wrap=True)
     for record in records:
-        grid.add_row(
-            str(record.index) if record.file is None else Path(record.file).name,
-            "-" if record.label is None else str(record.label),
-            record.region or ("-" if record.eps is None else exactly(record.eps)),
-            Text(record.verdict, style=STYLES[Verdict[record.verdict]]),
-            "-" if record.margin is None else at_least(record.margin, 4),
-            record.stage or "-",
-            duration(record.seconds),
-        )
+        style = STYLES[Verdict[record.verdict]]
+        grid.add_row(*(Text(cell, style=style) if cell == record.verdict else cell for cell in cells(record)))
     return grid
+
+
+def headings(records: Sequence[Record]) -> tuple[str, ...]:
+    region = "region" if any(record.region for record in records) else "eps"
+    return "input", "label", region, "verdict", "worst margin", "stage", "time"
+
+
+def cells(record: Record) -> tuple[str, ...]:
+    """A row in words."""
+    return (
+        str(record.index) if record.file is None else Path(record.file).name,
+        "-" if record.label is None else str(record.label),
+        record.region or ("-" if record.eps is None else exactly(record.eps)),
+        record.verdict,
+        "-" if record.margin is None else at_least(record.margin, 4),
+        record.stage or "-",
+        duration(record.seconds),
+    )
 
 
 def duration(seconds: float) -> str:

@@ -105,7 +105,7 @@ class Runtime:
 
     def run(self, x: Tensor) -> Tensor:
         """One call of onnxruntime; its outputs (N, K)."""
-        inputs = np.ascontiguousarray(np.moveaxis(x.detach().to("cpu", self.dtype).numpy(), 0, self.axis))
+        inputs = np.ascontiguousarray(np.moveaxis(torch.as_tensor(x).detach().to("cpu", self.dtype).numpy(), 0, self.axis))
         try:
             found = np.asarray(self.session.run(None, {self.entry: inputs})[0])
         except Exception as error:

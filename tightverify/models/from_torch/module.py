@@ -27,7 +27,7 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_torch.call import Call, Missing, operator_name, place_of
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.model import Model, checked
-from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
+from tightverify.models.sizes import MISFITS, TooLarge, batch_of, fits, in_short
 
 KEPT = {
     "adaptive_avg_pool1d",
@@ -73,7 +73,7 @@ class BatchFirst:
     batch_axis: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.module(x.movedim(0, self.batch_axis)))
+        return cast(Tensor, self.module(torch.as_tensor(x).movedim(0, self.batch_axis)))
 
 
 def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None) -> Model:
@@ -89,7 +89,7 @@ def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, i
         )
     dtype = precision(module, source)
     x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
-    _try(_frozen(module, source), x, source)
+    _try(_frozen(module, source), x, source, inputs)
     program = export(_frozen(module, source), x, source)
     walk = Walk(program, shape, batch_axis)
     graph = walk.builder.graph(walk.output())
@@ -135,15 +135,17 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
-def _try(module: nn.Module, x: Tensor, source: str) -> None:
+def _try(module: nn.Module, x: Tensor, source: str, inputs: Tensor | None) -> None:
     """Runs a module once: most mistakes show here, in the module's own words."""
     try:
         with torch.no_grad(), _silence():
             output = module(x)
     except Exception as error:
+        words = f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({_reason(error)}); "
+        if inputs is not None:
+            words += f"{batch_of(inputs)}: give x[None] for a single input; else "
         raise ModelError(
-            f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({_reason(error)}); "
-            "check the shape given, the axis of the batch, and that the module takes one tensor"
+            f"{words}check the shape given, the axis of the batch, and that the module takes one tensor"
         ) from error
     if not isinstance(output, Tensor):
         raise ModelError(f"{source} gives a {type(output).__name__}; wanted one tensor: return only the class scores")
