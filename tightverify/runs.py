@@ -198,7 +198,8 @@ class Bounding:
     def _bounds(self, part: DataSet) -> Iterator[tuple[int, list[float], list[float]]]:
         """The place of each input, and the lower and upper bounds of its outputs."""
         for group in part.groups():
-            found = bounds(group.model, group.x, self.region, settings=self.settings)
+            own = self.region.chosen(part.numbers[group.places], group.x.dim())
+            found = bounds(group.model, group.x, own, settings=self.settings)
             yield from zip(group.places.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True)
 
     def _lines(self) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tightverify as tv
 from tightverify import console
 from tightverify.cli.main import main
 from tightverify.console import called
@@ -317,3 +318,19 @@ def test_programs_are_dumped_and_other_regions_named(folder: Path, tmp_path: Pat
     assert "the stage lp needs a box" in capsys.readouterr().err
     assert main([*common, "--eps", "0.01", "--lp-solver", "batched"]) == 2
     assert "tiny programs" in capsys.readouterr().err
+
+
+def test_a_region_of_each_input_from_its_file(tmp_path: Path) -> None:
+    x, y = held_out()
+    radii = np.linspace(0.001, 0.03, 8)
+    np.savez(tmp_path / "radii.npz", x=x[:8], y=np.where(np.arange(8) % 3 == 1, (y[:8] + 1) % 10, y[:8]), eps=radii)
+    out, options = tmp_path / "out.jsonl", ["--own", "--skip-wrong", "--limit", "4", "--batch", "3", "--method", "interval"]
+    assert main(["certify", GRU, str(tmp_path / "radii.npz"), *options, "--out", str(out), "--quiet"]) == 0
+    found = {line["index"]: line for line in lines(out)}
+    assert sorted(found) == [0, 2, 3, 5]
+    for k, line in found.items():
+        (alone,) = tv.certify(GRU, x[k : k + 1], y[k : k + 1], tv.LinfBall(radii[k]), method="interval")
+        assert (line["eps"], line["verdict"], line["norm"]) == (radii[k], alone.verdict.name, "inf")
+        assert line["margin"] == pytest.approx(alone.margin, rel=1e-9)
+    assert main(["bounds", GRU, str(tmp_path / "radii.npz"), "--own", "--out", str(tmp_path / "b.jsonl"), "--quiet"]) == 0
+    assert [line["eps"] for line in lines(tmp_path / "b.jsonl")] == radii.tolist()

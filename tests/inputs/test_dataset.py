@@ -14,10 +14,11 @@ from torch import Tensor
 import tightverify as tv
 from tests.helpers.sounds import Listener, recordings
 from tightverify.demo import NETWORKS, held_out
-from tightverify.errors import InputError
+from tightverify.errors import InputError, RegionError, UsageError
 from tightverify.inputs.arrays import Arrays, read_arrays
 from tightverify.inputs.clips import Clips
 from tightverify.inputs.dataset import DataSet, Group, correct, results, right
+from tightverify.inputs.own import own_region
 from tightverify.region import Perturbation
 from tightverify.stages.progress import Step
 
@@ -144,3 +145,44 @@ def test_a_file_of_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "inputs.npz", x=x[:3], y=y[:3])
     read = read_arrays(NETWORKS["GRU"], tmp_path / "inputs.npz")
     assert (len(read), read.names, read.shapes) == (3, (None,) * 3, ((8, 8),) * 3)
+
+
+def test_each_input_keeps_to_its_own_radius(data: DataSet) -> None:
+    radii = [0.0, 0.01, 0.02, 0.5, 1.0, 0.03]
+    own = tv.LinfBall(radii)
+    for chosen in (torch.tensor([4, 1, 3]), slice(2, 6)):
+        some, places = data[chosen], torch.arange(6)[chosen].tolist()
+        if not isinstance(some, Words):
+            assert some.balls(own) == [(radii[k], torch.inf) for k in places]
+        for result in results(some, own, SETTINGS):
+            place = places[result.index]
+            (alone,) = results(data[torch.tensor([place])], tv.LinfBall(radii[place]), SETTINGS)
+            assert alone.margins == pytest.approx(result.margins, rel=1e-9)
+
+
+def test_regions_from_the_file_of_the_inputs(tmp_path: Path) -> None:
+    x, path = np.random.default_rng(0).uniform(0, 1, (3, 2, 2)), tmp_path / "inputs.npz"
+    radii = np.array([0.1, 0.0, 0.3])
+    np.savez(path, x=x, eps=radii)
+    assert own_region([path], "2", clip=(-1, 2)).around(torch.as_tensor(x)).balls == [(eps, 2.0) for eps in radii]
+    np.savez(path, x=x, lower=x - 0.1, upper=x + 0.2)
+    upper = own_region([path], "inf", clip=None).around(torch.as_tensor(x)).box.upper
+    assert torch.equal(upper, torch.as_tensor(x + 0.2).flatten(1))
+    for arrays, limits, words in (
+        ({"lower": x, "upper": x}, {"clip": (0, 1)}, "--clip was given with boxes"),
+        ({}, {}, "has neither eps nor lower and upper beside x; wanted eps"),
+        ({"lower": x}, {}, "has lower beside x; wanted eps"),
+        ({"eps": radii, "lower": x, "upper": x}, {}, "has eps and lower and upper beside x"),
+        ({"eps": radii[:2]}, {}, r"eps in .* has shape \(2,\), and x \(3, 2, 2\)"),
+        ({"lower": x[:1], "upper": x}, {}, r"lower in .* has shape \(1, 2, 2\)"),
+    ):
+        np.savez(path, x=x, **arrays)
+        with pytest.raises(UsageError, match=words):
+            own_region([path], "inf", **limits)
+    with pytest.raises(UsageError, match=r"one \.npz file of arrays"):
+        own_region([tmp_path], "inf")
+
+
+def test_clips_with_a_radius_each() -> None:
+    with pytest.raises(RegionError, match="a region for each of 2 inputs was given, and 6 clips"):
+        tv.certify_clips(Listener().eval(), recordings(), None, tv.LinfBall([0.1, 0.2]))

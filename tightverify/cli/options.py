@@ -28,12 +28,13 @@ BATCH_AXIS = option(
     QUESTION, "--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."
 )
 EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
-LEVELS = "--eps", "--db", "--snr", "--gain"
+LEVELS = "--eps", "--db", "--snr", "--gain", "--own"
 LEVEL = (
     EPS,
     option(IN_REGION, "--db", type=float, help="Decibel ball instead: changes of so many dB of the peak, such as -80."),
     option(IN_REGION, "--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     option(IN_REGION, "--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
+    option(IN_REGION, "--own", is_flag=True, help="Region of each input's own: eps, or lower and upper, beside x in its file."),
 )
 NORM = option(
     IN_REGION, "--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."
@@ -82,15 +83,22 @@ LIMITS = (
 )
 
 
-def region_of(db: float | None, snr: float | None, gain: float | None, eps: float | None, **limits: Any) -> Perturbation:
+def region_of(
+    db: float | None, snr: float | None, gain: float | None, own: bool, eps: float | None, **limits: Any
+) -> Perturbation:
     """The region that the options name."""
     from tightverify.region import DecibelBall, Gain, SnrBall
 
-    given = [name for name, value in zip(LEVELS, (eps, db, snr, gain), strict=True) if value is not None]
+    given = [name for name, value in zip(LEVELS, (eps, db, snr, gain, own or None), strict=True) if value is not None]
     if len(given) != 1:
         raise UsageError(f"{' and '.join(given) or 'no size'} was given for the region; wanted one of {', '.join(LEVELS)}")
     if eps is not None:
         return ball_of(eps, **limits)
+    if own:
+        from tightverify.inputs.own import own_region
+
+        inputs = click.get_current_context().params["inputs"]
+        return own_region(inputs if isinstance(inputs, tuple) else (inputs,), **limits)
     without = ("norm", "frames", "features") if gain is None else ("norm", "frames", "features", "clip", "samples")
     useless = [name for name in without if limits[name] not in (None, "inf")]
     if useless:

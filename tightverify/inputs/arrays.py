@@ -51,12 +51,16 @@ class Arrays:
         yield Group(self.model, self.x, torch.arange(len(self)))
 
     def check(self, region: Perturbation, top: int) -> None:
-        region.around(self.x)
+        self._own(region).around(self.x)
         if self.y is not None:
             classify_as(torch.stack([self.y.min(), self.y.max()]), self.model.graph.output_size, top)
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
-        return region.around(self.x).balls
+        return self._own(region).around(self.x).balls
+
+    def _own(self, region: Perturbation) -> Perturbation:
+        """What a region says of these inputs."""
+        return region.chosen(self.numbers, self.x.dim())
 
 
 def read_arrays(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1) -> Arrays:

@@ -23,11 +23,11 @@ from tightverify.api.load import AnyModel, load, name_of
 from tightverify.api.results import Results, questions
 from tightverify.calling import plainly
 from tightverify.disk import alone_in
-from tightverify.errors import InputError, ModelError, UsageError
+from tightverify.errors import InputError, ModelError, RegionError, UsageError
 from tightverify.former import renamed
 from tightverify.inputs.dataset import Group, results
 from tightverify.models.model import Model
-from tightverify.region import Perturbation
+from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
 from tightverify.spec import classify_as
 from tightverify.stages.progress import Callback, no_callback
@@ -162,16 +162,21 @@ class Clips:
     def check(self, region: Perturbation, top: int) -> None:
         """Say before any work what is wrong with a clip or a label; the shortest clip's network is imported for that."""
         model = next(self.groups()).model
-        for name, clip in zip(self.names, self.clips, strict=True):
+        for k, name in enumerate(self.names):
             with said_of(name):
-                region.around(clip[None].to(model.dtype))
+                self._around(k, region, model.dtype)
         if self.y is not None:
             classify_as(torch.stack([self.y.min(), self.y.max()]), model.graph.output_size, top)
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
         dtype = next(self.groups()).model.dtype
-        return [ball for clip in self.clips for ball in region.around(clip[None].to(dtype)).balls]
+        return [ball for k in range(len(self)) for ball in self._around(k, region, dtype).balls]
+
+    def _around(self, k: int, region: Perturbation, dtype: torch.dtype) -> Region:
+        """The region of one clip."""
+        clip = self.clips[k][None].to(dtype)
+        return region.chosen(self.numbers[k : k + 1], clip.dim()).around(clip)
 
 
 @renamed
@@ -198,6 +203,9 @@ def certify_clips(
     what was imported.
     """
     given, region = Clips.of(model, clips, labels, names, batch_axis), as_region(region)
+    several = region.count(given.clips[0].dim() + 1)
+    if several not in (None, len(given)):
+        raise RegionError(f"a region for each of {several} inputs was given, and {len(given)} clips; give one for each")
     settings = merged(settings, options)
     found = results(given, region, settings, top, callback)
     name = given.network.name

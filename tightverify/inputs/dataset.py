@@ -79,7 +79,8 @@ def results(
     def begun(group: Group) -> Iterator[Result]:
         labels = None if data.y is None else data.y[group.places]
         told, names = at_places(callback, group.places), data.numbers[group.places]
-        found = stream(group.model, group.x, labels, region, settings, None, top, callback=told, names=names)
+        own = region.chosen(names, group.x.dim())
+        found = stream(group.model, group.x, labels, own, settings, None, top, callback=told, names=names)
         return (replace(result, index=int(group.places[result.index])) for result in found)
 
     if not len(data):

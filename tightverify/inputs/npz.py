@@ -1,9 +1,10 @@
-"""Reading `INPUTS.npz`: the arrays x and y, and nothing that could run code."""
+"""Reading `INPUTS.npz`: the arrays x and y, others by their names, and nothing that could run code."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ WANTED = "wanted an .npz file with x (N, time, features) or (N, features), and y
 
 
 def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """x, and y if the file has it. Pickled objects are refused, never opened."""
+    """x, and y if the file has it."""
+    found = read_named(path, ("x", "y"))
+    return found["x"], found.get("y")
+
+
+def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """x, and of the other names those that the file has. Pickled objects are refused, never opened."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {WANTED}")
     if not path.is_file():
@@ -30,7 +37,7 @@ def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         with np.load(path, allow_pickle=False) as arrays:
             if "x" not in arrays.files:
                 raise InputError(f"{path} has no array x, only {', '.join(arrays.files) or 'nothing'}; {WANTED}")
-            return _array(arrays, "x", path), _array(arrays, "y", path) if "y" in arrays.files else None
+            return {name: _array(arrays, name, path) for name in names if name in arrays.files}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read to its end ({error}); write it again") from error
 
