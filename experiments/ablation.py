@@ -10,7 +10,7 @@ LSTMs with random weights, one round of `combine` for each, and draws combine_gr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import click
@@ -47,7 +47,7 @@ def margins_only(graph: Graph, region: Region, rows: Rows) -> Tensor:
     return replace(bounds, mixtures=STEPS).lower(rows)
 
 
-def combined(graph: Graph, region: Region, kinds: tuple[str, ...], directions: int, known: list[Interval]) -> LinearBounds:
+def combined(graph: Graph, region: Region, kinds: tuple[str, ...], directions: int, known: Sequence[Interval]) -> LinearBounds:
     return combined_bounds(graph, region, Effort(Fitting(kinds, directions), 2, STEPS), known)
 
 

@@ -151,7 +151,8 @@ def sounds(limit: float) -> Iterator[Group]:
 
 def speech(_limit: float) -> Iterator[Group]:
     """What `speech.py certify` decided, by whatever method."""
-    from experiments.speech import LAYERS, Kept, test_clips
+    from experiments.speech import Kept, test_clips
+    from experiments.speech_network import LAYERS
 
     clips = {clip.name: clip for clip in test_clips(OUT / "speech", 300)}
     for layer in LAYERS:

@@ -50,7 +50,7 @@ class FrameLSTM(nn.Module):
         self.linear = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.lstm(x)[0][:, -1])
+        return torch.as_tensor(self.linear(self.lstm(x)[0][:, -1]))
 
     def cut(self, images: Tensor) -> Tensor:
         """Flat images (N, 784) as sequences (N, frames, 784 / frames)."""
@@ -109,6 +109,10 @@ class ProverSpeech(nn.Module):
     """PROVER's classifier of spoken digits on the waveform (8 kHz), written out in plain operators."""
 
     LENGTH, HOP, BANDS, RATE = 256, 200, 10, 8000
+    real: Tensor
+    imaginary: Tensor
+    window: Tensor
+    bank: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +140,7 @@ class ProverSpeech(nn.Module):
         return torch.log((real * real + imaginary * imaginary) @ self.bank.T + 1e-10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.lstm(torch.relu(self.linear1(self.features(x))))[0][:, -1])
+        return torch.as_tensor(self.linear2(self.lstm(torch.relu(self.linear1(self.features(x))))[0][:, -1]))
 
 
 def prover_speech() -> ProverSpeech:

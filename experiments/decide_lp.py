@@ -159,10 +159,10 @@ class ReluNetwork(nn.Module):
         self.head = nn.Linear(hidden, classes)
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter *= 1.5
+                parameter.mul_(1.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layer(x)[0][:, -1])
+        return torch.as_tensor(self.head(self.layer(x)[0][:, -1]))
 
 
 def relu_inputs(count: int) -> tuple[tv.Model, Tensor]:

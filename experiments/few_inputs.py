@@ -9,6 +9,7 @@ points each, by `complete`, without coordinates and with them. One thread.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from unittest.mock import patch
 
 import click
@@ -26,7 +27,7 @@ BALLS = {"Linf": (tv.LinfBall, 1.0), "L2": (tv.L2Ball, 1.4), "L1": (tv.L1Ball, 2
 
 
 class Recurrent(nn.Module):
-    def __init__(self, layer: type[nn.RNNBase], inputs: int, hidden: int) -> None:
+    def __init__(self, layer: Callable[..., nn.RNNBase], inputs: int, hidden: int) -> None:
         super().__init__()
         self.layer, self.head = layer(inputs, hidden, batch_first=True), nn.Linear(hidden, 3)
 
@@ -46,7 +47,7 @@ def case(name: str, module: nn.Module, shape: tuple[int, ...], steepness: float,
     module = module.double().eval()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter *= steepness
+            parameter.mul_(steepness)
     CASES[name] = module, shape, radius
 
 

@@ -22,7 +22,7 @@ from tightverify.api.certify import stream
 from tightverify.settings import Settings
 
 INPUTS = 100
-PUBLISHED = {
+PUBLISHED: dict[str, dict[float, tuple[int, int | None]]] = {
     "04f_032h_1l": {0.011: (88, 89), 0.014: (70, 72), 0.017: (38, 56)},
     "04f_032h_2l": {0.011: (90, 97), 0.014: (72, 96), 0.017: (45, 76)},
     "07f_032h_1l": {0.010: (63, None), 0.011: (70, 79), 0.014: (20, 32), 0.017: (6, 10)},

@@ -11,6 +11,7 @@ code 1 if a wanted figure is not reached. Run it with nothing else running.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import product
 
 import click
@@ -51,12 +52,18 @@ def intervals(kind: str, count: int, rng: np.random.Generator) -> Floats:
             low = rng.uniform(-10, 10, count)
             return np.stack([low, low + rng.choice([0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0], count)], axis=1)
         case "saturated":
-            ends = np.sort(rng.uniform(4, 30, (count, 2)), axis=1)
-            return np.where(rng.random((count, 1)) < 0.5, ends, -ends[:, ::-1])
+            ends: Floats = np.sort(rng.uniform(4, 30, (count, 2)), axis=1)
+            return either(ends, -ends[:, ::-1], rng)
         case "huge":
             return np.sort(rng.uniform(-200, 200, (count, 2)), axis=1)
     reach = rng.uniform(0, 5, (count, 2)) * np.stack([rng.choice([0, 1e-9, 1], count), np.ones(count)], axis=1)
-    return np.where(rng.random((count, 1)) < 0.5, reach * [-1, 1], reach[:, ::-1] * [-1, 1])
+    return either(reach * [-1, 1], reach[:, ::-1] * [-1, 1], rng)
+
+
+def either(one: Floats, other: Floats, rng: np.random.Generator) -> Floats:
+    """Each row from one or the other."""
+    found: Floats = np.where(rng.random((len(one), 1)) < 0.5, one, other)
+    return found
 
 
 def boxes_of(name: str, kind: str, count: int, seed: int) -> Tensor:
@@ -80,13 +87,21 @@ def full(chosen: Tensor) -> Tensor:
 # Do they hold?
 
 
+def factors_of(name: str) -> tuple[Symmetric, Symmetric]:
+    """The two curves whose product a function is."""
+    found = functions()[name].traits.factors
+    assert found is not None
+    return found
+
+
 def factor(curve: Symmetric, x: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
     """The curve in numpy's longest floats."""
     if isinstance(curve, One):
         return np.ones_like(x)
     if isinstance(curve, Identity):
         return x
-    return 1 / (1 + np.exp(-x)) if isinstance(curve, Sigmoid) else np.tanh(x)
+    value = 1 / (1 + np.exp(-x)) if isinstance(curve, Sigmoid) else np.tanh(x)
+    return value.astype(np.longdouble)
 
 
 def samples(box: Floats) -> Floats:
@@ -104,7 +119,7 @@ def samples(box: Floats) -> Floats:
 
 def crossings(name: str, boxes: Tensor, found: PlaneFit, balls: int) -> tuple[int, int]:
     """How many planes are crossed at dense samples; and how many, of some, in exact arithmetic."""
-    first, second = functions()[name].traits.factors
+    first, second = factors_of(name)
     box = polygons_of(boxes).boxes.numpy()
     dense, exact = 0, 0
     for start in range(0, len(box), PORTION):
@@ -128,7 +143,7 @@ def crosses(name: str, numbers: list[float], side: int, point: tuple[float, floa
     """Whether a plane is not proved to hold at a point; floats count as the rational numbers that they are."""
     a, b, c, x, y = (fmpq(*number.as_integer_ratio()) for number in (*numbers, *point))
     value = arb(1)
-    for curve, operand in zip(functions()[name].traits.factors, (arb(x), arb(y)), strict=True):
+    for curve, operand in zip(factors_of(name), (arb(x), arb(y)), strict=True):
         if isinstance(curve, Identity):
             value *= operand
         elif not isinstance(curve, One):
@@ -156,7 +171,7 @@ def mean_of(curve: Symmetric, low: Tensor, high: Tensor) -> Tensor:
 
 def mean_distances(name: str, boxes: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """(N, 2): the mean distance of planes (N, 3) below and above from the function; and what rounding leaves in doubt, (N,)."""
-    first, second = functions()[name].traits.factors
+    first, second = factors_of(name)
     x1, x2, y1, y2 = polygons_of(boxes).boxes.unbind(1)
     mean = mean_of(first, x1, x2) * mean_of(second, y1, y2)
     centre = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, torch.ones_like(x1)], dim=1)
@@ -175,7 +190,7 @@ def tightness(name: str, boxes: Tensor, found: PlaneFit, seed: int) -> tuple[flo
     relative = torch.where(clear, found.gap / distance, 0.0)
     low = found.gap > 1e-6 * distance + floor[:, None]
     largest = float(torch.where(low, found.gap / distance.clamp(min=1e-300), relative).max())
-    theirs = KINDS["r2"](Domain(*functions()[name].traits.factors, polygons_of(boxes), "batched", seed=seed))
+    theirs = KINDS["r2"](Domain(*factors_of(name), polygons_of(boxes), "batched", seed=seed))
     other, doubt = mean_distances(name, boxes, theirs.lower[:, 0], theirs.upper[:, 0])
     ours, r2, doubt = distance.sum(1), other.sum(1), floor + doubt
     told = r2 > 1e3 * doubt
@@ -211,7 +226,7 @@ def costs(name: str, few: int, many: int, seed: int, table: Table, figures: Figu
         row = []
         for solver, number, wanted in (("highs", few, 1.0), ("batched", many, 0.1)):
             boxes = boxes_of(name, kind, max(1, number // 2), seed + 1)
-            took = min(timed(lambda boxes=boxes, solver=solver: planes(name, boxes, solver=solver))[0] for _ in range(2))
+            took = min(timed(partial(planes, name, boxes, solver=solver))[0] for _ in range(2))
             row.append(1e3 * took / (2 * len(boxes)))
             figures.at_most(f"{name}, {kind}: ms per plane, {solver}", row[-1], wanted)
         table.add_row(name, kind, *(f"{ms:.3f}" for ms in row))

@@ -130,7 +130,7 @@ def areas(bounds: LinearBounds, gates: list[int], directions: int) -> str:
         assert isinstance(node, Apply)
         boxes = [bounds.intervals[operand.source][operand.index] for operand in node.operands]
         ends = torch.stack([end for box in boxes for end in (box.lower, box.upper)], dim=-1).view(-1, 4)
-        kept = polygons_of(bounds, node, ends, directions).areas / Polygons.of_boxes(ends).areas
+        kept = polygons_of(bounds, number, ends, directions).areas / Polygons.of_boxes(ends).areas
         shares.append(float(kept.nanmean()))
     return " ".join(f"{share:.2f}" for share in shares)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import click
 import torch
@@ -65,10 +67,10 @@ def by_programs(bounds: LinearBounds, rows: Tensor, boxed: bool) -> Tensor:
 def main(images: int) -> None:
     torch.set_num_threads(1)
     bounds, rows = bounded(images)
-    ways = [(f"{steps} steps", lambda steps=steps: bounds.lower({bounds.graph.output: rows}, steps)) for steps in STEPS]
-    ways += [
-        ("program", lambda: by_programs(bounds, rows, False)),
-        ("program with intervals", lambda: by_programs(bounds, rows, True)),
+    ways: list[tuple[str, Callable[[], Tensor]]] = [
+        *((f"{steps} steps", partial(bounds.lower, {bounds.graph.output: rows}, steps)) for steps in STEPS),
+        ("program", partial(by_programs, bounds, rows, False)),
+        ("program with intervals", partial(by_programs, bounds, rows, True)),
     ]
     margins: list[Tensor] = []
     seconds: list[float] = []

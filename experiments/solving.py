@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import numpy as np
@@ -63,8 +64,8 @@ class Fits:
         highs.setOptionValue("output_flag", False)
         for kind in ("primal", "dual"):
             highs.setOptionValue(f"{kind}_feasibility_tolerance", 1e-10)
-        empty, width = np.zeros(0), len(self.cost)
-        highs.addCols(width, self.cost, np.full(width, -self.bound), np.full(width, self.bound), 0, empty, empty, empty)
+        none, empty, width = np.zeros(0, dtype=np.int32), np.zeros(0), len(self.cost)
+        highs.addCols(width, self.cost, np.full(width, -self.bound), np.full(width, self.bound), 0, none, none, empty)
         found = []
         for values in self.values:
             highs.deleteRows(highs.getNumRow(), np.arange(highs.getNumRow(), dtype=np.int32))
@@ -234,9 +235,9 @@ def resolves(case: Large, figures: Figures) -> None:
             session.solve(cost=costs[-1] * -1, time_limit=LIMIT)
         warm, cold, cut = 0.0, 0.0, ""
         for cost in costs:
-            seconds, found = timed(lambda cost=cost: session.solve(cost=cost, time_limit=LIMIT))
+            seconds, found = timed(partial(session.solve, cost=cost, time_limit=LIMIT))
             warm += seconds
-            seconds, fresh = timed(lambda cost=cost: solvers.solve(problem.changed(cost=cost), time_limit=LIMIT))
+            seconds, fresh = timed(partial(solvers.solve, problem.changed(cost=cost), time_limit=LIMIT))
             cold += seconds
             if found.status is not solvers.Status.OPTIMAL:
                 warm = math.inf  # no answer is no gain

@@ -27,6 +27,9 @@ LOUDNESS, NOISE, STEP = (-15.0, 3.0), (-70.0, -30.0), (-60.0, -40.0)
 class Digits(nn.Module):
     """Waveforms (N, samples) to ten scores (N, 10), with as many frames as the waveform has."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, layer: str) -> None:
         super().__init__()
         self.front = speech.log_mel(RATE, n_fft=FRAME, hop_length=HOP, n_mels=BANDS, floor=FLOOR)
@@ -37,14 +40,14 @@ class Digits(nn.Module):
 
     def heard(self, x: Tensor) -> Tensor:
         """(N, frames, hidden): what the recurrent layer says after each frame."""
-        return self.layer((self.front(x) - self.mean) / self.deviation)[0]
+        return torch.as_tensor(self.layer((self.front(x) - self.mean) / self.deviation)[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.heard(x)[:, -1])
+        return torch.as_tensor(self.head(self.heard(x)[:, -1]))
 
     def of_padded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The scores of clips with zeros behind them: those after each clip's own last frame, which no zero reaches."""
-        return self.head(self.heard(x)[torch.arange(len(x)), (lengths - FRAME) // HOP])
+        return torch.as_tensor(self.head(self.heard(x)[torch.arange(len(x)), (lengths - FRAME) // HOP]))
 
 
 def padded(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -103,6 +106,14 @@ def to_onnx(network: nn.Module, path: Path) -> Path:
     axes = {"wave": {0: "batch", 1: "samples"}, "scores": {0: "batch"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, of checks that it leaves out
-        names = {"input_names": ["wave"], "output_names": ["scores"], "dynamic_axes": axes}
-        torch.onnx.export(network.eval(), (torch.zeros(1, RATE),), str(path), dynamo=False, verbose=False, **names)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, RATE),),
+            str(path),
+            input_names=["wave"],
+            output_names=["scores"],
+            dynamic_axes=axes,
+            dynamo=False,
+            verbose=False,
+        )
     return path
