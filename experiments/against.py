@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def read_margins(path: Path) -> dict[Case, Margins]:
 
 
 @cache
-def ours(model: str, eps: float, chosen: tuple[int, ...], method: str, rounds: int) -> list[tv.Result]:
+def ours(model: str, eps: float, chosen: tuple[int, ...], method: str, rounds: int) -> Sequence[tv.Result]:
     """Our results, with the bounds of all stages."""
     module = prover_lstm(model)
     images, labels = mnist_test()

@@ -9,7 +9,7 @@ points each, by `complete`, without coordinates and with them. One thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from unittest.mock import patch
 
 import click
@@ -78,7 +78,7 @@ def main(time_limit: float) -> None:
         for ball, (kind, factor) in BALLS.items():
             region = kind(factor * radius)
 
-            def run(model: tv.Model = model, x: Tensor = x, region: tv.LpBall = region) -> list[tv.Result]:
+            def run(model: tv.Model = model, x: Tensor = x, region: tv.LpBall = region) -> Sequence[tv.Result]:
                 return tv.certify(model, x, None, region, method="complete", time_limit=time_limit, splits=10**6)
 
             with patch("tightverify.branch.search.coordinate_gains", lambda *_: {}):

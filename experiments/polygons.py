@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 import torch
@@ -36,7 +37,7 @@ DIRECTIONS = (0, 2, 4, 8)
 CASES = (("04f_032h_1l", 0.020), ("04f_032h_2l", 0.013))
 
 
-def results(module: FrameLSTM, chosen: Tensor, eps: float, method: str) -> tuple[list[tv.Result], float]:
+def results(module: FrameLSTM, chosen: Tensor, eps: float, method: str) -> tuple[Sequence[tv.Result], float]:
     """One run, and its CPU seconds per input."""
     images, labels = mnist_test()
     region = tv.LinfBall(eps, clip=(0, 1))
@@ -68,7 +69,7 @@ def against_prover(inputs: int) -> int:
     return missed
 
 
-def summary(found: list[tv.Result]) -> str:
+def summary(found: Sequence[tv.Result]) -> str:
     robust = sum(result.verdict is tv.Verdict.ROBUST for result in found)
     return f"{robust} of {len(found)} / {sum(result.margin for result in found) / len(found):.2f}"
 
