@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import tightverify as tv
 from tests.helpers.pictures import assert_labelled, assert_readable, colours
 from tightverify import plots
+from tightverify.api.results import Written
 from tightverify.cli.main import main
 from tightverify.errors import InputError, UsageError
 from tightverify.plots.names import CYCLE, LOOKS
@@ -232,3 +233,11 @@ def test_traces_can_be_read(size: str, inputs: int, spread: float) -> None:
     entries = colours(axes)
     assert all(entries[stage] == LOOKS[stage].colour.upper() for stage in stages[:-1])
     assert "a.onnx · L∞ ball 0.1 · method linear · " in axes.texts[0].get_text().replace("\n", " ")
+
+
+@pytest.mark.parametrize("kind", DRAW)
+def test_what_certify_returns_says_what_was_asked(kind: str) -> None:
+    records = many()
+    results = [Result(Verdict[r.verdict], torch.zeros(1), r.margin or 0.0, "", r.seconds, None, index=r.index) for r in records]
+    asked = [Written(each) for each in records]
+    assert DRAW[kind](tv.Results(results, asked)).get_title() == DRAW[kind](records).get_title()

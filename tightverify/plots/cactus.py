@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tightverify.plots.series import detail, few_levels, labels, looks_of, series
+from tightverify.plots.series import all_known, detail, few_levels, labels, looks_of, series
 from tightverify.plots.style import drawing, logarithmic, mpl, nested
 from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
@@ -25,7 +25,7 @@ def cactus(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
     Where many levels of a region were tried they count together. Misclassified inputs count as given, and are never decided:
     there is nothing to verify.
     """
-    given = list(results)
+    given = all_known(results)
     several = series(given, by_level=few_levels(given))
     slowest = max(LEAST, *(outcome.seconds for one in several for outcome in one.outcomes))
     with drawing(ax) as axes:

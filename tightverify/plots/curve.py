@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from tightverify.errors import InputError
 from tightverify.plots.names import BLACK, LOOKS, Look
-from tightverify.plots.series import Outcome, Series, detail, labels, looks_of, series
+from tightverify.plots.series import Outcome, Series, all_known, detail, labels, looks_of, series
 from tightverify.plots.style import drawing, mpl, nested
 from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
-from tightverify.verify import Verdict
+from tightverify.verify import Result, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SHOWN = {Verdict.ROBUST: "proved robust", Verdict.COUNTEREXAMPLE: "counterexample found"}
 
 
-def curve(results: Iterable[Record], ax: Axes | None = None) -> Axes:
+def curve(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
     """The share of the inputs that are proved robust, and of those with a counterexample, against eps or another level.
 
     Inputs in neither are open, or misclassified. A line for each model, region and method; where lines meet, later ones are
     thinner, so that earlier ones are seen beneath.
     """
-    several = [one for one in series(results, by_level=False) if one.levels]
+    several = [one for one in series(all_known(results), by_level=False) if one.levels]
     if not several:
         raise InputError("no result has a region that one number states, such as eps; a curve needs that")
     with drawing(ax) as axes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tightverify.plots.names import BLACK, Look
-from tightverify.plots.series import Series, detail, few_levels, labels, looks_of, series
+from tightverify.plots.series import Series, all_known, detail, few_levels, labels, looks_of, series
 from tightverify.plots.style import drawing, nested
 from tightverify.plots.words import drawable, legend, title
 from tightverify.report.records import Record
@@ -28,7 +28,7 @@ def margins(results: Iterable[Record | Result], ax: Axes | None = None) -> Axes:
     With few levels of the region, the share of the inputs with at most a margin, a line for each level, model and method.
     With more, the median against the level, and for a few lines a band from the first to the third quartile.
     """
-    given = list(results)
+    given = all_known(results)
     apart = few_levels(given)
     several = series(given, by_level=apart)
     with drawing(ax) as axes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tightverify.api.results import Results
 from tightverify.errors import InputError
 from tightverify.json_lines import finite
 from tightverify.plots.names import Look, looks, numbered
@@ -58,6 +59,11 @@ class Series:
     def inputs(self) -> int:
         """How many inputs were tried, at one level."""
         return max((len(self.at(level)) for level in self.levels), default=len(self.outcomes))
+
+
+def all_known(results: Iterable[Record | Result]) -> list[Record | Result]:
+    """Results as records where they know what was asked, as those of `certify` do."""
+    return list(results.records if isinstance(results, Results) else results)
 
 
 def series(results: Iterable[Record | Result], by_level: bool) -> list[Series]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tightverify.plots.names import BLACK, GREY, LOOKS, Look, looks
-from tightverify.plots.series import common, series
+from tightverify.plots.series import all_known, common, series
 from tightverify.plots.style import asinh_margins, drawing, logarithmic, mpl, whole
 from tightverify.plots.words import legend, title
 from tightverify.report.records import Record
 from tightverify.report.trace import TracePoint
+from tightverify.verify import Result
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,7 +22,7 @@ MOST_LINES = 20
 """So many inputs are drawn."""
 
 
-def trace(points: Iterable[TracePoint], ax: Axes | None = None, results: Iterable[Record] = ()) -> Axes:
+def trace(points: Iterable[TracePoint], ax: Axes | None = None, results: Iterable[Record | Result] = ()) -> Axes:
     """The worst margin proved of each of the first inputs against its seconds, in the colour of the stage that proved it.
 
     Numbers on the right name the inputs; a dotted line leads there from where the work on one ended. The run's `results` say in
@@ -41,7 +42,7 @@ def trace(points: Iterable[TracePoint], ax: Axes | None = None, results: Iterabl
         axes.axhline(0, color=BLACK, linewidth=0.8)
         axes.set(xlabel="seconds of the input", ylabel="worst margin, in units of the outputs")
         few = f"the first {MOST_LINES} of {len(lines)} inputs" if len(lines) > MOST_LINES else f"{len(lines)} inputs"
-        known = list(results)
+        known = all_known(results)
         title(axes, "Margins as the run went on", " · ".join([*(common(series(known, by_level=True)) if known else []), few]))
         digits = max((len(str(index)) for index in ends), default=0)
         legend(axes, keys(stages, any(refuted(several) for several in drawn.values())), aside=8 + 5 * digits)
