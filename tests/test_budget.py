@@ -59,7 +59,7 @@ def test_a_run_is_stopped_in_the_midst(looks: int) -> None:
         budget=Budget(cancelled=cancelled),
     )  # fmt: skip
     with pytest.raises(CancelledError):
-        list(decide(problem))
+        decide(problem, lambda _number, _ending: None)
     assert seen[0] == looks + 1
     one = LinfBall(0.3).around(x)
     assert most_together(model.graph, one, Budget(memory=1), 4) == 1

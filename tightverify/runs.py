@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from tightverify.api.bounds import bounds
 from tightverify.console import output, progress, say
 from tightverify.disk import alone_in, is_stream, standard
 from tightverify.errors import UsageError
-from tightverify.inputs.dataset import DataSet, results
+from tightverify.inputs.dataset import DataSet, prepared
 from tightverify.json_lines import finite
 from tightverify.region import Perturbation
 from tightverify.report.outputs import NOWHERE, Output, Write, nowhere, picture_of, sink
@@ -27,6 +27,9 @@ from tightverify.report.trace import TracePoint, read_trace
 from tightverify.settings import Settings
 from tightverify.stages.progress import Callback, Step, no_callback
 from tightverify.verify import Result
+
+Deliver = Callable[[Record], None]
+"""Takes a record when its input is decided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +72,12 @@ class Run:
     output: Output = NOWHERE
     notes: tuple[str, ...] = ()
 
-    def records(self, callback: Callback = no_callback) -> Iterator[Record]:
-        """One record after the other; everything is checked before this returns."""
+    def prepared(self, callback: Callback = no_callback) -> Callable[[Deliver], None]:
+        """What decides all inputs, and delivers each record when its input is decided; all is checked before this returns."""
         inputs = self.inputs
         if not len(inputs):
-            return iter(())
-        found = results(inputs, self.region, self.settings, self.top, callback)
+            return lambda _deliver: None
+        decide = prepared(inputs, self.region, self.settings, self.top, callback)
         balls, numbers = inputs.balls(self.region), inputs.numbers.tolist()
         stated = self.region.stated
 
@@ -83,21 +86,27 @@ class Run:
             named = replace(result, index=numbers[place])
             return Record.of(named, self.name, *balls[place], method, stated, inputs.names[place], self.region.limits, self.top)
 
-        return map(record, found)
+        return lambda deliver: decide(lambda result: deliver(record(result)))
+
+    def records(self) -> list[Record]:
+        """All records, in the order of the inputs."""
+        found: list[Record] = []
+        self.prepared()(found.append)
+        return sorted(found, key=lambda record: record.index)
 
     def show(self) -> list[Record]:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
         done: list[Record] = []
         callbacks: list[Callback] = []
         failed: list[Exception] = []
-        records = self.records(lambda step: all_told(callbacks, step))
+        decide = self.prepared(lambda step: all_told(callbacks, step))
         alone = alone_in(**self.settings.folders)
         with alone, sink(self.output.trace, self.output.force) as write_step, sink(self.output.out, self.output.force) as write:
             callbacks.append(self._tracing(write_step, failed))
             for note in () if self.output.quiet else self.notes:
                 say(f"note: {note}")
             try:
-                self._gather(records, done, write, callbacks, failed)
+                self._gather(decide, done, write, callbacks, failed)
             except KeyboardInterrupt:
                 where = "above" if self.output.out is None or is_stream(self.output.out) else f"above and in {self.output.out}"
                 say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
@@ -130,9 +139,14 @@ class Run:
                 say(f"every step: {trace}, drawn in {drawn}")
 
     def _gather(
-        self, records: Iterator[Record], done: list[Record], write: Write, callbacks: list[Callback], failed: list[Exception]
+        self,
+        decide: Callable[[Deliver], None],
+        done: list[Record],
+        write: Write,
+        callbacks: list[Callback],
+        failed: list[Exception],
     ) -> None:
-        """All records. Once something cannot be written (`failed`), only those of the batch that is decided already."""
+        """All records. Once something cannot be written (`failed`), only those of inputs that are decided already."""
         began, outlook = time.monotonic(), Outlook(self.settings.time_limit)
 
         def stop(_step: Step) -> None:
@@ -141,7 +155,9 @@ class Run:
         try:
             with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.output.quiet) as bar:
                 callbacks.append(lambda step: bar.note(outlook.after(step)))
-                for record in records:
+
+                def deliver(record: Record) -> None:
+                    nonlocal write
                     done.append(record)
                     try:
                         write(asdict(record))
@@ -150,8 +166,9 @@ class Run:
                         write = nowhere
                     if failed and stop not in callbacks:
                         callbacks.append(stop)
-                    outlook.margins.clear()  # records come when their batch is done
                     bar.advance()
+
+                decide(deliver)
             if failed:
                 raise failed[0]
         finally:

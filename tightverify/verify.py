@@ -6,8 +6,8 @@ A stage is a function from (problem, what is known) to more that is known; `stag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
@@ -31,7 +31,7 @@ from tightverify.settings import Settings
 from tightverify.spec import Property
 from tightverify.stages import share_of, stages_for
 from tightverify.stages.bounding import linear_stage
-from tightverify.stages.problem import BoundsSoFar, Problem
+from tightverify.stages.problem import BoundsSoFar, Problem, Stage
 from tightverify.stages.progress import Callback, Step
 from tightverify.threads import threads_for
 from tightverify.values import above, gamma, times
@@ -93,11 +93,16 @@ def misclassified(rows: int) -> Ending:
     return Ending(Verdict.MISCLASSIFIED, nothing, -math.inf, "", 0.0, None)
 
 
+Deliver = Callable[[int, Ending], None]
+"""Takes an input's number and its ending, when it is decided."""
+
+
 @dataclass(eq=False)
 class Ledger:
     """The books of one batch, kept on the CPU: what is known, which stage said so, and what time each input has used.
 
-    Inputs are `stopped` when all of it is used, and `hurried` when a stage had too little for them.
+    Inputs are `stopped` when all of it is used, `hurried` when a stage had too little for them, and `settled` when their ending
+    was handed out.
     """
 
     wanted: Property
@@ -106,23 +111,23 @@ class Ledger:
     seconds: Tensor
     stopped: Tensor
     hurried: Tensor
+    settled: Tensor
 
     @classmethod
     def empty(cls, problem: Problem) -> Ledger:
         count, rows = problem.wanted.rows.shape[:2]
         margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
         known = BoundsSoFar(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
-        seconds, stopped = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
-        return cls(problem.wanted, known, [""] * count, seconds, stopped, stopped.clone())
+        seconds, nothing = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
+        return cls(problem.wanted, known, [""] * count, seconds, nothing, nothing.clone(), nothing.clone())
 
-    def open_inputs(self, thorough: bool) -> Tensor:
-        settled = self.stopped
-        if not thorough:
-            settled = settled | self.known.refuted | self.known.proved(self.wanted)
-        return torch.nonzero(~settled).flatten()
+    @property
+    def open_inputs(self) -> Tensor:
+        """The places of those that are to go on."""
+        return torch.nonzero(~self.settled).flatten()
 
-    def enter(self, inputs: Tensor, stage: str, found: BoundsSoFar, took: float, limit: float) -> None:
-        """Write down what a stage found on some inputs, and that they shared the time it took."""
+    def learn(self, inputs: Tensor, stage: str, found: BoundsSoFar, took: float, limit: float) -> None:
+        """Write down what a stage found on some inputs, and how long each took there."""
         self.known.margins[inputs] = found.margins
         self.known.refuted[inputs] = found.refuted
         self.known.points[inputs] = found.points
@@ -131,7 +136,7 @@ class Ledger:
         self.known = replace(
             self.known, trees={**self.known.trees, **found.trees}, refusals={**self.known.refusals, **found.refusals}
         )
-        self.seconds[inputs] += took / len(inputs)
+        self.seconds[inputs] += took
         if found.least is not None:
             self.known = self.known.with_least(inputs, found.least)
         done = found.proved(self.wanted[inputs]) | found.refuted
@@ -141,9 +146,9 @@ class Ledger:
         for number in inputs.tolist():
             self.stages[number] = stage
 
-    def refuse_contradictions(self, graph: Graph) -> None:
+    def refuse_contradictions(self, graph: Graph, inputs: Tensor) -> None:
         """What is proved may break at a point by the user's own rounding, but not for sure, by the intervals of that point."""
-        (both,) = torch.nonzero(self.known.proved(self.wanted) & self.known.refuted, as_tuple=True)
+        both = inputs[(self.known.proved(self.wanted) & self.known.refuted)[inputs]]
         if not len(both):
             return
         wanted, points = self.wanted[both], self.known.points[both]
@@ -153,60 +158,124 @@ class Ledger:
         if bool(wanted.broken(above(most, gamma(wanted.rows.shape[2] + 4) * size)).any()):
             raise SoundnessFault("a point of a region breaks what was proved of it: this is a bug, please report it")
 
-    def endings(self, shape: tuple[int, ...], numbers: Tensor) -> Iterator[Ending]:
-        """The endings in the order of the inputs. A proof counts before anything else."""
-        proved, decisive = self.known.proved(self.wanted), self.known.worst(self.wanted).tolist()
-        for k, (margins, number) in enumerate(zip(self.known.margins, numbers.tolist(), strict=True)):
+    def settle(self, inputs: Tensor, problem: Problem, deliver: Deliver) -> None:
+        """Hand out the endings of some inputs. A proof counts before anything else."""
+        self.refuse_contradictions(problem.graph, inputs)
+        self.settled[inputs] = True
+        proved, decisive = self.known.proved(self.wanted).tolist(), self.known.worst(self.wanted).tolist()
+        for k in inputs.tolist():
             verdict, point = Verdict.UNKNOWN, None
-            if bool(proved[k]):
+            if proved[k]:
                 verdict = Verdict.ROBUST
             elif bool(self.known.refuted[k]):
-                verdict, point = Verdict.COUNTEREXAMPLE, self.known.points[k].view(shape)
+                verdict, point = Verdict.COUNTEREXAMPLE, self.known.points[k].view(problem.graph.input_shape)
             elif bool(self.stopped[k] | self.hurried[k]):
                 verdict = Verdict.TIMED_OUT
+            number = int(problem.numbers[k])
             tree = self.known.trees.get(number, ())
             note = self.known.refusals.get(number, "") if verdict in (Verdict.UNKNOWN, Verdict.TIMED_OUT) else ""
-            yield Ending(verdict, margins, decisive[k], self.stages[k], float(self.seconds[k]), point, tree, note)
+            margins, seconds = self.known.margins[k].clone(), float(self.seconds[k])
+            deliver(number, Ending(verdict, margins, decisive[k], self.stages[k], seconds, point, tree, note))
 
 
-def decide(problem: Problem) -> Iterator[Ending]:
+def decide(problem: Problem, deliver: Deliver) -> None:
     """Run a method's stages over a batch, with as many threads as suit its size."""
     with threads_for(largest_temporary(problem.graph, problem.region, problem.budget), problem.settings.device):
-        return run_stages(problem)
+        run_stages(problem, deliver)
 
 
-def run_stages(problem: Problem) -> Iterator[Ending]:
-    """All stages of a method; inputs leave the batch when they are decided or their time is up.
+def run_stages(problem: Problem, deliver: Deliver) -> None:
+    """All stages of a method; inputs leave the batch when they are decided or their time is up, each at once.
 
     A stage may take its share of what is left of the inputs' time; what it does not finish in that is left to those after it.
     One whose share is nothing is passed by.
     """
-    limit, device = problem.settings.time_limit, problem.settings.device
-    ledger = Ledger.empty(problem)
-    stages = stages_for(problem)
+    ledger, stages = Ledger.empty(problem), stages_for(problem)
     for place, (name, stage) in enumerate(stages, start=1):
-        inputs = ledger.open_inputs(problem.settings.thorough)
+        inputs = ledger.open_inputs
         if not len(inputs):
             break
         clock = Clock.start(float(ledger.seconds[inputs].max()), len(inputs))
-        share = share_of(problem, stage, [later for _, later in stages[place:]], limit - clock.used)
+        left = problem.settings.time_limit - clock.used
+        share = share_of(problem, stage, [later for _, later in stages[place:]], left)
         if share == 0:
             continue
-        budget = replace(problem.budget, deadline=clock.deadline(limit, share))
-        told: Told = {}
         problem.recorder.stage(name)
-        some = replace(problem[inputs], stage=name, clock=clock, budget=budget, callback=noting(problem.callback, told))
-        found = stage(some.to(device), ledger.known[inputs].to(device)).to("cpu")
-        rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if told.get(number) != what]
-        if rest:
-            some[torch.tensor(rest)].report(found[torch.tensor(rest)])
-        took = clock.took
-        ledger.enter(inputs, name, found, took, limit)
+        Turn(problem, ledger, name, inputs, place == len(stages), clock, deliver).run(stage, share)
         problem.recorder.margins(name, ledger.known.margins)
         if stage is linear_stage:
-            problem = replace(problem, pace=took / len(inputs))
-    ledger.refuse_contradictions(problem.graph)
-    return ledger.endings(problem.graph.input_shape, problem.numbers)
+            problem = replace(problem, pace=clock.took / len(inputs))
+
+
+@dataclass(eq=False)
+class Turn:
+    """One stage's work on the inputs of a batch that are open: those that it decides, or the last is done with, leave it."""
+
+    problem: Problem
+    ledger: Ledger
+    name: str
+    inputs: Tensor
+    last: bool
+    clock: Clock
+    deliver: Deliver
+    told: Told = field(default_factory=dict)
+
+    def run(self, stage: Stage, share: float) -> None:
+        settings = self.problem.settings
+        budget = replace(self.problem.budget, deadline=self.clock.deadline(settings.time_limit, share))
+        some = replace(self._some, budget=budget, listen=self.hear)
+        found = stage(some.to(settings.device), self.ledger.known[self.inputs].to(settings.device)).to("cpu")
+        self._tell(torch.arange(len(self.inputs)), found)
+        left = self._left
+        self._learn(left, found[left])
+        self._settle(left, self.last)
+
+    def hear(self, numbers: Tensor, known: BoundsSoFar, finished: bool) -> None:
+        """What the stage says of some inputs: who is decided leaves at once, and in the last stage who it has finished with."""
+        ending = self.last and finished
+        if self.problem.settings.thorough and not ending:
+            return
+        given = torch.searchsorted(self.problem.numbers[self.inputs], numbers.cpu())
+        wanted = self.ledger.wanted[self.inputs[given]].to(str(known.margins.device))
+        gone = ~self.ledger.settled[self.inputs[given]]
+        if not ending:
+            gone &= (known.proved(wanted) | known.refuted).cpu()
+        chosen = torch.nonzero(gone).flatten()
+        if len(chosen):
+            found = replace(known, intervals=())[chosen.to(known.margins.device)].to("cpu")
+            self._tell(given[chosen], found)
+            self._learn(given[chosen], found)
+            self._settle(given[chosen], ending)
+
+    @property
+    def _some(self) -> Problem:
+        some = self.problem[self.inputs]
+        return replace(some, stage=self.name, clock=self.clock, callback=noting(self.problem.callback, self.told))
+
+    @property
+    def _left(self) -> Tensor:
+        """The places in this turn of those that have not left."""
+        return torch.nonzero(~self.ledger.settled[self.inputs]).flatten()
+
+    def _tell(self, places: Tensor, found: BoundsSoFar) -> None:
+        """Tell the callback what the stage has not told."""
+        some = self._some[places]
+        rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if self.told.get(number) != what]
+        if rest:
+            some[torch.tensor(rest)].report(found[torch.tensor(rest)])
+
+    def _learn(self, places: Tensor, found: BoundsSoFar) -> None:
+        """Enter what was found, and each input's share of the time."""
+        took, limit = self.clock.took / len(self.inputs), self.problem.settings.time_limit
+        self.ledger.learn(self.inputs[places], self.name, found, took, limit)
+
+    def _settle(self, places: Tensor, ending: bool) -> None:
+        """Let those go that are decided, or out of time, or all as it is the end."""
+        inputs, ledger = self.inputs[places], self.ledger
+        gone = ledger.stopped[inputs] | ending
+        if not self.problem.settings.thorough:
+            gone |= ledger.known.refuted[inputs] | ledger.known.proved(ledger.wanted)[inputs]
+        ledger.settle(inputs[gone], self.problem, self.deliver)
 
 
 Told = dict[int, tuple[list[float], bool]]
@@ -227,8 +296,8 @@ def noting(callback: Callback, told: Told) -> Callback:
     return note
 
 
-Keep = Callable[[Problem], Iterator[Ending]]
-"""Decides a batch, and maybe keeps evidence of that."""
+Keep = Callable[[Problem, Deliver], None]
+"""Decides a batch, hands out each ending when its input is decided, and maybe keeps evidence of that."""
 
 
 def keeper(settings: Settings) -> Keep:
@@ -238,19 +307,20 @@ def keeper(settings: Settings) -> Keep:
         return decide
     make_folder(folder, "evidence")
 
-    def keep(problem: Problem) -> Iterator[Ending]:
+    def keep(problem: Problem, deliver: Deliver) -> None:
         number = int(problem.files[0])
         asked = question(number, problem.model.source, settings.method, problem.graph, problem.region, problem.wanted)
         trees = settings.trees
         earlier = None if trees is None else earlier_evidence(tree_file(trees, number), asked.fingerprint)
-        endings: list[Ending] = []
+        endings: list[tuple[int, Ending]] = []
         with problem.unwritten.noting(), Record(evidence_file(folder, number), earlier) as record:
             if not record.goes_on:
                 record.add(asked)
-            endings.extend(decide(replace(problem, recorder=EvidenceRecorder(record))))
-            record.add(endings[0].evidence())
+            decide(replace(problem, recorder=EvidenceRecorder(record)), lambda *ending: endings.append(ending))
+            record.add(endings[0][1].evidence())
         if not endings:
             problem.unwritten.say()
-        yield from endings
+        for ending in endings:  # only now: whoever has the verdict has its evidence
+            deliver(*ending)
 
     return keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.errors import InputError, RegionError, UnsupportedError, UsageError
+from tightverify.stages import METHODS
+from tightverify.stages.problem import BoundsSoFar, Problem
 
 FRAMES, FEATURES, CLASSES = 4, 3, 5
 
@@ -187,7 +190,41 @@ def test_a_seed_repeats_a_run(lstm: tv.Model, x: Tensor) -> None:
 def test_progress_is_told_of_every_input(lstm: tv.Model, x: Tensor) -> None:
     told: list[tuple[int, int]] = []
     tv.certify(lstm, x, None, tv.LinfBall(1e-3), batch=4, progress=lambda done, total: told.append((done, total)))
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert told == [(k, 6) for k in range(1, 7)]
+
+
+def test_inputs_leave_when_they_are_decided(lstm: tv.Model, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a stage proves are told before the next one begins, and of the last one each that it is done with."""
+    told: list[int] = []
+    before: list[int] = []
+
+    def one_by_one(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+        for k in range(len(known.margins)):
+            before.append(len(told))
+            alone = torch.tensor([k])
+            if k % 2:
+                margins = known.margins.clone()
+                margins[k] = 1.0
+                known = replace(known, margins=margins)
+                problem[alone].report(known[alone])
+            else:
+                problem[alone].finish(known[alone])
+        return known
+
+    region = tv.LinfBall(0.05)
+    proved = sum(result.verdict is tv.Verdict.ROBUST for result in tv.certify(lstm, x, None, region, method="interval"))
+    monkeypatch.setitem(METHODS, "one by one", (METHODS["interval"][0], ("one by one", one_by_one)))
+    for thorough in (False, True):
+        told.clear()
+        before.clear()
+        found = tv.certify(
+            lstm, x, None, region, method="one by one", thorough=thorough, progress=lambda done, _: told.append(done)
+        )
+        assert [result.index for result in found] == list(range(6))
+        assert told == list(range(1, 7))
+        if not thorough:
+            assert before == list(range(proved, 6)), told
+            assert {result.verdict for result in found[proved:]} <= {tv.Verdict.ROBUST, tv.Verdict.UNKNOWN}
 
 
 def test_results_stream_batch_by_batch(lstm: tv.Model, x: Tensor) -> None:

@@ -17,10 +17,10 @@ from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import InputError, RegionError, UsageError
 from tightverify.inputs.arrays import Arrays, read_arrays
 from tightverify.inputs.clips import Clips
-from tightverify.inputs.dataset import DataSet, Group, correct, results, right
+from tightverify.inputs.dataset import DataSet, Group, correct, prepared, right
 from tightverify.inputs.own import own_region
 from tightverify.region import Perturbation
-from tightverify.stages.progress import Step
+from tightverify.stages.progress import Callback, Step, no_callback
 
 SETTINGS = tv.Settings("interval", batch=2)
 
@@ -111,13 +111,19 @@ def test_groups_hold_every_input_once(data: DataSet) -> None:
         assert {data.shapes[k] for k in group.places.tolist()} == {tuple(group.x.shape[1:])} == {group.model.graph.input_shape}
 
 
+def results(data: DataSet, callback: Callback = no_callback) -> list[tv.Result]:
+    found: list[tv.Result] = []
+    prepared(data, REGION, SETTINGS, 1, callback)(found.append)
+    return found
+
+
 def test_results_keep_to_their_inputs(data: DataSet) -> None:
     steps: list[Step] = []
-    found = {result.index: result for result in results(data, REGION, SETTINGS, callback=steps.append)}
+    found = {result.index: result for result in results(data, steps.append)}
     assert sorted(found) == list(range(6))
     rightly = right(data, 1)
     for k, result in found.items():
-        (alone,) = results(data[torch.tensor([k])], REGION, SETTINGS)
+        (alone,) = results(data[torch.tensor([k])])
         assert (alone.verdict, alone.label) == (result.verdict, int(data.y[k]))
         assert alone.margins == pytest.approx(result.margins, rel=1e-9)
         assert bool(rightly[k]) == (result.verdict is not tv.Verdict.MISCLASSIFIED)
@@ -136,8 +142,8 @@ def test_the_first_that_are_answered_rightly(data: DataSet) -> None:
 
 def test_what_is_wrong_is_said_before_any_work(data: DataSet) -> None:
     with pytest.raises(tv.TightVerifyError, match="method"):
-        results(data, REGION, tv.Settings("magic"))
-    assert list(results(data[:0], REGION, SETTINGS)) == []
+        prepared(data, REGION, tv.Settings("magic"))
+    assert results(data[:0]) == []
 
 
 def test_a_file_of_arrays(tmp_path: Path) -> None:

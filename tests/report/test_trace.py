@@ -196,7 +196,7 @@ def test_a_traced_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     found: dict[int, list[TracePoint]] = {}
     for point in read_trace(trace):
         found.setdefault(point.index, []).append(point)
-    assert sorted(found) == [index for index, record in records.items() if record.verdict != "MISCLASSIFIED"]
+    assert sorted(found) == sorted(index for index, record in records.items() if record.verdict != "MISCLASSIFIED")
     for index, points in found.items():
         assert rises(points)
         assert (points[-1].margin, points[-1].margins) == (records[index].margin, records[index].margins)
@@ -250,7 +250,7 @@ def test_an_interrupted_run_keeps_its_trace(
     monkeypatch.setitem(METHODS, "short", (METHODS["linear"][0], ("impatient", impatient)))
     trace = tmp_path / "trace.jsonl"
     assert run(folder, trace, "--method", "short") == 130
-    assert "0 of 12 inputs are done" in capsys.readouterr().err
+    assert f"{len(WRONG)} of 12 inputs are done" in capsys.readouterr().err
     assert {point.stage for point in read_trace(trace)} == {"interval"}
     assert (tmp_path / "trace.png").read_bytes().startswith(PNG)
 
@@ -350,8 +350,8 @@ def test_long_stages_say_how_far_they_are(
         run(folder, tmp_path / "trace.jsonl", "--limit", "4", "--batch", "2", "--method", "linear", "--time-limit", "60") == 0
     )
     printed, told = capsys.readouterr()
-    assert "certifying model.onnx: 0 of 4; interval, 1 open, margins " in told
-    assert "certifying model.onnx: 2 of 4; interval, " in told
+    assert re.search(r"certifying model.onnx: \d of 4.*; interval, \d open, margins ", told)
+    assert re.search(r"certifying model.onnx: [2-4] of 4, about \d+ s left.*; interval, ", told)
     assert "60.0 s left per input" in told
     assert "certifying" not in printed
 

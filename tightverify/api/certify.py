@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any, Unpack
 
 import torch
@@ -19,6 +21,7 @@ from tightverify.api.results import Results, questions
 from tightverify.budget import Budget
 from tightverify.calling import each_plainly, plainly
 from tightverify.disk import alone_in
+from tightverify.errors import UsageError
 from tightverify.former import renamed
 from tightverify.graph import Graph
 from tightverify.models.answers import answers, rightly_answered
@@ -31,9 +34,13 @@ from tightverify.spec import Property, classify_as, linear_property
 from tightverify.stages import stages_of
 from tightverify.stages.problem import Problem
 from tightverify.stages.progress import Callback, no_callback
-from tightverify.verify import Keep, Result, keeper, misclassified
+from tightverify.verify import Ending, Keep, Result, keeper, misclassified
 
 Rows = tuple[Any, Any] | None
+Deliver = Callable[[Result], None]
+"""Takes a result when its input is decided."""
+Batch = Callable[[Deliver], None]
+"""Some inputs that are decided together."""
 
 
 @renamed
@@ -69,15 +76,10 @@ def certify(
     settings = merged(settings, options)
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
-    found = stream(loaded, x, labels, region, settings, rows, top, callback=callback)
-    asked = questions(name_of(model, loaded), region, region.around(fitting(loaded, x)).balls, settings.method, top)
-
-    def decide(deliver: Callable[[Result], None]) -> None:
-        for result in found:
-            deliver(result)
-
+    work = prepared(loaded, x, labels, region, settings, rows, top, callback)
+    asked = questions(name_of(model, loaded), region, work.regions.balls, settings.method, top)
     with alone_in(**settings.folders):
-        return gathered(decide, asked, progress, loaded.name)
+        return gathered(work.run, asked, progress, loaded.name)
 
 
 @renamed
@@ -95,23 +97,39 @@ def stream(
     names: Tensor | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Result]:
-    """The results one after the other, as batches are finished; everything is checked before the first.
+    """The results one after the other, in the order of the inputs, as batches are finished; all is checked before the first.
 
     Settings and the `callback` are as in `certify`. `names` (N,) are the numbers of the files of trees and evidence, if these
     are not the inputs' places.
     """
-    settings = usable_settings(merged(settings, options))
-    region, x = as_region(region), as_inputs(x)
+    x = as_inputs(x)
     model = load(model, inputs=x)
-    x, classes = fitting(model, x), model.graph.output_size
+    work = prepared(model, x, labels, region, merged(settings, options), rows, top, callback, names)
+    return each_plainly(work.results())
+
+
+def prepared(
+    model: Model,
+    x: Any,
+    labels: Any,
+    region: Perturbation,
+    settings: Settings,
+    rows: Rows = None,
+    top: int = 1,
+    callback: Callback = no_callback,
+    names: Tensor | None = None,
+) -> Work:
+    """The work, of which everything is checked and nothing is begun; arguments are as in `stream`."""
+    settings, region = usable_settings(settings), as_region(region)
+    x, classes = fitting(model, as_inputs(x)), model.graph.output_size
     files = torch.arange(len(x)) if names is None else names
-    work = Work(model, x, region.around(x), settings, files, callback)
+    regions = region.around(x)
     if rows is not None:
         stated = linear_property(*as_rows(rows), len(x), classes)
-        return each_plainly(work.results(None, lambda part: stated[part]))
+        return Work(model, x, regions, settings, files, callback, None, lambda part: stated[part])
     kept = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([kept.min(), kept.max()]), classes, top)  # speaks up before the first batch
-    return each_plainly(work.results(kept, lambda part: classify_as(kept[part], classes, top)))
+    return Work(model, x, regions, settings, files, callback, kept, lambda part: classify_as(kept[part], classes, top))
 
 
 def usable_settings(settings: Settings) -> Settings:
@@ -133,30 +151,55 @@ class Work:
     settings: Settings
     files: Tensor
     callback: Callback
+    labels: Tensor | None
+    spec_of: Callable[[slice], Property]
 
-    def results(self, labels: Tensor | None, spec_of: Callable[[slice], Property]) -> Iterator[Result]:
-        """The results, of which none is computed before it is asked for."""
-        return self._batches(self.model.graph.to(self.settings.device), keeper(self.settings), labels, spec_of)
+    @plainly
+    def run(self, deliver: Deliver) -> None:
+        """Decide all inputs; each result is delivered as soon as its input is decided, whatever its place."""
+        for each in self._batches():
+            each(deliver)
 
-    def _batches(
-        self, graph: Graph, keep: Keep, labels: Tensor | None, spec_of: Callable[[slice], Property]
-    ) -> Iterator[Result]:
-        """Batch by batch: set the misclassified inputs aside, decide the others, hand out both in their order."""
+    def results(self) -> Iterator[Result]:
+        """All results in the order of the inputs, a batch at a time, of which none is begun before it is asked for."""
+        return chain.from_iterable(map(in_order, self._batches()))
+
+    def _batches(self) -> list[Batch]:
+        """The batches, to be decided one after the other."""
+        graph, keep = self.model.graph.to(self.settings.device), keeper(self.settings)
         size = self.settings.batch if self.settings.evidence is None else 1
-        for start in range(0, len(self.x), size):
-            part = slice(start, min(start + size, len(self.x)))
-            wanted = spec_of(part)
-            right = torch.ones(part.stop - start, dtype=torch.bool)
-            if labels is not None:
-                right = rightly_answered(self.model, wanted, self.x[part])
-            numbers, files = torch.arange(start, part.stop), self.files[part]
-            problem = Problem(
-                self.model, graph, self.regions[part], wanted, self.settings, numbers, files, self.callback,
-                budget=Budget(memory=self.settings.memory),
-            )  # fmt: skip
-            decided = iter(keep(problem[torch.nonzero(right).flatten()]) if bool(right.any()) else ())
-            for place, number in enumerate(range(start, part.stop)):
-                label = None if labels is None else int(labels[number])
-                ending = next(decided) if bool(right[place]) else misclassified(wanted.rows.shape[1])
-                yield Result(index=number, label=label, **vars(ending))
-            problem.unwritten.say()
+        parts = (slice(start, min(start + size, len(self.x))) for start in range(0, len(self.x), size))
+        return [partial(self._decide, graph, keep, part) for part in parts]
+
+    def _decide(self, graph: Graph, keep: Keep, part: slice, deliver: Deliver) -> None:
+        """One batch: the misclassified inputs are set aside at once, the others decided."""
+        wanted, labels, numbers = self.spec_of(part), self.labels, torch.arange(part.start, part.stop)
+
+        def end(number: int, ending: Ending) -> None:
+            deliver(Result(index=number, label=None if labels is None else int(labels[number]), **vars(ending)))
+
+        right = torch.ones(len(numbers), dtype=torch.bool)
+        if labels is not None:
+            right = rightly_answered(self.model, wanted, self.x[part])
+        for number in numbers[~right].tolist():
+            end(number, misclassified(wanted.rows.shape[1]))
+        problem = Problem(
+            self.model, graph, self.regions[part], wanted, self.settings, numbers, self.files[part], self.callback,
+            budget=Budget(memory=self.settings.memory),
+        )  # fmt: skip
+        if bool(right.any()):
+            keep(problem[torch.nonzero(right).flatten()], end)
+        problem.unwritten.say()
+
+
+def in_order(batch: Batch) -> Iterator[Result]:
+    """A batch's results in the order of its inputs, and only then what could not be written meanwhile."""
+    found: list[Result] = []
+    unwritten: UsageError | None = None
+    try:
+        batch(found.append)
+    except UsageError as error:
+        unwritten = error
+    yield from sorted(found, key=lambda result: result.index)
+    if unwritten is not None:
+        raise unwritten

@@ -301,10 +301,14 @@ class Branching:
         """How many leaves' halves are bounded together."""
         return max(1, most_together(one.graph, one.region, self.budget, 2 * MATTER) // 2)
 
+    def goes_on(self, tree: Tree, most_splits: int) -> bool:
+        """Whether there is anything left to split."""
+        return bool(tree.open) and tree.splits < most_splits
+
     def go(self, trees: list[Tree], most_splits: int) -> Iterator[tuple[Tensor, list[int]]]:
         """Split on, a batch at a time, until nothing is open; hands out points, and whose they are, after each batch."""
         while True:
-            alive = [tree for tree in trees if tree.open and tree.splits < most_splits]
+            alive = [tree for tree in trees if self.goes_on(tree, most_splits)]
             if not alive:
                 return
             most = max(1, self._at_once(alive[0].open[0].bounds) // len(alive))

@@ -25,7 +25,7 @@ from tightverify.calling import plainly
 from tightverify.disk import alone_in
 from tightverify.errors import InputError, ModelError, RegionError, UsageError
 from tightverify.former import renamed
-from tightverify.inputs.dataset import Group, results
+from tightverify.inputs.dataset import Group, prepared
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
@@ -207,16 +207,11 @@ def certify_clips(
     if several not in (None, len(given)):
         raise RegionError(f"a region for each of {several} inputs was given, and {len(given)} clips; give one for each")
     settings = merged(settings, options)
-    found = results(given, region, settings, top, callback)
+    found = prepared(given, region, settings, top, callback)
     name = given.network.name
     asked = questions(name, region, given.balls(region), settings.method, top, given.names)
-
-    def decide(deliver: Callable[[Result], None]) -> None:
-        for result in found:
-            deliver(result)
-
     with alone_in(**settings.folders):
-        return gathered(decide, asked, progress, Path(name).name)
+        return gathered(found, asked, progress, Path(name).name)
 
 
 def _one(clip: Any, name: str) -> Tensor:

@@ -6,7 +6,7 @@ file, texts), write a class that has these few things.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol, Self
@@ -14,14 +14,14 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from tightverify.api.certify import stream
+from tightverify.api import certify as certifying
+from tightverify.api.certify import Deliver
 from tightverify.models.answers import rightly_answered
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.settings import Settings
 from tightverify.spec import classify_as
 from tightverify.stages.progress import Callback, Step, no_callback
-from tightverify.verify import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,24 +71,36 @@ class DataSet(Protocol):
         """Radius and norm of each input's own region; a radius is infinite where it is no ball."""
 
 
-def results(
+def prepared(
     data: DataSet, region: Perturbation, settings: Settings, top: int = 1, callback: Callback = no_callback
-) -> Iterator[Result]:
-    """Results as batches are finished, group by group; each names its input's place. All is checked before this returns."""
+) -> Callable[[Deliver], None]:
+    """What decides all inputs, group by group, and delivers each result at once; it names its input's place.
 
-    def begun(group: Group) -> Iterator[Result]:
+    All is checked before this returns.
+    """
+
+    def begun(group: Group) -> Callable[[Deliver], None]:
         labels = None if data.y is None else data.y[group.places]
         told, names = at_places(callback, group.places), data.numbers[group.places]
         own = region.chosen(names, group.x.dim())
-        found = stream(group.model, group.x, labels, own, settings, None, top, callback=told, names=names)
-        return (replace(result, index=int(group.places[result.index])) for result in found)
+        work = certifying.prepared(group.model, group.x, labels, own, settings, None, top, told, names)
+
+        def run(deliver: Deliver) -> None:
+            work.run(lambda result: deliver(replace(result, index=int(group.places[result.index]))))
+
+        return run
 
     if not len(data):
-        return iter(())
+        return lambda _deliver: None
     data.check(region, top)
     groups = data.groups()
     first = begun(next(groups))
-    return chain(first, chain.from_iterable(map(begun, groups)))
+
+    def run(deliver: Deliver) -> None:
+        for each in chain([first], map(begun, groups)):
+            each(deliver)
+
+    return run
 
 
 def at_places(callback: Callback, places: Tensor) -> Callback:

@@ -70,4 +70,5 @@ def part_by_part(
             inputs = torch.arange(part.start, part.start + len(some.region), device=lower.device)
             known = known.with_intervals(inputs, bounds.intervals)
         some.report(known[part])
+        some.finish(known[part])
     return known

@@ -65,6 +65,8 @@ def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
                 known = attacked(some, known, inputs, trees, points, owners)
                 known = entered(known, inputs, some, trees)
                 some.report(known[part], number, tuple(len(tree.open) + len(tree.stuck) for tree in trees))
+                over = torch.tensor([not branching.goes_on(tree, splits) for tree in trees])
+                some[over].finish(known[part][over])
                 with suppress(UsageError):  # there may be room when it is tried again, in the end at the latest
                     kept.save(trees, last=False)
         except OutOfTimeError:
@@ -72,6 +74,7 @@ def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         with some.unwritten.noting():
             kept.save(trees)
         known = entered(known, inputs, some, trees)
+        some.finish(known[part])
     return known
 
 

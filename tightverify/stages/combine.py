@@ -91,6 +91,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
                 if not problem.settings.thorough:
                     promising &= ~now.wanted.proved(margins[left]) & (-worst < REACH * (worst - former))
                 going = torch.nonzero(promising).flatten()
+                now[~promising].finish(known[part][left[~promising]])
                 left, before = left[going], bounds[going]
                 if not len(left):
                     break

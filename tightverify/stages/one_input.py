@@ -55,6 +55,7 @@ def input_by_input(rounds_of: Callable[[Settings], tuple[Effort, ...]], improvin
                     known = known.with_stopped(torch.tensor([place]))
                 alone = torch.tensor([place])
                 problem[alone].report(known[alone])
+                problem[alone].finish(known[alone])
         return known.to(device)
 
     return stage

@@ -22,6 +22,13 @@ from tightverify.spec import Property
 from tightverify.stages.progress import Callback, Step, no_callback
 from tightverify.values import Interval
 
+Listen = Callable[[Tensor, "BoundsSoFar", bool], None]
+"""Hears the numbers (n,) of some inputs, what is known of these, and whether a stage has finished with them."""
+
+
+def nobody_listens(_numbers: Tensor, _known: BoundsSoFar, _finished: bool) -> None:
+    """Looks away."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -29,7 +36,7 @@ class Problem:
 
     `numbers` are the inputs' places among those given, `files` the numbers of the files kept of them. `callback` is told every
     step; `stage` and `clock` say of what and when. The `budget` is that of these inputs together, in this stage; `pace` is how
-    many seconds linear bounds took of each, 0 where that is not known.
+    many seconds linear bounds took of each, 0 where that is not known. `listen` hears of inputs that may leave.
     The `recorder` hears of all that is found. What cannot be written meanwhile is `unwritten`: said when the batch is decided.
     """
 
@@ -47,6 +54,7 @@ class Problem:
     pace: float = 0.0
     recorder: Recorder = NOBODY
     unwritten: Unwritten = field(default_factory=Unwritten)
+    listen: Listen = nobody_listens
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
         numbers, files = self.numbers[inputs], self.files[inputs]
@@ -58,8 +66,13 @@ class Problem:
         return replace(self, region=region, wanted=wanted, numbers=numbers)
 
     def report(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
-        """Tell the callback what is known of these inputs now; what a stage does not tell is told when it ends."""
+        """Tell what is known of these inputs now; those that are decided leave. What a stage does not tell, its end tells."""
         self.callback(self.step(known, round, leaves))
+        self.listen(self.numbers, known, False)
+
+    def finish(self, known: BoundsSoFar) -> None:
+        """Tell that the stage is done with these inputs, of which all is known that it will find; the others go on."""
+        self.listen(self.numbers, known, True)
 
     def step(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
         undecided = ~(known.proved(self.wanted) | known.refuted)

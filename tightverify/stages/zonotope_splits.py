@@ -45,6 +45,7 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         if trees.late:
             known = known.with_stopped(part)
         some.report(known[part])
+        some.finish(known[part])
     return known
 
 
