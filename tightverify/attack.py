@@ -71,9 +71,7 @@ def descend(
     The first half of the starts go down the margin that decides; the others one row of the property each, in turn.
     """
     if starts is None:
-        generator = torch.Generator().manual_seed(search.seed)
-        starts = region.sample(max(1, search.restarts), generator)
-        starts[:, 0] = region.centre
+        starts = random_starts(region, search)
     count = starts.shape[1]
     x = starts
     best, lowest = x.clone(), torch.full(x.shape[:2], torch.inf, dtype=torch.float64, device=x.device)
@@ -99,6 +97,15 @@ def descend(
         length = 0.5 * (1 - step / max(1, search.steps)) + 0.02
         x = region.project(x.detach() - length * region.steepest(gradient.nan_to_num()))
     return list(best.unbind(1))
+
+
+def random_starts(region: Region, search: Search) -> Tensor:
+    """(B, S, n): the centre and random points, of each input the same whichever others are beside it."""
+    alone = (region[k : k + 1] for k in range(len(region)))
+    starts = [one.sample(max(1, search.restarts), torch.Generator().manual_seed(search.seed)) for one in alone]
+    together = torch.cat(starts)
+    together[:, 0] = region.centre
+    return together
 
 
 def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from rich.text import Text
 PROGRAM = "tightverify"
 PIPE_WIDTH = 140
 """The width of tables where stdout is no terminal."""
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 30.0
 
 
 def output(beside: bool = False) -> Console:
@@ -89,32 +89,43 @@ class NotedProgress(Progress):
 
 
 @contextmanager
-def progress(what: str, total: int, quiet: bool) -> Iterator[Bar]:
-    """A bar on stderr, advanced by one with every call; where stderr is no terminal, a line every now and then."""
+def progress(what: str, total: int, quiet: bool, done: int = 0) -> Iterator[Bar]:
+    """A bar on stderr, advanced by one with every call; where stderr is no terminal, a line every now and then.
+
+    So many are `done` already.
+    """
     console = Console(stderr=True)
     if quiet:
         yield Bar(lambda: None, lambda _words: None)
         return
     if not console.is_terminal:
-        with _lines(what, total) as bar:
+        with _lines(what, total, done) as bar:
             yield bar
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with NotedProgress(*columns, console=console, redirect_stdout=False) as drawn:
-        task = drawn.add_task(what, total=total, note="")
+        task = drawn.add_task(what, total=total, completed=done, note="")
         yield Bar(lambda: drawn.advance(task), lambda words: drawn.update(task, note=words))
         drawn.update(task, note="")
 
 
+def span(seconds: float) -> str:
+    """A time in two units at most, as people say it."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600, 1)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{hours:.1f} h"
+
+
 @contextmanager
-def _lines(what: str, total: int) -> Iterator[Bar]:
-    done, last = 0, time.monotonic()
+def _lines(what: str, total: int, done: int) -> Iterator[Bar]:
+    first, began = done, time.monotonic()
+    last = began
 
     def note(words: str) -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES and done < total:
-            say(f"{what}: {done} of {total}{words and '; '}{words}")
             last = time.monotonic()
+            left = (last - began) / (done - first) * (total - done) if done > first else 0.0
+            say(f"{what}: {done} of {total}{(left and f', about {span(left)} left') or ''}{words and '; '}{words}")
 
     def advance() -> None:
         nonlocal done

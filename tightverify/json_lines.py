@@ -25,17 +25,18 @@ def finite(value: float) -> float | None:
 
 
 class JsonLines:
-    """A file of JSON lines, each on the disk as soon as it is written. An existing file is replaced only if asked to.
+    """A file of JSON lines, each on the disk as soon as it is written. An existing file is replaced only if asked to, or gone
+    on with: a last line that was cut short goes.
 
     No other run can write to it meanwhile. A line that cannot be written to its end is taken back: the file has whole lines
     only. What is no file but a stream (`disk.is_stream`) is written to as it is.
     """
 
-    def __init__(self, path: Path, replace: bool = False) -> None:
+    def __init__(self, path: Path, replace: bool = False, go_on: bool = False) -> None:
         self.path, self.count = path, 0
         self._stream = standard(path)
-        self._file = None if self._stream is not None else opened(path, replace)
-        self._end = 0
+        self._file = None if self._stream is not None else opened(path, replace, go_on)
+        self._end = self._file.seek(0, os.SEEK_END) if go_on and self._file is not None and self._file.seekable() else 0
 
     def write(self, values: dict[str, Any]) -> None:
         line = json.dumps(values, allow_nan=False) + "\n"
@@ -55,7 +56,7 @@ class JsonLines:
                 file.seek(file.truncate(self._end))
             raise UsageError(
                 f"{self.path} cannot be written any further ({error.strerror}); "
-                f"the first {self.count} lines are in it: make room and run the rest"
+                f"the first {self.count} lines are in it: make room and run the rest, as --resume does"
             ) from error
         self._end += len(line)
 
@@ -68,12 +69,13 @@ class JsonLines:
                 self._file.close()
 
 
-def opened(path: Path, replace: bool) -> FileIO:
-    """A file for this run alone, empty, on a disk that has room for something."""
+def opened(path: Path, replace: bool, go_on: bool = False) -> FileIO:
+    """A file for this run alone, empty or of whole lines to `go_on` with, on a disk that has room for something."""
+    kept = go_on and path.exists()
     try:
         if is_stream(path):
             return path.open("wb", buffering=0)
-        file = path.open("ab" if replace else "xb", buffering=0)  # it is emptied only when no other run writes to it
+        file = path.open("a+b" if kept else "ab" if replace else "xb", buffering=0)  # emptied only if no other run writes to it
     except FileExistsError as error:
         raise UsageError(f"{path} exists already; give another name, or --force to replace it") from error
     except OSError as error:
@@ -81,16 +83,32 @@ def opened(path: Path, replace: bool) -> FileIO:
     try:
         if not lock(file.fileno()):
             raise UsageError(f"another run is writing to {path}; wait for its end, or give another name")
-        file.truncate(0)
+        end = whole_lines(file) if kept else file.truncate(0)
         write_all(file, b"\n")
-        file.seek(file.truncate(0))
+        file.seek(file.truncate(end))
     except OSError as error:
-        path.unlink()  # it is empty, and would be in the way of another try
+        if not kept:
+            path.unlink()  # it is empty, and would be in the way of another try
         raise UsageError(f"{path} cannot be written ({error.strerror}); make room, or give a file on another disk") from error
     except UsageError:
         file.close()
         raise
     return file
+
+
+def whole_lines(file: FileIO) -> int:
+    """The length of a file of which a last line that was cut short is gone; one that only lacks its end has it now."""
+    file.seek(0)
+    content = file.readall() or b""
+    end = content.rfind(b"\n") + 1
+    if content[end:]:
+        try:
+            json.loads(content[end:])
+            write_all(file, b"\n")
+            return len(content) + 1
+        except ValueError:
+            pass
+    return file.truncate(end)
 
 
 def write_all(file: FileIO, data: bytes) -> None:
@@ -130,13 +148,6 @@ def read_lines(
 
 def add_line(path: Path, values: dict[str, Any]) -> None:
     """One more line at the end of a file, in place of a last one that was cut short."""
-    with path.open("a+b") as file:
-        file.seek(0)
-        before, _, last = file.read().rpartition(b"\n")
-        if last:
-            try:
-                json.loads(last)
-                file.write(b"\n")
-            except ValueError:
-                file.truncate(len(before) + 1 if before else 0)
-        file.write(json.dumps(values).encode() + b"\n")
+    with path.open("a+b", buffering=0) as file:
+        whole_lines(file)
+        write_all(file, json.dumps(values).encode() + b"\n")

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from tightverify.api import certify as certifying
 from tightverify.api.bounds import bounds
 from tightverify.console import output, progress, say
-from tightverify.disk import alone_in, is_stream, standard
+from tightverify.disk import STDOUT, alone_in, is_stream
 from tightverify.errors import UsageError
 from tightverify.inputs.dataset import DataSet, prepared
 from tightverify.json_lines import finite
 from tightverify.region import Perturbation
+from tightverify.report.earlier import NOTHING, Earlier, read_earlier
+from tightverify.report.origin import Origin, now
 from tightverify.report.outputs import NOWHERE, Output, Write, nowhere, picture_of, sink
-from tightverify.report.records import Record
+from tightverify.report.records import Record, place_of
 from tightverify.report.tables import duration, summary, table
 from tightverify.report.trace import TracePoint, read_trace
 from tightverify.settings import Settings
 from tightverify.stages.progress import Callback, Step, no_callback
-from tightverify.verify import Result
+from tightverify.verify import Result, Verdict
 
 Deliver = Callable[[Record], None]
 """Takes a record when its input is decided."""
+Prepare = Callable[[DataSet, Perturbation, Settings, int, Callback], Callable[[certifying.Deliver], None]]
+"""Checks inputs, and gives what decides them: `inputs.dataset.prepared`, or the same over several processes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,72 +68,124 @@ def all_told(callbacks: Sequence[Callback], step: Step) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What to certify, what to call it, where its records go, and what people should know about it."""
+    """What to certify, what to call it, where its records go, and what people should know about it.
+
+    Several `regions` are nested, the smallest first: a larger one is tried only for inputs for which the smaller one was
+    proved. For the others what follows is recorded without any work: a counterexample of the smaller region is one of the
+    larger, and what was not proved for less is unknown.
+    """
 
     inputs: DataSet
     name: str
-    region: Perturbation
+    regions: tuple[Perturbation, ...]
     settings: Settings
     top: int = 1
     output: Output = NOWHERE
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    prepare: Prepare = prepared
 
-    def prepared(self, callback: Callback = no_callback) -> Callable[[Deliver], None]:
-        """What decides all inputs, and delivers each record when its input is decided; all is checked before this returns."""
-        inputs = self.inputs
-        if not len(inputs):
+    @property
+    def total(self) -> int:
+        """How many records there are in the end."""
+        return len(self.inputs) * len(self.regions)
+
+    def prepared(self, earlier: Earlier = NOTHING, callback: Callback = no_callback) -> Callable[[Deliver], None]:
+        """What decides all inputs but those done earlier, and delivers each record when its input is decided.
+
+        All is checked before this returns.
+        """
+        if not len(self.inputs):
             return lambda _deliver: None
-        decide = prepared(inputs, self.region, self.settings, self.top, callback)
-        balls, numbers = inputs.balls(self.region), inputs.numbers.tolist()
-        stated = self.region.stated
+        for region in self.regions[1:]:
+            self.inputs.check(region, self.top)
+        first = self._at(self.regions[0], {}, earlier, callback)
 
-        def record(result: Result) -> Record:
-            place, method = result.index, self.settings.method
-            named = replace(result, index=numbers[place])
-            return Record.of(named, self.name, *balls[place], method, stated, inputs.names[place], self.region.limits, self.top)
+        def run(deliver: Deliver) -> None:
+            found = first(deliver)
+            for region in self.regions[1:]:
+                found = self._at(region, found, earlier, callback)(deliver)
 
-        return lambda deliver: decide(lambda result: deliver(record(result)))
+        return run
+
+    def _at(
+        self, region: Perturbation, smaller: dict[int, Record], earlier: Earlier, callback: Callback
+    ) -> Callable[[Deliver], dict[int, Record]]:
+        """What decides all inputs on one region, given the records at the smaller one, and returns those at this one."""
+        inputs, balls = self.inputs, self.inputs.balls(region)
+        blanks = [self._record(region, balls[k], blank(number)) for k, number in enumerate(inputs.numbers.tolist())]
+        places = [place_of(record) for record in blanks]
+        found = {k: earlier.records[place] for k, place in enumerate(places) if earlier.done(place)}
+        rest = [k for k in range(len(places)) if k not in found]
+        carried = [k for k in rest if k in smaller and smaller[k].verdict != Verdict.ROBUST.name]
+        left = torch.tensor([k for k in rest if k not in carried], dtype=torch.long)
+
+        def told(step: Step) -> None:
+            callback(replace(step, inputs=left[step.inputs]))
+
+        decide = self.prepare(inputs[left], region, self.settings, self.top, told)
+
+        def run(deliver: Deliver) -> dict[int, Record]:
+            def enter(k: int, record: Record) -> None:
+                found[k] = replace(record, attempt=earlier.attempt(places[k]), written=now(), made=self._made)
+                deliver(found[k])
+
+            def end(result: Result) -> None:
+                k = int(left[result.index])
+                enter(k, self._record(region, balls[k], replace(result, index=blanks[k].index), inputs.names[k]))
+
+            for k in carried:
+                enter(k, carried_over(smaller[k], blanks[k]))
+            decide(end)
+            return found
+
+        return run
+
+    @cached_property
+    def _made(self) -> dict[str, Any] | None:
+        return None if self.origin is None else asdict(self.origin)
+
+    def _record(self, region: Perturbation, ball: tuple[float, float], result: Result, file: str | None = None) -> Record:
+        return Record.of(result, self.name, *ball, self.settings.method, region.stated, file, region.limits, self.top)
 
     def records(self) -> list[Record]:
-        """All records, in the order of the inputs."""
+        """All records: those of each region in the order of the inputs."""
         found: list[Record] = []
         self.prepared()(found.append)
-        return sorted(found, key=lambda record: record.index)
+        return self._in_order(found)
+
+    def _in_order(self, records: Iterable[Record]) -> list[Record]:
+        """By the regions, which are told apart by their eps, and the inputs."""
+        return sorted(records, key=lambda record: (record.eps or 0.0 if len(self.regions) > 1 else 0.0, record.index))
 
     def show(self) -> list[Record]:
         """Certify, writing every record at once; print the table and its summary at the end, whatever the end is."""
-        done: list[Record] = []
-        callbacks: list[Callback] = []
-        failed: list[Exception] = []
-        decide = self.prepared(lambda step: all_told(callbacks, step))
-        alone = alone_in(**self.settings.folders)
-        with alone, sink(self.output.trace, self.output.force) as write_step, sink(self.output.out, self.output.force) as write:
-            callbacks.append(self._tracing(write_step, failed))
+        out, trace, goes_on = self.output.out, self.output.trace, self.output.goes_on
+        earlier = NOTHING
+        if goes_on and out is not None and self.origin is not None:
+            earlier = read_earlier(out, self.origin, self.output.retry)
+        gathering = Gathering(self, earlier)
+        decide = self.prepared(earlier, lambda step: all_told(gathering.callbacks, step))
+        alone, force = alone_in(**self.settings.folders), self.output.force
+        with (
+            alone,
+            sink(trace, force, goes_on) as write_step,
+            sink(out, force, goes_on) as write,
+            sink(Path(STDOUT) if self.output.json else None, force) as show,
+        ):
+            gathering.trace(write_step)
             for note in () if self.output.quiet else self.notes:
                 say(f"note: {note}")
             try:
-                self._gather(decide, done, write, callbacks, failed)
+                gathering.run(decide, (write, show))
             except KeyboardInterrupt:
-                where = "above" if self.output.out is None or is_stream(self.output.out) else f"above and in {self.output.out}"
-                say(f"{len(done)} of {len(self.inputs)} inputs are done; their results are {where}")
-                self._draw(done)
+                where = "above" if out is None or is_stream(out) else f"above and in {out}"
+                more = "" if out is None or is_stream(out) else "; the same command with --resume does the rest"
+                say(f"{len(gathering.all)} of {self.total} inputs are done; their results are {where}{more}")
+                self._draw(gathering.all)
                 raise
-        self._draw(done)
-        return done
-
-    def _tracing(self, write: Write, failed: list[Exception]) -> Callback:
-        numbers = self.inputs.numbers.tolist()
-
-        def trace(step: Step) -> None:
-            if failed:
-                return
-            try:
-                for point in TracePoint.of(step, numbers):
-                    write(asdict(point))
-            except (UsageError, OSError) as error:
-                failed.append(error)
-
-        return no_callback if self.output.trace is None else trace
+        self._draw(gathering.all)
+        return gathering.all
 
     def _draw(self, done: Sequence[Record]) -> None:
         trace = self.output.trace
@@ -138,55 +196,120 @@ class Run:
             if not self.output.quiet:
                 say(f"every step: {trace}, drawn in {drawn}")
 
-    def _gather(
-        self,
-        decide: Callable[[Deliver], None],
-        done: list[Record],
-        write: Write,
-        callbacks: list[Callback],
-        failed: list[Exception],
-    ) -> None:
+
+def blank(number: int) -> Result:
+    """Of an input of which nothing is said yet."""
+    return Result(Verdict.UNKNOWN, torch.zeros(0), -math.inf, "", 0.0, None, index=number)
+
+
+def carried_over(smaller: Record, blank: Record) -> Record:
+    """What follows for a larger region where the smaller one was not proved."""
+    refuted = smaller.verdict in (Verdict.COUNTEREXAMPLE.name, Verdict.MISCLASSIFIED.name)
+    words = f"carried over from eps {smaller.eps:g}" if refuted else f"not tried, as it was not proved at eps {smaller.eps:g}"
+    return replace(
+        blank,
+        label=smaller.label,
+        file=smaller.file,
+        verdict=smaller.verdict if refuted else Verdict.UNKNOWN.name,
+        margins=(None,) * len(smaller.margins),
+        counterexample=smaller.counterexample,
+        note=smaller.note if smaller.carried else words,
+        carried=True,
+    )
+
+
+@dataclass(eq=False)
+class Gathering:
+    """The records of a run as they come: to its files, and in the end to the terminal."""
+
+    what: Run
+    earlier: Earlier
+    done: list[Record] = field(default_factory=list)
+    callbacks: list[Callback] = field(default_factory=list)
+    failed: list[Exception] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Record]:
+        """The last record of every input that is done, by this run or an earlier one."""
+        asked = set(self.what.inputs.numbers.tolist())
+        found = {place: record for place, record in self.earlier.records.items() if record.index in asked}
+        return self.what._in_order({**found, **{place_of(record): record for record in self.done}}.values())
+
+    def trace(self, write: Write) -> None:
+        """Write every step from now on."""
+        numbers = self.what.inputs.numbers.tolist()
+
+        def trace(step: Step) -> None:
+            if self.failed:
+                return
+            try:
+                for point in TracePoint.of(step, numbers):
+                    write(asdict(point))
+            except (UsageError, OSError) as error:
+                self.failed.append(error)
+
+        if self.what.output.trace is not None:
+            self.callbacks.append(trace)
+
+    def run(self, decide: Callable[[Deliver], None], sinks: Sequence[Write]) -> None:
         """All records. Once something cannot be written (`failed`), only those of inputs that are decided already."""
-        began, outlook = time.monotonic(), Outlook(self.settings.time_limit)
+        began, what = time.monotonic(), self.what
+        writes = list(sinks)
+        before = len(self.all)
+        if before and not what.output.quiet:
+            again = sum(not self.earlier.done(place) for place in map(place_of, self.all))
+            say(f"going on: {before} of {what.total} inputs were done before" + (f", {again} are tried again" if again else ""))
+            before -= again
+        outlook = Outlook(what.settings.time_limit)
 
         def stop(_step: Step) -> None:
-            raise failed[0]
+            raise self.failed[0]
 
         try:
-            with progress(f"certifying {Path(self.name).name}", len(self.inputs), self.output.quiet) as bar:
-                callbacks.append(lambda step: bar.note(outlook.after(step)))
+            with progress(f"certifying {Path(what.name).name}", what.total, what.output.quiet, before) as bar:
+                self.callbacks.append(lambda step: bar.note(outlook.after(step)))
 
                 def deliver(record: Record) -> None:
-                    nonlocal write
-                    done.append(record)
-                    try:
-                        write(asdict(record))
-                    except (UsageError, OSError) as error:
-                        failed.append(error)
-                        write = nowhere
-                    if failed and stop not in callbacks:
-                        callbacks.append(stop)
+                    self.done.append(record)
+                    for k, write in enumerate(writes):
+                        try:
+                            write(asdict(record))
+                        except (UsageError, OSError) as error:
+                            self.failed.append(error)
+                            writes[k] = nowhere
+                    if self.failed and stop not in self.callbacks:
+                        self.callbacks.append(stop)
                     bar.advance()
 
                 decide(deliver)
-            if failed:
-                raise failed[0]
+            if self.failed:
+                raise self.failed[0]
         finally:
-            self._print(done, time.monotonic() - began)
+            self._print(time.monotonic() - began)
 
-    def _print(self, done: Sequence[Record], seconds: float) -> None:
-        """The table and its summary: on stderr where stdout is for lines, or cannot be written."""
-        grid, words = table(sorted(done, key=lambda record: record.index)), summary(done, seconds)
-        noted = [record for record in done if record.note is not None]
-        if noted and not self.output.quiet:
+    def _print(self, seconds: float) -> None:
+        """The table and its summary: on stderr where stdout is for lines, or cannot be written, unless all shall be quiet."""
+        quiet, lines = self.what.output.quiet, self.what.output.lines_on_stdout
+        records = self.all
+        noted = [record for record in records if record.note is not None and not record.carried]
+        if noted and not quiet:
             others = f"; {len(noted)} inputs have notes" if len(noted) > 1 else ""
             say(f"note: input {noted[0].file or noted[0].index}: {noted[0].note}{others}")
+        if quiet and lines:
+            return
+        grid, words = table(records), [summary(records, seconds)]
+        if len(self.what.regions) > 1:
+            by_eps: dict[float, list[Record]] = {}
+            for record in records:
+                by_eps.setdefault(record.eps or 0.0, []).append(record)
+            words = [f"eps {eps:g}: {summary(some, sum(r.seconds for r in some))}" for eps, some in by_eps.items()]
 
         def show(console: Console) -> None:
-            console.print(grid)
-            console.print(words, soft_wrap=True)
+            if not self.what.output.json:
+                console.print(grid)
+            for line in words:
+                console.print(line, soft_wrap=True)
 
-        lines = any(path is not None and standard(path) is sys.stdout for path in (self.output.out, self.output.trace))
         try:
             show(output(lines))
         except BrokenPipeError:

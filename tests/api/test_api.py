@@ -187,6 +187,16 @@ def test_a_seed_repeats_a_run(lstm: tv.Model, x: Tensor) -> None:
         assert a.counterexample is None or torch.equal(a.counterexample, b.counterexample)
 
 
+def test_what_is_found_does_not_depend_on_the_inputs_beside(lstm: tv.Model, x: Tensor) -> None:
+    region = tv.LinfBall(0.4)
+    together, alone = (tv.certify(lstm, x, None, region, method="interval", batch=batch) for batch in (6, 1))
+    assert names(together) == names(alone)
+    assert any(result.counterexample is not None for result in together)
+    for one, other in zip(together, alone, strict=True):
+        if one.counterexample is not None and other.counterexample is not None:
+            assert torch.allclose(one.counterexample, other.counterexample, atol=1e-6)
+
+
 def test_progress_is_told_of_every_input(lstm: tv.Model, x: Tensor) -> None:
     told: list[tuple[int, int]] = []
     tv.certify(lstm, x, None, tv.LinfBall(1e-3), batch=4, progress=lambda done, total: told.append((done, total)))

@@ -111,15 +111,15 @@ def test_groups_hold_every_input_once(data: DataSet) -> None:
         assert {data.shapes[k] for k in group.places.tolist()} == {tuple(group.x.shape[1:])} == {group.model.graph.input_shape}
 
 
-def results(data: DataSet, callback: Callback = no_callback) -> list[tv.Result]:
+def results(data: DataSet, region: Perturbation = REGION, callback: Callback = no_callback) -> list[tv.Result]:
     found: list[tv.Result] = []
-    prepared(data, REGION, SETTINGS, 1, callback)(found.append)
+    prepared(data, region, SETTINGS, 1, callback)(found.append)
     return found
 
 
 def test_results_keep_to_their_inputs(data: DataSet) -> None:
     steps: list[Step] = []
-    found = {result.index: result for result in results(data, steps.append)}
+    found = {result.index: result for result in results(data, callback=steps.append)}
     assert sorted(found) == list(range(6))
     rightly = right(data, 1)
     for k, result in found.items():
@@ -160,9 +160,9 @@ def test_each_input_keeps_to_its_own_radius(data: DataSet) -> None:
         some, places = data[chosen], torch.arange(6)[chosen].tolist()
         if not isinstance(some, Words):
             assert some.balls(own) == [(radii[k], torch.inf) for k in places]
-        for result in results(some, own, SETTINGS):
+        for result in results(some, own):
             place = places[result.index]
-            (alone,) = results(data[torch.tensor([place])], tv.LinfBall(radii[place]), SETTINGS)
+            (alone,) = results(data[torch.tensor([place])], tv.LinfBall(radii[place]))
             assert alone.margins == pytest.approx(result.margins, rel=1e-9)
 
 

@@ -64,7 +64,7 @@ def sentence(run: Any, words: str) -> None:
 
 def test_a_full_disk_under_the_results(inputs: str, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    run = certify(inputs, "--out", str(out), "--batch", "3", most=1000)
+    run = certify(inputs, "--out", str(out), "--batch", "3", most=3000)
     kept = len(read_records(out))
     assert 0 < kept < 3
     sentence(run, f"the first {kept} lines are in it")
@@ -72,12 +72,10 @@ def test_a_full_disk_under_the_results(inputs: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_under_the_trace(inputs: str, tmp_path: Path) -> None:
-    out, trace = tmp_path / "out.jsonl", tmp_path / "trace.jsonl"
-    run = certify(inputs, "--trace", str(trace), "--out", str(out), "--batch", "1", most=3500)
+    trace = tmp_path / "trace.jsonl"
+    run = certify(inputs, "--trace", str(trace), "--json", "--batch", "1", most=3500)
     sentence(run, f"{trace} cannot be written any further")
-    done = len(read_records(out))
-    assert 1 < done < 6, "the input at work is still decided, no other one is begun"
-    assert f"{done} inputs: " in run.stdout
+    assert 1 < len(run.stdout.splitlines()) < 6, "the input at work is still decided, no other one is begun"
     assert read_trace(trace)
 
 
@@ -165,7 +163,7 @@ def test_a_save_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_full_disk_under_the_programs(inputs: str, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     options = ["--method", "lp", "--rounds", "1", "--limit", "1", "--restarts", "0", "--dump", str(tmp_path / "programs")]
-    sentence(certify(inputs, *options, "--out", str(out), most=1000), ".mps cannot be written")
+    sentence(certify(inputs, *options, "--out", str(out), most=3000), ".mps cannot be written")
     assert len(read_records(out)) == 1
 
 
@@ -180,7 +178,6 @@ def test_a_full_disk_under_stdout(inputs: str, tmp_path: Path) -> None:
         assert each.returncode == 2
         assert each.stderr.splitlines()[-1].startswith("error: stdout cannot be used (No space left on device)")
     assert "6 inputs: " in run.stderr, "the table is not lost with stdout"
-    assert " input" in lines.stderr, "what is decided is not lost, and no more is begun"
     assert len(read_records(tmp_path / "out.jsonl")) == 6
 
 
@@ -194,7 +191,7 @@ def test_lines_on_stdout(inputs: str, tmp_path: Path, name: str) -> None:
     for text, each in ((run.stdout, run), ((tmp_path / "file").read_text(), into)):
         assert each.returncode == 0, each.stderr
         assert sorted(json.loads(line)["index"] for line in text.splitlines()) == list(range(6))
-        assert "6 inputs: " in each.stderr
+        assert each.stderr == ""
     sentence(certify(inputs, "--out", name, "--trace", name), "are the same")
 
 

@@ -1,7 +1,7 @@
-"""The command line: `certify`, `bounds`, `segments`, `tightness`, `plot`, `info`, `demo`.
+"""The command line: `certify`, `bounds`, `segments`, `tightness`, `summary`, `compare`, `plot`, `info`, `demo`.
 
 Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
-to the end, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
+to the end, 1 a comparison found something worse, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What systems say when nothing more can be written, and do not say where."""
 
 
-OWN = ("certify", "bounds", "segments", "tightness", "plot", "info", "demo")
+OWN = ("certify", "bounds", "segments", "tightness", "summary", "compare", "plot", "info", "demo")
 """Each is a file of this folder that defines a command of its name."""
 COMMANDS = {name: f"tightverify.cli.{name}" for name in OWN}
 """By name, the module that defines a command of the name, imported when it is asked for."""
@@ -73,7 +73,8 @@ def commands() -> None:
 
     INPUTS.npz holds x (N, time, features) or (N, features), and the labels y (N,); without y the model's own answers are
     the labels. Instead of it, `certify` takes audio files and folders of them. Results go to stdout, progress and errors to
-    stderr. Exit codes: 0 ran to the end, 2 bad usage or input, 3 an internal or soundness fault, 130 interrupted.
+    stderr. Exit codes: 0 ran to the end, 1 a comparison found something worse, 2 bad usage or input, 3 an internal or soundness
+    fault, 130 interrupted.
     """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,48 @@ def ball_of(eps: float, norm: str, **limits: Any) -> LpBall:
 
 
 REGION = gathered("region", region_of, *LEVEL, *LIMITS)
+MOST_EPS = 1000
+
+
+def several(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[float, ...]:
+    """Numbers, such as 0.01,0.02, or from, to and step, such as 0:0.05:0.005; the smallest first, each once."""
+    if value is None:
+        return ()
+    wrong = click.BadParameter(
+        f"{value!r} cannot be read as radii; write a number, numbers such as 0.01,0.02, or a range START:STOP:STEP such as "
+        "0:0.05:0.005"
+    )
+    found: list[Decimal] = []
+    for part in value.split(","):
+        try:
+            start, *rest = (Decimal(word.strip()) for word in part.split(":"))
+        except InvalidOperation as error:
+            raise wrong from error
+        if not rest:
+            found.append(start)
+            continue
+        if len(rest) != 2 or not (all(map(Decimal.is_finite, (start, *rest))) and rest[1] > 0 and start <= rest[0]):
+            raise wrong
+        count = int((rest[0] - start) / rest[1]) + 1
+        if count > MOST_EPS:
+            raise click.BadParameter(f"{value!r} stands for {count} radii; at most {MOST_EPS} are tried in one run")
+        found.extend(start + k * rest[1] for k in range(count))
+    return tuple(sorted({float(each) for each in found}))
+
+
+def regions_of(eps: tuple[float, ...], **others: Any) -> tuple[Perturbation, ...]:
+    """The regions that the options name: one, or balls of several radii, the smallest first."""
+    return tuple(region_of(eps=each, **others) for each in eps or (None,))
+
+
+SEVERAL_EPS = option(
+    IN_REGION,
+    "--eps",
+    callback=several,
+    metavar="EPS[,EPS...]|START:STOP:STEP",
+    help="Radius of the ball around each input; of several, a larger one is tried where the smaller one was proved.",
+)
+REGIONS = gathered("regions", regions_of, SEVERAL_EPS, *LEVEL[1:], *LIMITS)
 
 
 def reading_of(rate: int | None, resample: bool, channel: int | None, cut: tuple[float, float] | None, int16: bool) -> Reading:
@@ -136,7 +179,7 @@ FORCE = option(WRITTEN, "--force", is_flag=True, help="Replace files that exist.
 FORMAT = option(
     WRITTEN, "--format", "kind_of_file", type=click.Choice(FORMATS), help="What pictures are written as; png if not given."
 )
-QUIET = option(WRITTEN, "--quiet", is_flag=True, help="No progress and no advice on stderr.")
+QUIET = option(WRITTEN, "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 OUT = option(WRITTEN, "--out", type=FILE, help="File for one JSON line per input, written as the run goes; - for stdout.")
 
 

@@ -40,7 +40,7 @@ def show(folder: Path, quiet: bool = False) -> None:
         console.print(f"\n{name} that reads 8x8 digits row by row; every pixel may change by {EPS} within [0, 1]")
         file = folder / f"{NETWORKS[name].stem}.jsonl"
         Run(
-            inputs[:SHOWN], name, LinfBall(EPS, CLIP), Settings(batch=BATCH), output=Output(file, force=True, quiet=quiet)
+            inputs[:SHOWN], name, (LinfBall(EPS, CLIP),), Settings(batch=BATCH), output=Output(file, force=True, quiet=quiet)
         ).show()
     swept = sweep(digits, folder / "sweep.jsonl", quiet)
     from tightverify import plots  # only what is used: matplotlib starts slowly
@@ -64,7 +64,7 @@ def sweep(digits: dict[str, Arrays], file: Path, quiet: bool) -> list[Record]:
     with sink(file, force=True) as write, progress("sweeping eps", len(digits) * len(SWEEP) * SWEPT, quiet) as advance:
         for name, inputs in digits.items():
             for eps in SWEEP:
-                for record in Run(inputs[:SWEPT], name, LinfBall(eps, CLIP), Settings(batch=25)).records():
+                for record in Run(inputs[:SWEPT], name, (LinfBall(eps, CLIP),), Settings(batch=25)).records():
                     write(asdict(record))
                     swept.append(record)
                     advance()

@@ -7,7 +7,7 @@ makes of such a clip itself, and compared with the original there; clips of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +31,6 @@ from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
 from tightverify.spec import classify_as
 from tightverify.stages.progress import Callback, no_callback
-from tightverify.verify import Result
 
 KEPT = 64
 """So many imports of one network are kept, the last ones used."""

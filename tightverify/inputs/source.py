@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from tightverify.errors import InputError, UsageError
 from tightverify.inputs.arrays import read_arrays
-from tightverify.inputs.audio import SUFFIXES, Reading, passed_over, read_labels, read_sounds, unchecked
+from tightverify.inputs.audio import SUFFIXES, Reading, passed_over, read_labels, read_sounds, sound_files, unchecked
 from tightverify.inputs.clips import AnyLength, Clips, said_of
 from tightverify.inputs.dataset import DataSet
 from tightverify.inputs.npz import ARRAYS
@@ -33,6 +34,30 @@ class Source:
         for path in self.inputs:
             found.extend(path.iterdir() if path.is_dir() else [path])
         return found
+
+    @property
+    def network(self) -> list[Path]:
+        """The model's file, and those in which it keeps its weights, if these are apart."""
+        import onnx
+
+        tensors = onnx.load(str(self.model), load_external_data=False).graph.initializer
+        apart = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+        return [self.model, *(self.model.parent / name for name in sorted(apart))]
+
+    @property
+    def data(self) -> list[Path]:
+        """The files that inputs and labels are read from."""
+        found = sound_files(self.inputs) if any(path.is_dir() for path in self.inputs) else list(self.inputs)
+        return found if self.labels is None else [*found, self.labels]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """How files are read, in plain values: what is not as it is if nothing is said."""
+        told = {"batch_axis": self.batch_axis, **asdict(self.reading)}
+        usual = {"batch_axis": None, **asdict(Reading())}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
+        }
 
     def read(self, top: int) -> DataSet:
         """Arrays from a file, or clips from audio files and folders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +20,44 @@ Write = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Output:
-    """Where a run writes its records and its steps, whether it may replace what is there, and whether it is silent."""
+    """Where a run writes its records and its steps, whether it may replace what is there, and whether it is silent.
+
+    With `resume` it goes on with what is there, and tries again for the verdicts to `retry`. With `json` records go to stdout
+    in place of the table.
+    """
 
     out: Path | None = None
     trace: Path | None = None
     force: bool = False
     quiet: bool = False
+    json: bool = False
+    resume: bool = False
+    retry: tuple[str, ...] = ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what an earlier run left is kept."""
+        return self.resume or bool(self.retry)
+
+    @property
+    def lines_on_stdout(self) -> bool:
+        """Whether stdout is for lines, so that tables go elsewhere."""
+        return self.json or any(path is not None and standard(path) is sys.stdout for path in (self.out, self.trace))
 
     def refuse(self, *read: Path) -> None:
         """Say at once that a file is in the way; what is read is never replaced."""
-        refuse_file(self.out, self.force, *read)
-        refuse_trace(self.trace, self.out, self.force, *read)
+        if self.goes_on and (self.out is None or is_stream(self.out)):
+            raise UsageError(
+                f"--{'retry' if self.retry else 'resume'} was given, and no file to go on with: give the run's file to --out"
+            )
+        if self.goes_on and self.force:
+            raise UsageError(
+                "--force was given, which replaces what there is, and --resume or --retry, which goes on with it; give one"
+            )
+        if self.json and self.out is not None and standard(self.out) is sys.stdout:
+            raise UsageError(f"--json and --out {self.out} both write lines to stdout; give one of them")
+        refuse_file(self.out, self.force or self.goes_on, *read)
+        refuse_trace(self.trace, self.out, self.force or self.goes_on, *read)
 
 
 NOWHERE = Output()
@@ -52,12 +80,12 @@ class Folder:
 
 
 @contextmanager
-def sink(path: Path | None, force: bool) -> Iterator[Write]:
-    """Where records go: a new file of JSON lines, stdout or another stream, or nowhere."""
+def sink(path: Path | None, force: bool, go_on: bool = False) -> Iterator[Write]:
+    """Where records go: a new file of JSON lines or one to `go_on` with, stdout or another stream, or nowhere."""
     if path is None:
         yield nowhere
         return
-    with JsonLines(path, force) as lines:
+    with JsonLines(path, force, go_on) as lines:
         yield lines.write
 
 

@@ -8,21 +8,20 @@ the network.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tightverify.json_lines import JsonLines, finite, read_lines
 from tightverify.verify import Result
 
-if TYPE_CHECKING:
-    pass
-
 Line = TypeVar("Line")
+SCHEMA = "tightverify.record.2"
+"""The name of the format, with its number: docs/record.schema.json states it. The first one had no name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,10 @@ class Record:
     `features`, the first and last of `samples`), and `file` where a clip is from. The label had to stay among the `top`
     greatest outputs. `tree` has the nodes of the search tree of a region that was split. `note` says what kept a stage from
     trying all it could.
+
+    `schema` names the format, None for what was written before there was a name. `attempt` counts from 1 how often the input
+    was tried: the last one counts. `written` is the moment (UTC), `carried` that the verdict follows from that at a smaller eps
+    without any work, and `made` how it was made: an `Origin` in plain values.
     """
 
     model: str
@@ -54,6 +57,11 @@ class Record:
     limits: Any = None
     top: int = 1
     note: str | None = None
+    schema: str | None = None
+    attempt: int = 1
+    written: str | None = None
+    carried: bool = False
+    made: Any = None
 
     @classmethod
     def of(
@@ -87,6 +95,7 @@ class Record:
             limits=dict(limits or {}) or None,
             top=top,
             note=result.note or None,
+            schema=SCHEMA,
         )
 
 
@@ -98,8 +107,44 @@ def write_records(path: Path, records: Iterable[Record], replace: bool = False) 
 
 
 def read_records(path: str | os.PathLike[str], cut_short: bool = False) -> list[Record]:
-    """The records of a file that `certify --out` wrote; `cut_short` lets a last line without its end pass."""
-    return read_lines(path, partial(of_values, Record), "a record of a run", names_of(Record), cut_short)
+    """The records of a file that `certify --out` wrote: of inputs that were tried again, the last.
+
+    `cut_short` lets a last line without its end pass.
+    """
+    return latest(read_all(path, cut_short))
+
+
+def read_all(path: str | os.PathLike[str], cut_short: bool = False) -> list[Record]:
+    """Every record of a file, those of earlier tries among them."""
+    return read_lines(path, of_any_version, "a record of a run", names_of(Record), cut_short)
+
+
+def of_any_version(values: dict[str, Any]) -> Record:
+    """A record of what a line of JSON holds, whichever version wrote it: a later one may have said more."""
+    known = {each.name for each in fields(Record)}
+    later = values.get("schema") not in (None, SCHEMA)
+    return of_values(Record, {name: value for name, value in values.items() if name in known or not later})
+
+
+Place = tuple[int, int, float | None, str | None, str | None, str]
+"""Which question of a run a record answers: of which input, among how many outputs its label shall stay, and of which
+region."""
+
+
+def place_of(record: Record) -> Place:
+    limits = json.dumps(record.limits, sort_keys=True)
+    return record.index, record.top, record.eps, record.norm, record.region, limits
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """Of each question and method the last record; a further try counts in place of every one before it."""
+    found: dict[tuple[str, str | None, Place], dict[str, Record]] = {}
+    for record in records:
+        several = found.setdefault((record.model, record.file, place_of(record)), {})
+        if record.attempt > 1:
+            several.clear()
+        several[record.method] = record
+    return [record for several in found.values() for record in several.values()]
 
 
 def of_values(kind: Callable[..., Line], values: dict[str, Any]) -> Line:
