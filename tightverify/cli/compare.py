@@ -13,7 +13,9 @@ WORSE = 1
 """The exit code where a verdict got worse."""
 
 
-@click.command(cls=Command, short_help="Say what changed between two runs.")
+@click.command(
+    cls=Command, examples=("tightverify compare before.jsonl after.jsonl",), short_help="Say what changed between two runs."
+)
 @click.argument("before", type=FILE, metavar="BEFORE.jsonl")
 @click.argument("after", type=FILE, metavar="AFTER.jsonl")
 @option(WRITTEN, "--json", "as_json", is_flag=True, help="One JSON line for each input in place of the table.")

@@ -9,8 +9,13 @@ import click
 from tightverify.cli.command import FILE, Command, option
 from tightverify.cli.options import WRITTEN
 
+EXAMPLES = (
+    "tightverify summary results.jsonl",
+    "tightverify summary one.jsonl two.jsonl --json",
+)
 
-@click.command(cls=Command, short_help="Say in figures what runs found.")
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Say in figures what runs found.")
 @click.argument("results", type=FILE, metavar="RESULTS.jsonl...", nargs=-1, required=True)
 @option(WRITTEN, "--json", "as_json", is_flag=True, help="One JSON line for each row in place of the table.")
 def summary(results: tuple[Path, ...], as_json: bool) -> None:
