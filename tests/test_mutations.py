@@ -120,6 +120,7 @@ def prepared(network: str, perturbation: Perturbation, batch: int = 3) -> tuple[
 HARMLESS = {
     "flip_upper_slope": {"reciprocal"},
     "flip_last_lower_slope": {"log", "square", "square_root", "sum_of_squares"},
+    "drop_upper_offset": {"leaky_relu1.5"},
     "drop_lower_offset": {"maximum", "leaky_relu0.0", "leaky_relu0.1", "clamp0.25", "sigmoid", "square_root", "reciprocal"},
 }
 """Damages that leave planes sound on our boxes: a tangent or a chord turned over, an offset of 0 or more."""

@@ -121,6 +121,8 @@ def read_all(path: str | os.PathLike[str], cut_short: bool = False) -> list[Reco
 
 def of_any_version(values: dict[str, Any]) -> Record:
     """A record of what a line of JSON holds, whichever version wrote it: a later one may have said more."""
+    if not isinstance(values, dict):
+        raise TypeError("a record is an object")
     known = {each.name for each in fields(Record)}
     later = values.get("schema") not in (None, SCHEMA)
     return of_values(Record, {name: value for name, value in values.items() if name in known or not later})
