@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
+from unittest.mock import MagicMock
 
 import click
 import pytest
@@ -77,7 +78,9 @@ def test_every_setting_is_an_option(name: str) -> None:
 def test_every_setting_is_a_keyword(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seen: list[tv.Settings] = []
-    monkeypatch.setattr("tightverify.api.certify.stream", lambda *given, **_: iter([seen.append(given[4])][:0]))
+    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())
+    monkeypatch.setattr("tightverify.api.certify.questions", lambda *_: None)
+    monkeypatch.setattr("tightverify.api.certify.gathered", lambda *_: [])
     images, labels = held_out()
     for keywords in ({name: other(name)}, {"settings": tv.Settings(**{name: other(name)})}):
         tv.certify(NETWORKS["GRU"], images[:1], labels[:1], tv.LinfBall(0.1), **keywords)
@@ -96,7 +99,9 @@ def test_keywords_are_typed_as_the_fields_are() -> None:
 
 def test_keywords_count_beside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tv.Settings] = []
-    monkeypatch.setattr("tightverify.api.certify.stream", lambda *given, **_: iter([seen.append(given[4])][:0]))
+    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())
+    monkeypatch.setattr("tightverify.api.certify.questions", lambda *_: None)
+    monkeypatch.setattr("tightverify.api.certify.gathered", lambda *_: [])
     images, _ = held_out()
     settings = tv.Settings("complete", splits=3)
     tv.certify(NETWORKS["GRU"], images[:1], None, tv.LinfBall(0.1), settings=settings, splits=5, dump="programs")
