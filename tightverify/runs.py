@@ -84,6 +84,7 @@ class Run:
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
     prepare: Prepare = prepared
+    classes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -297,7 +298,7 @@ class Gathering:
             say(f"note: input {noted[0].file or noted[0].index}: {noted[0].note}{others}")
         if quiet and lines:
             return
-        grid, words = table(records), [summary(records, seconds)]
+        grid, words = table(records, classes=self.what.classes), [summary(records, seconds)]
         if len(self.what.regions) > 1:
             by_eps: dict[float, list[Record]] = {}
             for record in records:

@@ -335,3 +335,34 @@ def test_a_region_of_each_input_from_its_file(tmp_path: Path) -> None:
         assert line["margin"] == pytest.approx(alone.margin, rel=1e-9)
     assert main(["bounds", GRU, str(tmp_path / "radii.npz"), "--own", "--out", str(tmp_path / "b.jsonl"), "--quiet"]) == 0
     assert [line["eps"] for line in lines(tmp_path / "b.jsonl")] == radii.tolist()
+
+
+def test_rows_and_names_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = held_out()
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "[bold]"]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    np.savez(tmp_path / "inputs.npz", x=x[:3], y=np.array(names)[y[:3]])
+    C = np.random.default_rng(0).normal(size=(3, 2, 10))
+    np.savez(tmp_path / "rows.npz", C=C)
+    given, ball = ["certify", GRU, str(tmp_path / "inputs.npz")], ["--eps", "0.01", "--method", "interval"]
+    assert main([*given, *ball, "--classes", str(tmp_path / "names.txt"), "--out", str(tmp_path / "named.jsonl")]) == 0
+    assert {line["index"]: line["label"] for line in lines(tmp_path / "named.jsonl")} == dict(enumerate(y[:3].tolist()))
+    assert all(names[label] in capsys.readouterr().out for label in y[:1])
+    asked = [*ball, "--rows", str(tmp_path / "rows.npz"), "--classes", str(tmp_path / "names.txt")]
+    assert main([*given, *asked, "--out", str(tmp_path / "rows.jsonl")]) == 0
+    assert "the model's own answers" not in capsys.readouterr().err
+    alone = tv.certify(GRU, x[:3], None, tv.LinfBall(0.01), rows=(C, None), method="interval")
+    for line in lines(tmp_path / "rows.jsonl"):
+        assert (line["label"], line["verdict"]) == (None, alone[line["index"]].verdict.name)
+        assert line["margins"] == pytest.approx(alone[line["index"]].margins.tolist(), rel=1e-9)
+    for more, words in (
+        ([*asked, "--top", "2"], "--top 2 was given beside --rows"),
+        ([*asked, "--rows", str(tmp_path / "inputs.npz")], "has no array C, only x, y; wanted an .npz file with C"),
+        (ball, f"has the label {names[y[0]]!r}; wanted a class number"),
+    ):
+        assert main([*given, *more]) == 2
+        assert words in capsys.readouterr().err
+    (tmp_path / "names.txt").write_text("\n".join([*names[:9], "nine", "ten"]).replace("[bold]", "nine"), encoding="utf-8")
+    np.savez(tmp_path / "inputs.npz", x=x[:3], y=y[:3])
+    assert main([*given, *ball, "--classes", str(tmp_path / "names.txt")]) == 2
+    assert "names.txt names 11 classes; " in capsys.readouterr().err

@@ -16,10 +16,14 @@ from tests.helpers.sounds import Listener, recordings
 from tightverify.demo import NETWORKS, held_out
 from tightverify.errors import InputError, RegionError, UsageError
 from tightverify.inputs.arrays import Arrays, read_arrays
+from tightverify.inputs.audio import read_labels
+from tightverify.inputs.classes import class_of, read_classes
 from tightverify.inputs.clips import Clips
 from tightverify.inputs.dataset import DataSet, Group, correct, prepared, right
+from tightverify.inputs.npz import read_inputs
 from tightverify.inputs.own import own_region
 from tightverify.region import Perturbation
+from tightverify.spec import linear_property
 from tightverify.stages.progress import Callback, Step, no_callback
 
 SETTINGS = tv.Settings("interval", batch=2)
@@ -34,6 +38,7 @@ class Words:
     numbers: Tensor
 
     notes = ("made up",)
+    rows = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -192,3 +197,41 @@ def test_regions_from_the_file_of_the_inputs(tmp_path: Path) -> None:
 def test_clips_with_a_radius_each() -> None:
     with pytest.raises(RegionError, match="a region for each of 2 inputs was given, and 6 clips"):
         tv.certify_clips(Listener().eval(), recordings(), None, tv.LinfBall([0.1, 0.2]))
+
+
+def test_rows_in_place_of_labels(data: DataSet) -> None:
+    if isinstance(data, Words):
+        return
+    outputs = next(data.groups()).model.graph.output_size
+    C = torch.randn((6, 2, outputs), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    d = torch.arange(12, dtype=torch.float64).view(6, 2) - 2
+    asked = replace(data, y=None, rows=linear_property(C, d, 6, outputs))  # type: ignore[type-var]
+    places = torch.tensor([5, 0, 3])
+    found: list[tv.Result] = []
+    prepared(asked[places], REGION, SETTINGS)(found.append)
+    groups = {int(place): (group.model, group.x[k : k + 1]) for group in data.groups() for k, place in enumerate(group.places)}
+    for result in found:
+        place = int(places[result.index])
+        model, x = groups[place]
+        (alone,) = tv.certify(model, x, None, REGION, settings=SETTINGS, rows=(C[place], d[place]))
+        assert (result.verdict, result.label) == (alone.verdict, None)
+        assert result.margins == pytest.approx(alone.margins, rel=1e-9)
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    path, x = tmp_path / "names.txt", np.zeros((3, 2))
+    path.write_text("yes\nno\n10\n\n", encoding="utf-8")
+    names = read_classes(path)
+    assert names == ("yes", "no", "10")
+    np.savez(tmp_path / "inputs.npz", x=x, y=np.array(["no", "10", "0"]))
+    assert read_inputs(tmp_path / "inputs.npz", names)[1].tolist() == [1, 2, 0]  # type: ignore[union-attr]
+    (tmp_path / "labels.csv").write_text("file,label\na.wav,no\nb.wav,2\n", encoding="utf-8")
+    assert read_labels(tmp_path / "labels.csv", [Path("a.wav"), Path("b.wav")], names) == [1, 2]
+    with pytest.raises(InputError, match="the label 'ye', which is no name of a class; did you mean 'yes'"):
+        class_of("ye", names, "a line")
+    with pytest.raises(InputError, match="wanted a class number from 0 on, or --classes"):
+        read_inputs(tmp_path / "inputs.npz")
+    for text, words in (("", "is empty"), ("a\n\nb", "line 2 of .* is empty"), ("a\nb\na", "names two classes 'a'")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=words):
+            read_classes(path)

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 
 INPUTS = click.argument("inputs", type=FILE, metavar="INPUTS.npz|CLIPS...", nargs=-1, required=True)
 LABELS = option(SOUNDS, "--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label.")
+ROWS = option(
+    QUESTION, "--rows", type=FILE, metavar="ROWS.npz", help="Ask for C y + d > 0 in place of labels: arrays C and d of a file."
+)
+CLASSES = option(
+    QUESTION, "--classes", type=FILE, metavar="NAMES.txt", help="Names of the classes, one a line: labels may be these words."
+)
 TOP = option(
     QUESTION, "--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs."
 )
@@ -78,11 +84,19 @@ SHARD = option(
 TRACE = option(WRITTEN, "--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
 
 
-def source_of(model: Path, inputs: tuple[Path, ...], labels: Path | None, batch_axis: int | None, **reading: Any) -> Source:
+def source_of(
+    model: Path,
+    inputs: tuple[Path, ...],
+    labels: Path | None,
+    rows: Path | None,
+    classes: Path | None,
+    batch_axis: int | None,
+    **reading: Any,
+) -> Source:
     """Where inputs come from."""
     from tightverify.inputs.source import Source
 
-    return Source(model, inputs, labels, batch_axis, reading_of(**reading))
+    return Source(model, inputs, labels, batch_axis, reading_of(**reading), rows, classes)
 
 
 EXAMPLES = (
@@ -124,7 +138,7 @@ class Chosen:
 
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Decide for every input whether the answer stays.")
-@gathered("source", source_of, MODEL, INPUTS, BATCH_AXIS, LABELS, *READING)
+@gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, BATCH_AXIS, LABELS, *READING)
 @TOP
 @gathered("chosen", Chosen, ONLY, LIMIT, SKIP, SHARD)
 @REGIONS
@@ -157,9 +171,7 @@ def certify(
     given = source.read(top)
     inputs, skipped = chosen.of(given, top, settings.batch)
     refuse_evidence(settings.evidence, inputs, output.force or output.goes_on)
-    notes = list(given.notes)
-    if given.y is None:
-        notes.append(f"{source.missing_labels}: the model's own answers are the labels")
+    notes = list(source.notes(given))
     notes.extend(passed_by(settings.method, regions[0].boxes, regions[0].words))
     notes.extend(filter(None, [busy()]))
     if skipped:
@@ -167,7 +179,7 @@ def certify(
     name = str(source.model)
     hashes = sha256_of(source.network), sha256_of(source.data)
     origin = Origin.of(*hashes, regions, top, settings, source.said)
-    run = Run(inputs, name, regions, settings, top, output, tuple(notes), origin)
+    run = Run(inputs, name, regions, settings, top, output, tuple(notes), origin, classes=source.classes)
     if jobs > 1:
         from tightverify.jobs import Jobs
 

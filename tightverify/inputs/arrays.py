@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -16,7 +16,7 @@ from tightverify.inputs.dataset import Group
 from tightverify.inputs.npz import read_inputs
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
-from tightverify.spec import classify_as
+from tightverify.spec import Property, classify_as
 
 
 @final
@@ -28,9 +28,12 @@ class Arrays:
     x: Tensor
     y: Tensor | None
     numbers: Tensor
+    rows: Property | None = None
 
     def __getitem__(self, chosen: Tensor | slice) -> Arrays:
-        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen], numbers=self.numbers[chosen])
+        y = None if self.y is None else self.y[chosen]
+        rows = None if self.rows is None else self.rows[chosen]
+        return replace(self, x=self.x[chosen], y=y, numbers=self.numbers[chosen], rows=rows)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -63,9 +66,9 @@ class Arrays:
         return region.chosen(self.numbers, self.x.dim())
 
 
-def read_arrays(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1) -> Arrays:
+def read_arrays(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1, classes: Sequence[str] = ()) -> Arrays:
     """Both files, every input and label checked, those that a limit will leave out among them."""
-    arrays = read_inputs(inputs)
+    arrays = read_inputs(inputs, classes)
     x = as_inputs(arrays[0])
     y = None if arrays[1] is None else as_labels(arrays[1], len(x))
     loaded = load(model, batch_axis=batch_axis, inputs=x)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.errors import InputError, UsageError
+from tightverify.inputs.classes import class_of
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 """Of the files that are taken from a folder."""
@@ -201,8 +202,8 @@ def cut(values: NDArray[np.float64], rate: int, segment: tuple[float, float], pa
     return values[start:stop]
 
 
-def read_labels(path: Path, files: Sequence[Path]) -> list[int]:
-    """The class numbers of clips by their files' names, or by their paths as given."""
+def read_labels(path: Path, files: Sequence[Path], classes: Sequence[str] = ()) -> list[int]:
+    """The class numbers of clips by their files' names, or by their paths as given; labels may be names of classes."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             lines = list(csv.DictReader(file))
@@ -213,10 +214,9 @@ def read_labels(path: Path, files: Sequence[Path]) -> list[int]:
     labels: dict[str, int] = {}
     for number, line in enumerate(lines, start=2):
         name, word = (line["file"] or "").strip(), (line["label"] or "").strip()
-        if not word.isdecimal():
-            raise InputError(f"line {number} of {path} has the label {word!r}; wanted a class number from 0 on")
-        if labels.setdefault(name, int(word)) != int(word):
-            raise InputError(f"{path} gives {name} the labels {labels[name]} and {word}; leave one of them")
+        label = class_of(word, classes, f"line {number} of {path}")
+        if labels.setdefault(name, label) != label:
+            raise InputError(f"{path} gives {name} the labels {labels[name]} and {label}; leave one of them")
     unknown = [file for file in files if str(file) not in labels and file.name not in labels]
     if unknown:
         raise InputError(

@@ -29,7 +29,7 @@ from tightverify.inputs.dataset import Group, prepared
 from tightverify.models.model import Model
 from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
-from tightverify.spec import classify_as
+from tightverify.spec import Property, classify_as
 from tightverify.stages.progress import Callback, no_callback
 
 KEPT = 64
@@ -102,6 +102,7 @@ class Clips:
     numbers: Tensor
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    rows: Property | None = None
 
     @classmethod
     def of(
@@ -135,6 +136,7 @@ class Clips:
             y=None if self.y is None else self.y[chosen],
             numbers=self.numbers[chosen],
             names=tuple(self.names[k] for k in places),
+            rows=None if self.rows is None else self.rows[chosen],
         )
 
     @property

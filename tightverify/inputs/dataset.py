@@ -20,7 +20,7 @@ from tightverify.models.answers import rightly_answered
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.settings import Settings
-from tightverify.spec import classify_as
+from tightverify.spec import Property, classify_as
 from tightverify.stages.progress import Callback, Step, no_callback
 
 
@@ -38,7 +38,11 @@ class DataSet(Protocol):
 
     @property
     def y(self) -> Tensor | None:
-        """(N,): the labels; None for the network's own answers."""
+        """(N,): the labels; None for the network's own answers, or where rows are asked for."""
+
+    @property
+    def rows(self) -> Property | None:
+        """What is asked of the outputs of each input in place of a label."""
 
     @property
     def numbers(self) -> Tensor:
@@ -83,7 +87,9 @@ def prepared(
         labels = None if data.y is None else data.y[group.places]
         told, names = at_places(callback, group.places), data.numbers[group.places]
         own = region.chosen(names, group.x.dim())
-        work = certifying.prepared(group.model, group.x, labels, own, settings, None, top, told, names)
+        wanted = None if data.rows is None else data.rows[group.places]
+        rows = None if wanted is None else (wanted.rows, wanted.offsets)
+        work = certifying.prepared(group.model, group.x, labels, own, settings, rows, top, told, names)
 
         def run(deliver: Deliver) -> None:
             work.run(lambda result: deliver(replace(result, index=int(group.places[result.index]))))

@@ -12,43 +12,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tightverify.errors import InputError
+from tightverify.inputs.classes import class_of
 
 WANTED = "wanted an .npz file with x (N, time, features) or (N, features), and y (N,): np.savez(path, x=x, y=y) writes one"
 
 
-def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """x, and y if the file has it."""
+WANTED_ROWS = "wanted an .npz file with C (R, classes) or (N, R, classes), and d (R,) or (N, R): np.savez(path, C=C, d=d)"
+
+
+def read_inputs(path: Path, classes: Sequence[str] = ()) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """x, and y if the file has it; labels may be names of classes."""
     found = read_named(path, ("x", "y"))
-    return found["x"], found.get("y")
+    y = found.get("y")
+    if y is not None and y.dtype.kind == "U":
+        words = y.reshape(-1).tolist()
+        y = np.array([class_of(word, classes, f"y in {path}") for word in words], dtype=np.int64).reshape(y.shape)
+    return found["x"], y
 
 
-def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """x, and of the other names those that the file has. Pickled objects are refused, never opened."""
+def read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The rows C and the offsets d of a property C y + d > 0."""
+    found = read_named(path, ("C", "d"), WANTED_ROWS)
+    return found["C"], found.get("d")
+
+
+def read_named(path: Path, names: Sequence[str], wanted: str = WANTED) -> dict[str, NDArray[Any]]:
+    """The first of some arrays, and of the others those that the file has. Pickled objects are refused, never opened."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; {WANTED}")
+        raise InputError(f"{path} does not exist; {wanted}")
     if not path.is_file():
-        raise InputError(f"{path} is not a file; {WANTED}")
+        raise InputError(f"{path} is not a file; {wanted}")
     try:
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
-                raise InputError(f"{path} holds a single array without a name; {WANTED}")
+                raise InputError(f"{path} holds a single array without a name; {wanted}")
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is not an .npz file, or was cut short; {WANTED}")
+            raise InputError(f"{path} is not an .npz file, or was cut short; {wanted}")
         with np.load(path, allow_pickle=False) as arrays:
-            if "x" not in arrays.files:
-                raise InputError(f"{path} has no array x, only {', '.join(arrays.files) or 'nothing'}; {WANTED}")
-            return {name: _array(arrays, name, path) for name in names if name in arrays.files}
+            if names[0] not in arrays.files:
+                raise InputError(f"{path} has no array {names[0]}, only {', '.join(arrays.files) or 'nothing'}; {wanted}")
+            return {name: _array(arrays, name, path, wanted) for name in names if name in arrays.files}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read to its end ({error}); write it again") from error
 
 
-def _array(arrays: Any, name: str, path: Path) -> NDArray[Any]:
+def _array(arrays: Any, name: str, path: Path, wanted: str) -> NDArray[Any]:
     try:
         values: NDArray[Any] = arrays[name]
     except ValueError as error:
-        raise InputError(f"{name} in {path} is not an array of numbers, or was cut short ({error}); {WANTED}") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
-        raise InputError(f"{name} in {path} does not hold numbers; {WANTED}")
+        raise InputError(f"{name} in {path} is not an array of numbers, or was cut short ({error}); {wanted}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in ("biufU" if name == "y" else "biuf"):
+        raise InputError(f"{name} in {path} does not hold numbers; {wanted}")
     return values
 
 

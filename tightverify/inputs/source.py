@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from tightverify.api.checks import as_rows
 from tightverify.errors import InputError, UsageError
-from tightverify.inputs.arrays import read_arrays
+from tightverify.inputs.arrays import Arrays, read_arrays
 from tightverify.inputs.audio import SUFFIXES, Reading, passed_over, read_labels, read_sounds, sound_files, unchecked
+from tightverify.inputs.classes import read_classes
 from tightverify.inputs.clips import AnyLength, Clips, said_of
 from tightverify.inputs.dataset import DataSet
-from tightverify.inputs.npz import ARRAYS
+from tightverify.inputs.npz import ARRAYS, read_rows
+from tightverify.spec import linear_property
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Source:
     labels: Path | None
     batch_axis: int | None
     reading: Reading
+    rows: Path | None = None
+    names: Path | None = None
 
     @property
     def files(self) -> list[Path]:
         """All files that a run reads, those in folders among them: results must not replace them."""
-        found = [path for path in (self.model, self.labels) if path is not None]
+        found = [path for path in (self.model, self.labels, self.rows, self.names) if path is not None]
         for path in self.inputs:
             found.extend(path.iterdir() if path.is_dir() else [path])
         return found
@@ -46,9 +52,9 @@ class Source:
 
     @property
     def data(self) -> list[Path]:
-        """The files that inputs and labels are read from."""
+        """The files that inputs, labels and rows are read from."""
         found = sound_files(self.inputs) if any(path.is_dir() for path in self.inputs) else list(self.inputs)
-        return found if self.labels is None else [*found, self.labels]
+        return [*found, *(path for path in (self.labels, self.rows, self.names) if path is not None)]
 
     @property
     def said(self) -> dict[str, Any]:
@@ -59,7 +65,26 @@ class Source:
             name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
         }
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, if there are any."""
+        return () if self.names is None else read_classes(self.names)
+
     def read(self, top: int) -> DataSet:
+        """Inputs, their labels, or the rows that are asked for in place of these."""
+        found = self._inputs(top)
+        if self.rows is None and not self.classes:
+            return found
+        outputs = next(found.groups()).model.graph.output_size
+        if self.classes and len(self.classes) != outputs:
+            raise InputError(f"{self.names} names {len(self.classes)} classes; {self.model} has {outputs}")
+        if self.rows is None:
+            return found
+        if top != 1:
+            raise UsageError(f"--top {top} was given beside --rows, which ask nothing of labels; leave one of them out")
+        return replace(found, y=None, rows=linear_property(*as_rows(read_rows(self.rows)), len(found), outputs))
+
+    def _inputs(self, top: int) -> Arrays | Clips:
         """Arrays from a file, or clips from audio files and folders."""
         inputs = self.inputs
         sounds = [path for path in inputs if path.is_dir() or path.suffix.lower() in SUFFIXES]
@@ -80,13 +105,13 @@ class Source:
             raise UsageError(
                 f"options for audio files were given with {inputs[0]}, which is none; leave them out, or give clips"
             )
-        return read_arrays(self.model, inputs[0], self.batch_axis, top)
+        return read_arrays(self.model, inputs[0], self.batch_axis, top, self.classes)
 
     def _clips(self) -> Clips:
         """Audio files, and their labels if there is a file of them, in the shape that an ONNX model takes."""
         sounds = read_sounds(self.inputs, self.reading)
         network, files = AnyLength(self.model, self.batch_axis), [sound.path for sound in sounds]
-        y = None if self.labels is None else read_labels(self.labels, files)
+        y = None if self.labels is None else read_labels(self.labels, files, self.classes)
         clips: list[Tensor] = []
         for sound in sounds:
             with said_of(str(sound.path)):
@@ -95,7 +120,9 @@ class Source:
         notes = (*passed_over(self.inputs), *unchecked(self.reading, sounds[0]), *said)
         return Clips.of(network, clips, y, [str(file) for file in files], notes=notes)
 
-    @property
-    def missing_labels(self) -> str:
-        """Why there are no labels, where there are none."""
-        return f"{self.inputs[0]} has no y" if self.inputs[0].suffix == ARRAYS else "no labels were given"
+    def notes(self, given: DataSet) -> tuple[str, ...]:
+        """What people should know of what was read."""
+        if given.y is not None or given.rows is not None:
+            return given.notes
+        missing = f"{self.inputs[0]} has no y" if self.inputs[0].suffix == ARRAYS else "no labels were given"
+        return (*given.notes, f"{missing}: the model's own answers are the labels")

@@ -22,14 +22,14 @@ STYLES = {
 }
 
 
-def table(records: Sequence[Record], title: str | None = None) -> Table:
-    """One row per input."""
+def table(records: Sequence[Record], title: str | None = None, classes: Sequence[str] = ()) -> Table:
+    """One row per input; where classes have names, these are shown in place of labels."""
     grid = Table(title=title, title_justify="left", title_style="bold")
     for heading in headings(records):
         grid.add_column(heading, justify="left" if heading in ("verdict", "stage") else "right", no_wrap=True)
     for record in records:
         style = STYLES[Verdict[record.verdict]]
-        grid.add_row(*(Text(cell, style=style) if cell == record.verdict else cell for cell in cells(record)))
+        grid.add_row(*(Text(cell, style=style if cell == record.verdict else "") for cell in cells(record, classes)))
     return grid
 
 
@@ -38,11 +38,11 @@ def headings(records: Sequence[Record]) -> tuple[str, ...]:
     return "input", "label", region, "verdict", "worst margin", "stage", "time"
 
 
-def cells(record: Record) -> tuple[str, ...]:
+def cells(record: Record, classes: Sequence[str] = ()) -> tuple[str, ...]:
     """A row in words."""
     return (
         str(record.index) if record.file is None else Path(record.file).name,
-        "-" if record.label is None else str(record.label),
+        "-" if record.label is None else classes[record.label] if classes else str(record.label),
         record.region or ("-" if record.eps is None else exactly(record.eps)),
         record.verdict,
         "-" if record.margin is None else at_least(record.margin, 4),
