@@ -172,7 +172,11 @@ class Clips:
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
         dtype = next(self.groups()).model.dtype
-        return [ball for k in range(len(self)) for ball in self._around(k, region, dtype).balls]
+        found: list[tuple[float, float]] = []
+        for k, name in enumerate(self.names):
+            with said_of(name):
+                found.extend(self._around(k, region, dtype).balls)
+        return found
 
     def _around(self, k: int, region: Perturbation, dtype: torch.dtype) -> Region:
         """The region of one clip."""
