@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import numpy as np
@@ -76,8 +77,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def lists_as_before() -> Iterator[None]:
     """Whatever a page adds to the lists is there for that page alone."""
-    tables = (REGIONS, METHODS, COMMANDS, from_torch.OPERATORS, from_onnx.OPERATORS, EXACT)
-    several, before = (OPS, solvers.BACKENDS), [dict(table) for table in tables]
+    tables: tuple[dict[str, Any], ...] = (REGIONS, METHODS, COMMANDS, from_torch.OPERATORS, from_onnx.OPERATORS, EXACT)
+    several: tuple[list[Any], ...] = (OPS, solvers.BACKENDS)
+    before = [dict(table) for table in tables]
     lists = [list(one) for one in several]
     try:
         yield

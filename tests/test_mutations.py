@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
@@ -144,7 +145,8 @@ def test_broken_planes_of_operations_are_caught(damage: Callable[[Planes, list[P
         broken, interval = damage(op.relax(*boxes), []), op.interval(*boxes)
         found = []
         for k in range(3):
-            parts = [part.map(lambda t, k=k: t[k : k + 1]) for part in (*boxes, broken, interval)]
+            every: tuple[Any, ...] = (*boxes, broken, interval)
+            parts = [part.map(lambda t, k=k: t[k : k + 1]) for part in every]
             found += faults(op, tuple(parts[:-2]), *parts[-2:])
         if not found:
             harmless.append(ids(op))
@@ -200,7 +202,7 @@ def test_a_forgotten_bias_is_caught(network: str) -> None:
         nodes = list(graph.nodes)
         nodes[number] = replace(node, bias=torch.zeros_like(node.bias))
         without = replace(graph, nodes=tuple(nodes))
-        found = violations(graph, region, points, lambda _, region, without=without: linear_bounds(without, region))
+        found = violations(graph, region, points, lambda _, region, without=without: linear_bounds(without, region))  # type: ignore[misc]
         assert found, f"node {number}"
     assert tried >= 3
 

@@ -78,7 +78,7 @@ def test_every_setting_is_an_option(name: str) -> None:
 def test_every_setting_is_a_keyword(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seen: list[tv.Settings] = []
-    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())
+    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())  # type: ignore[func-returns-value]
     monkeypatch.setattr("tightverify.api.certify.questions", lambda *_: None)
     monkeypatch.setattr("tightverify.api.certify.gathered", lambda *_: [])
     images, labels = held_out()
@@ -99,7 +99,7 @@ def test_keywords_are_typed_as_the_fields_are() -> None:
 
 def test_keywords_count_beside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tv.Settings] = []
-    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())
+    monkeypatch.setattr("tightverify.api.certify.prepared", lambda *given: seen.append(given[4]) or MagicMock())  # type: ignore[func-returns-value]
     monkeypatch.setattr("tightverify.api.certify.questions", lambda *_: None)
     monkeypatch.setattr("tightverify.api.certify.gathered", lambda *_: [])
     images, _ = held_out()
@@ -134,7 +134,7 @@ def test_an_unknown_keyword_is_refused_by_the_nearest(call: Callable[..., Any]) 
 def test_settings_without_an_effect_are_refused() -> None:
     images, _ = held_out()
     with pytest.raises(UsageError, match="time_limit has no effect on bounds; leave it out, or give device, memory, batch"):
-        tv.bounds(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), time_limit=3)
+        tv.bounds(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), time_limit=3)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="restarts has no effect on of_model"):
         of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), restarts=3)
 
@@ -166,7 +166,7 @@ def test_bounds_take_settings() -> None:
     images, _ = held_out()
     given = NETWORKS["GRU"], images[:2], tv.LinfBall(0.05)
     plain = tv.bounds(*given, "planes")
-    whole, same = (tv.bounds(*given, settings=tv.Settings("linear", **more)) for more in ({}, {"batch": 1, "memory": 1}))
+    whole, same = (tv.bounds(*given, settings=tv.Settings("linear", **more)) for more in ({}, {"batch": 1, "memory": 1}))  # type: ignore[arg-type]
     wider = tv.bounds(*given, "planes", settings=tv.Settings("linear"), directions=8)
     assert torch.allclose(whole.lower, same.lower, rtol=0, atol=1e-9)
     assert bool((wider.width.sum() < plain.width.sum()).all())
@@ -176,8 +176,8 @@ def test_bounds_take_settings() -> None:
 
 FORMER = {
     "Settings": lambda: tv.Settings(tighten=3),  # type: ignore[call-arg]
-    "certify": lambda: tv.certify(NETWORKS["GRU"], held_out()[0][:1], None, tv.LinfBall(0.01), method="interval", tighten=3),
-    "watch": lambda: tv.certify(NETWORKS["GRU"], held_out()[0][:1], None, tv.LinfBall(0.01), method="interval", watch=print),
+    "certify": lambda: tv.certify(NETWORKS["GRU"], held_out()[0][:1], None, tv.LinfBall(0.01), method="interval", tighten=3),  # type: ignore[call-arg]
+    "watch": lambda: tv.certify(NETWORKS["GRU"], held_out()[0][:1], None, tv.LinfBall(0.01), method="interval", watch=print),  # type: ignore[call-arg]
 }
 
 
@@ -192,9 +192,9 @@ def test_former_names_say_the_new_one(name: str) -> None:
 
 
 def test_former_and_new_names_are_not_given_together() -> None:
-    assert tv.Settings(tighten=3) == tv.Settings(obbt=3)  # type: ignore[arg-type]
+    assert tv.Settings(tighten=3) == tv.Settings(obbt=3)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="both obbt and tighten"):
-        tv.Settings(obbt=2, tighten=3)  # type: ignore[arg-type]
+        tv.Settings(obbt=2, tighten=3)  # type: ignore[call-arg]
 
 
 def test_the_former_option_says_the_new_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

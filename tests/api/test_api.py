@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ FRAMES, FEATURES, CLASSES = 4, 3, 5
 class Classifier(nn.Module):
     """A recurrent layer, and a linear layer on its last output."""
 
-    def __init__(self, layer: type[nn.RNNBase], hidden: int = 6) -> None:
+    def __init__(self, layer: Callable[..., nn.RNNBase], hidden: int = 6) -> None:
         super().__init__()
         self.layer = layer(FEATURES, hidden, batch_first=True)
         self.head = nn.Linear(hidden, CLASSES)
@@ -32,12 +33,12 @@ class Classifier(nn.Module):
         return self.head(self.layer(x)[0][:, -1])
 
 
-def classifier(layer: type[nn.RNNBase] = nn.LSTM, dtype: torch.dtype = torch.float64) -> Classifier:
+def classifier(layer: Callable[..., nn.RNNBase] = nn.LSTM, dtype: torch.dtype = torch.float64) -> Classifier:
     torch.manual_seed(1)
     network = Classifier(layer).to(dtype).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter *= 2
+            parameter.mul_(2)
     return network
 
 
@@ -56,7 +57,7 @@ def x() -> Tensor:
     return torch.rand((6, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def names(results: list[tv.Result]) -> list[str]:
+def names(results: Sequence[tv.Result]) -> list[str]:
     return [result.verdict.name for result in results]
 
 

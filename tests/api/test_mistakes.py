@@ -118,7 +118,7 @@ def test_arrays_do_where_tensors_do(model: tv.Model, kind: Any) -> None:
         (tv.AddedNoise(X[0], 1e-3), tv.AddedNoise(of(X[0]), 1e-3)),
         (
             tv.LinfBall(1e-3, (0, 1), [0], [1]),
-            tv.LinfBall(1e-3, np.array([0, 1]), np.array([0]), np.array([1])),
+            tv.LinfBall(1e-3, np.array([0, 1]), np.array([0]), np.array([1])),  # type: ignore[arg-type]
         ),
     ):
         first = tv.certify(model, X, None, region, rows=(C, d))
@@ -130,16 +130,16 @@ def test_arrays_do_where_tensors_do(model: tv.Model, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: tv.LinfBall("0.1"), "eps cannot be made numbers; give a number, an array or a tensor, not '0.1'"),
+        (lambda: tv.LinfBall("0.1"), "eps cannot be made numbers; give a number, an array or a tensor, not '0.1'"),  # type: ignore[arg-type]
         (lambda: tv.LinfBall(None), "not None"),
         (lambda: tv.LinfBall([]), r"eps has shape \(0,\); give one number, or one for each input"),
-        (lambda: tv.LinfBall([[0.1]]), r"eps has shape \(1, 1\)"),
+        (lambda: tv.LinfBall([[0.1]]), r"eps has shape \(1, 1\)"),  # type: ignore[list-item]
         (lambda: tv.LinfBall([0.1, -0.2]), "eps is -0.2; a radius must be a finite number"),
         (lambda: tv.L2Ball([0.1, np.nan]), "eps is nan"),
-        (lambda: tv.L1Ball(1 + 1j), "complex"),
-        (lambda: tv.LinfBall(0.1, clip=1.0), r"clip is 1.0; give the least value and the greatest, such as \(0, 1\)"),
-        (lambda: tv.LinfBall(0.1, clip=(0, 1, 2)), r"clip is \(0, 1, 2\); give the least value first"),
-        (lambda: tv.Box("a", 1.0), "the lower bounds of the box cannot be made numbers"),
+        (lambda: tv.L1Ball(1 + 1j), "complex"),  # type: ignore[arg-type]
+        (lambda: tv.LinfBall(0.1, clip=1.0), r"clip is 1.0; give the least value and the greatest, such as \(0, 1\)"),  # type: ignore[arg-type]
+        (lambda: tv.LinfBall(0.1, clip=(0, 1, 2)), r"clip is \(0, 1, 2\); give the least value first"),  # type: ignore[arg-type]
+        (lambda: tv.Box("a", 1.0), "the lower bounds of the box cannot be made numbers"),  # type: ignore[arg-type]
     ],
 )
 def test_regions_of_nothing(make: Any, words: str) -> None:

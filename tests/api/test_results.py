@@ -67,7 +67,7 @@ def test_records_say_what_was_asked(found: tv.Results) -> None:
         "linear",
         {"clip": [-20, 20]},
     )
-    assert record.counterexample == found[2].counterexample.tolist()  # type: ignore[union-attr]
+    assert record.counterexample == found[2].counterexample.tolist()
 
 
 def test_what_is_saved_is_read_back(found: tv.Results, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_is_saved_is_read_back(found: tv.Results, tmp_path: Path) -> None:
         )  # fmt: skip
         assert torch.equal(before.margins, after.margins)
         assert (before.counterexample is None) == (after.counterexample is None)
-    assert torch.equal(found[2].counterexample, again[2].counterexample)  # type: ignore[arg-type]
+    assert torch.equal(found[2].counterexample, again[2].counterexample)
 
 
 def test_trees_and_margins_that_are_not_finite_are_read_back(found: tv.Results, tmp_path: Path) -> None:

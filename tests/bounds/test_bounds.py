@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -38,7 +38,7 @@ def normal(generator: torch.Generator, *shape: int) -> Tensor:
 def weights(generator: torch.Generator, gates: int, features: int, scale: float) -> Weights:
     rows = gates * HIDDEN
     parts = (normal(generator, rows, size) for size in (features, HIDDEN))
-    return Weights(*(scale * part for part in parts), scale * normal(generator, rows), 0.3 * normal(generator, rows))
+    return Weights(*(scale * part for part in parts), scale * normal(generator, rows), 0.3 * normal(generator, rows))  # type: ignore[call-arg]
 
 
 CELLS: dict[str, tuple[int, Callable[[Weights], Cell]]] = {
@@ -188,7 +188,7 @@ def short(name: str, low: Tensor, value: Tensor, noise: Tensor) -> list[str]:
     return [f"{name}: {float(gap.max()):.3g} outside"] if bool((gap > 0).any()) else []
 
 
-def outside(graph: Graph, intervals: list[Interval], values: list[Tensor], name: str) -> list[str]:
+def outside(graph: Graph, intervals: Sequence[Interval], values: list[Tensor], name: str) -> list[str]:
     """The nodes of which an interval fails to hold values (B, P, n)."""
     faults = []
     for number, (interval, value) in enumerate(zip(intervals, values, strict=True)):

@@ -112,7 +112,7 @@ def test_halves_of_parts_hold_their_points() -> None:
     above = values[node].gather(1, neurons[of][:, None])[:, 0] > at[of]
     assert faults(before.graph, found, values, 2 * of + above.long()) == 0
     assert found.output_constraint is not None
-    assert found.output_constraint.limit.tolist() == parts.output_constraint.limit.repeat_interleave(2).tolist()  # type: ignore[union-attr]
+    assert found.output_constraint.limit.tolist() == parts.output_constraint.limit.repeat_interleave(2).tolist()
 
 
 def test_any_shares_are_sound_and_negative_ones_are_not() -> None:
@@ -218,7 +218,7 @@ def test_margins_of_rows_proved_by_contradiction_are_their_limits() -> None:
 def test_batches_of_parts_are_put_together() -> None:
     before, _, _ = failing(root("lstm 2 layers"))
     assert before.output_constraint is not None
-    halves_of_it = [before.output_constraint.map(lambda value, k=k: value[k : k + 1]) for k in range(2)]
+    halves_of_it = [before.output_constraint.map(lambda value, k=k: value[k : k + 1]) for k in range(2)]  # type: ignore[misc]
     again_whole = together(halves_of_it)
     assert again_whole is not None
     assert torch.equal(again_whole.row, before.output_constraint.row)

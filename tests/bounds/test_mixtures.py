@@ -130,9 +130,9 @@ def test_inputs_of_a_batch_do_not_mix(network: str, name: str) -> None:
         alone = replace(
             whole,
             region=region[one],
-            intervals=tuple(interval.map(lambda ends, one=one: ends[one]) for interval in whole.intervals),
+            intervals=tuple(interval.map(lambda ends, one=one: ends[one]) for interval in whole.intervals),  # type: ignore[misc]
             scales=tuple(scale[one] for scale in whole.scales),
-            planes={n: tuple(p.map(lambda part, one=one: part[one]) for p in pairs) for n, pairs in whole.planes.items()},
+            planes={n: tuple(p.map(lambda part, one=one: part[one]) for p in pairs) for n, pairs in whole.planes.items()},  # type: ignore[misc]
         )
         assert torch.allclose(alone.lower(rows, 10), expected[one], rtol=1e-9, atol=1e-9)
         fresh = combined(LESS)(graph, region[one]).lower(rows, 10)

@@ -121,8 +121,9 @@ def test_safe_bounds_hold_where_products_underflow() -> None:
         )
         reach = np.ldexp(1.0, generator.integers(-500, 500, size=count))
         problem = Problem(cost, matrix, -np.inf, np.inf, -reach, reach)
-        lowest = -sum(Fraction(float(abs(c))) * Fraction(float(r)) for c, r in zip(cost, reach, strict=True))
-        rows = [sum(Fraction(float(a)) * Fraction(float(r)) for a, r in zip(np.abs(row), reach, strict=True)) for row in matrix]
+        lowest = -sum((Fraction(float(abs(c))) * Fraction(float(r)) for c, r in zip(cost, reach, strict=True)), Fraction(0))
+        pairs = [zip(np.abs(row), reach, strict=True) for row in matrix]
+        rows = [sum((Fraction(float(a)) * Fraction(float(r)) for a, r in pair), Fraction(0)) for pair in pairs]
         sides = np.array([math.nextafter(to_float(row), math.inf) for row in rows])
         sided = problem.changed(row_lower=-sides, row_upper=sides)
         assert at_most(safe_bound(sided, dual), lowest)

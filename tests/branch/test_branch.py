@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -287,7 +288,7 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
     network, x, labels, eps = hard
     some, kept = slice(0, 1), tmp_path / "trees"
 
-    def run(splits: int, trees: Path | None = None, region: tv.LpBall | None = None) -> list[tv.Result]:
+    def run(splits: int, trees: Path | None = None, region: tv.LpBall | None = None) -> Sequence[tv.Result]:
         return tv.certify(
             network, x[some], labels[some], region or LinfBall(eps), method="complete", rounds=1, splits=splits, trees=trees
         )
@@ -315,7 +316,7 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
 def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that contradict one another close a part; where the centre's own neurons lie in it, that can only be a fault."""
     network, x, labels, _ = hard
-    original = bounding_passes.enclose
+    original = bounding_passes.enclose  # type: ignore[attr-defined]
 
     def elsewhere(graph: Graph, number: int, known: list[Interval], region: Region) -> Interval:
         return original(graph, number, known, region).map(lambda ends: ends + 100.0)

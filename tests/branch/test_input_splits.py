@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def network(inputs: int = 2, used: int | None = None) -> nn.Module:
     module = nn.Sequential(nn.Linear(inputs, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter *= 3
-        module[0].weight[:, used or inputs :] = 0
+            parameter.mul_(3)
+        module[0].weight[:, used or inputs :] = 0  # type: ignore[operator]
     return module
 
 
@@ -243,7 +244,7 @@ def of_coordinates(result: tv.Result) -> int:
 def test_few_coordinates_are_split_rather_than_many_neurons(ball: str, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     module, x = network(), points(4)
 
-    def run(splits: int) -> list[tv.Result]:
+    def run(splits: int) -> Sequence[tv.Result]:
         return tv.certify(module, x, None, BALLS[ball], method="complete", rounds=1, splits=splits, top=top, restarts=0)
 
     found = run(60)
@@ -299,6 +300,7 @@ def test_parts_of_a_ball_that_are_empty_are_closed() -> None:
     """The corner of a box that a ball of norm 2 does not reach is no part of it, whatever the network says there."""
     bounds = roots("l2", count=1)
     for k in (0, 1):
+        assert isinstance(bounds.region, Ball)
         at = bounds.region.centre[:, k] + 0.8 * bounds.region.radius
         bounds = halved(bounds, 0, torch.full((1,), k), at)[1:]
         assert bounds.nothing.tolist() == [k == 1]
@@ -308,7 +310,7 @@ def test_parts_of_a_ball_that_are_empty_are_closed() -> None:
 def test_hundreds_of_leaves_are_bounded_in_one_call(memory: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there is memory for, but few at first."""
     sizes: list[int] = []
-    original = search.halves
+    original = search.halves  # type: ignore[attr-defined]
 
     def watched(bounds: LinearBounds, *arguments: object) -> LinearBounds:
         sizes.append(len(bounds.region))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Reader(nn.Module):
         self.layer, self.head = nn.RNN(2, 3, batch_first=True), nn.Linear(3, 4)
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter *= 2.5
+                parameter.mul_(2.5)
         self.double().eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def six() -> Tensor:
     return torch.randn((6, 3, 2), generator=torch.Generator().manual_seed(3), dtype=DOUBLE) * 0.7
 
 
-def run(model: tv.Model, trees: Path, splits: int, top: int = 1) -> list[tv.Result]:
+def run(model: tv.Model, trees: Path, splits: int, top: int = 1) -> Sequence[tv.Result]:
     ball, labels = tv.LinfBall(0.5), model.original(six()).argmax(1)
     return tv.certify(model, six(), labels, ball, method="complete", top=top, restarts=0, splits=splits, trees=trees)
 

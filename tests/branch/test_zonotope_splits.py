@@ -15,6 +15,7 @@ from tightverify.bounds.linear import linear_bounds
 from tightverify.branch.node import split_in
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
+from tightverify.region import Zonotope
 
 DOUBLE = torch.float64
 
@@ -97,6 +98,7 @@ class Bump(nn.Module):
 def test_pieces_prove_what_one_walk_cannot(region: tv.region.Perturbation) -> None:
     x = torch.linspace(0.2, 1.4, 6, dtype=DOUBLE)[None]
     zonotope = region.around(x)
+    assert isinstance(zonotope, Zonotope)
     points = zonotope.at(torch.linspace(-1, 1, 4001, dtype=DOUBLE).view(1, -1, 1))[0]
     top = float(Bump(0.0)(points)[:, 1].detach().max())
     network = tv.load(Bump(top), (6,))

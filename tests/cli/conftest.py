@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "split_labels": {"x": x[:5], "y": y[:5] + 0.5},
         "objects": {"x": np.array([{"a": 1}], dtype=object)},
     }.items():
-        np.savez(folder / f"{name}.npz", **arrays)
+        np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     np.save(folder / "single.npy", x[:5])
     (folder / "pickle.npz").write_bytes(pickle.dumps({"x": [1, 2]}))
     (folder / "text.npz").write_text("x, y\n1, 2\n")

@@ -102,7 +102,7 @@ def test_stdout_has_records_alone_where_programs_are_solved(folder: Path, how: t
 
 @pytest.mark.parametrize("command", ["certify", "bounds"])
 def test_devices(folder: Path, tmp_path: Path, command: str, device: str) -> None:
-    found = []
+    found: list[Any] = []
     for name in ("cpu", device):
         out = tmp_path / f"{len(found)}.jsonl"
         given = [command, GRU, str(folder / "good.npz"), "--eps", "0.02", "--limit", "5", "--device", name, "--out", str(out)]

@@ -181,7 +181,7 @@ def test_parts_of_the_inputs(folder: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_radii_in_words() -> None:
     def read(words: str) -> tuple[float, ...]:
-        return several(None, None, words)  # type: ignore[arg-type]
+        return several(None, None, words)
 
     assert read("0.01") == (0.01,)
     assert read("0.02, 0.01") == (0.01, 0.02)
@@ -284,7 +284,8 @@ def test_several_processes_find_the_same(folder: Path, tmp_path: Path, whole: li
 def test_a_process_that_is_killed_costs_nothing(
     folder: Path, tmp_path: Path, whole: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, killed = tmp_path / "out.jsonl", []
+    out = tmp_path / "out.jsonl"
+    killed: list[Any] = []
     honest = jobs.Crew._hear
 
     def hear(self: jobs.Crew, worker: jobs.Worker, heard: Any, deliver: Any) -> None:

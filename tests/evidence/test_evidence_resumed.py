@@ -76,7 +76,9 @@ def test_a_search_that_goes_on_has_evidence_of_all_that_was_before(name: str, tm
     with pytest.raises((Refused, KeyError)):
         Check([*entries[:first], *entries[first + 1 :]], numbers)
     resumed = next(k for k, entry in enumerate(entries) if isinstance(entry, Resumed))
-    wrong = replace(entries[resumed], whole=entries[resumed].bounding_pass)  # type: ignore[union-attr,type-var]
+    entry = entries[resumed]
+    assert isinstance(entry, Resumed)
+    wrong = replace(entry, whole=entry.bounding_pass)
     if name != "lstm, top":  # whose leaf may be the whole region itself
         with pytest.raises(Refused):
             Check([*entries[:resumed], wrong, *entries[resumed + 1 :]], numbers)
@@ -147,12 +149,12 @@ def test_margins_of_rows_that_programs_leave_open_follow(
     """Trees that were left growing: few leaves are allowed, or the time runs out after so many steps."""
     model, x = network(name)
     numbers = Numbers.of(model.graph)
-    original = stages.milp.decide
+    original = stages.milp.decide  # type: ignore[attr-defined]
 
     def decide(most: int) -> Callable[..., Iterator[Progress]]:
         def some(*given: Any) -> Iterator[Progress]:
             *first, deciding, budget = given
-            for k, step in enumerate(original(*first, replace(deciding, leaves=10**6 if late else most), budget)):
+            for k, step in enumerate(original(*first, replace(deciding, leaves=10**6 if late else most), budget)):  # type: ignore[call-arg]
                 if late and k == most:
                     raise OutOfTimeError("too late")
                 yield step

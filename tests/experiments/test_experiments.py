@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -22,7 +23,7 @@ CASES = [case for case in tomllib.loads((EXPERIMENTS / "mnist_lstm.toml").read_t
 
 @pytest.mark.data
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['model']}-{case['eps']}")
-def test_linear_bounds_certify_what_is_wanted(case: dict[str, object], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linear_bounds_certify_what_is_wanted(case: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIGHTVERIFY_DATA", str(data))
     monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
     from experiments.mnist_lstm import run
@@ -96,11 +97,11 @@ def test_verdicts_are_come_to_once_more(tmp_path: Path, monkeypatch: pytest.Monk
     found = run.invoke(again.main, ["few", "--time-limit", "20"])
     assert found.exit_code == 0, found.output
     path = tmp_path / "again-few-10-1.jsonl"
-    lines = again.lines_of(path)
+    lines = again.lines_of(path)  # type: ignore[attr-defined]
     assert {line["case"] for line in lines} == {f"two tanh layers, {ball}" for ball in few_inputs.BALLS}
     assert all(line["verdict"] == line["again"] and not line["falsified"] for line in lines)
     assert run.invoke(again.main, ["few"]).exit_code == 0
-    assert again.lines_of(path) == lines, "what is there is not run again"
+    assert again.lines_of(path) == lines, "what is there is not run again"  # type: ignore[attr-defined]
     for wrong in (
         {"verdict": "ROBUST", "again": "COUNTEREXAMPLE"},
         {"verdict": "ROBUST", "again": "ROBUST", "falsified": True},

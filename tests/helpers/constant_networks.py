@@ -21,7 +21,7 @@ FRAMES, FEATURES, UNITS, CLASSES = 2, 2, 2, 2
 class Recurrent(nn.Module):
     """A recurrent layer whose initial states are parameters, and a linear layer on its last frame."""
 
-    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+    def __init__(self, kind: Callable[..., nn.RNNBase], **options: Any) -> None:
         super().__init__()
         self.cell = kind(FEATURES, UNITS, batch_first=True, **options)
         directions = 2 if self.cell.bidirectional else 1
@@ -67,7 +67,7 @@ class Case:
         return tv.load(made, (FRAMES, FEATURES), batch_axis=1)
 
 
-def recurrent(kind: type[nn.RNNBase], zero: str = "", **options: Any) -> Callable[[Path], nn.Module]:
+def recurrent(kind: Callable[..., nn.RNNBase], zero: str = "", **options: Any) -> Callable[[Path], nn.Module]:
     """A recurrent network; parameters whose names hold one of the words are all 0."""
 
     def make(_folder: Path) -> nn.Module:
@@ -87,7 +87,7 @@ def fixed_gate(which: int) -> Callable[[Path], nn.Module]:
         made = Recurrent(nn.LSTM)
         with torch.no_grad():
             for weight in (made.cell.weight_ih_l0, made.cell.weight_hh_l0):
-                weight[which * UNITS : (which + 1) * UNITS] = 0
+                weight[which * UNITS : (which + 1) * UNITS] = 0  # type: ignore[operator]
         return made
 
     return make
@@ -112,7 +112,7 @@ def operator(kind: str, zero: str = "", direction: str = "forward") -> Callable[
     return make
 
 
-CELLS: dict[str, type[nn.RNNBase]] = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 CASES = [
     *(Case(f"{name}, learned states", recurrent(cell)) for name, cell in CELLS.items()),
     *(Case(f"{name}, no input weights", recurrent(cell, "weight_ih")) for name, cell in CELLS.items()),

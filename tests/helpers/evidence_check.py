@@ -95,7 +95,7 @@ class Check(BackSubstitutions):
         if entry.node == SHARE:
             low, high = shares[entry.neuron]
             shares[entry.neuron] = (max(low, entry.value), high) if entry.above else (low, min(high, entry.value))
-        self.states[entry.bounding_pass] = State(False, *copies, old.rows.copy(), output_constraint, shares)
+        self.states[entry.bounding_pass] = State(False, *copies, old.rows.copy(), output_constraint, shares)  # type: ignore[arg-type,call-arg]
 
     def resumed(self, entry: Resumed) -> None:
         """Another run goes on with a part, with the planes of the whole region that it found itself."""

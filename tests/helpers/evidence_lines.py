@@ -140,7 +140,11 @@ class Curved:
         """That of a logarithm, a root and a reciprocal falls in size from 0 on, where it may be infinite."""
         if self.name in BELLS:
             return scaled(self.k, BELLS[self.name].curvature(low, high))
-        powers = {"log": (-1, fmpq(-2)), "square_root": (fmpq(-1, 4), fmpq(-3, 2)), "reciprocal": (2, fmpq(-3))}
+        powers: dict[str, tuple[fmpq | int, fmpq]] = {
+            "log": (-1, fmpq(-2)),
+            "square_root": (fmpq(-1, 4), fmpq(-3, 2)),
+            "reciprocal": (2, fmpq(-3)),
+        }
         share, power = powers[self.name]
         near = arb("inf") if low == 0 else arb(low) ** arb(power)
         return scaled(self.k * share, (arb(high) ** arb(power), near)) if self.k != 0 else (arb(0), arb(0))

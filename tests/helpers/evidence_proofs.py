@@ -61,9 +61,9 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
 def straight(name: str, parameters: Mapping[str, float | None]) -> tuple[list[fmpq], Any]:
     """Where a function of straight pieces bends, and its value."""
     if name == "leaky_relu":
-        slope = rational(parameters["slope"])  # type: ignore[arg-type]
+        slope = rational(parameters["slope"])
         return [fmpq(0)], lambda t: slope * t if t < 0 else t
-    low, high = (None if parameters[end] is None else rational(parameters[end]) for end in ("low", "high"))  # type: ignore[arg-type]
+    low, high = (None if parameters[end] is None else rational(parameters[end]) for end in ("low", "high"))
 
     def value(t: fmpq) -> fmpq:
         raised = t if low is None else max(t, low)

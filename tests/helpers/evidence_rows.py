@@ -60,7 +60,7 @@ class Sheet:
     def pieces(self, variable: int) -> Iterator[tuple[Ends, int | None]]:
         """The ends of each piece, and the variable that says so; none does of the first."""
         low, high = self.ends(variable)
-        bends = rationals(breaks_of(self.entry).get(variable, np.zeros(0))).tolist()
+        bends = np.asarray(rationals(breaks_of(self.entry).get(variable, np.zeros(0)))).tolist()
         demand(all(a < b for a, b in pairwise(bends)), "pieces are not in their order")
         for choice, *ends in zip([None, *self.choices.get(variable, ())], [low, *bends], [*bends, high], strict=True):
             piece = max(ends[0], low), min(ends[1], high)
@@ -187,7 +187,7 @@ class Rows(Network):
             found = hull([tuple(rationals(vertex)) for vertex in state.polygons[node].vertices[neuron]])
             for axis, sign in product(range(2), (1, -1)):
                 normal = [fmpq(sign) if k == axis else fmpq(0) for k in range(2)]
-                found = clipped(found, *normal, sign * (low if sign > 0 else high)[axis])
+                found = clipped(found, *normal, sign * (low if sign > 0 else high)[axis])  # type: ignore[call-arg]
         return hull(found)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,14 +96,14 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
         module = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()
         with torch.no_grad():
             for parameter in module.parameters():
-                parameter *= 3
+                parameter.mul_(3)
         return tv.load(module, shape=(2,)), torch.rand((4, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     if name == "speech":
         torch.manual_seed(3)
         hearing = Hearing().double().eval()
         with torch.no_grad():
             for parameter in hearing.parameters():
-                parameter *= 2
+                parameter.mul_(2)
         wave = torch.rand((3, 20), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         return tv.load(hearing, shape=(20,)), 2 * wave - 1
     torch.manual_seed(1)
@@ -112,26 +113,26 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
         "tanh": lambda i, h: nn.RNN(i, h, batch_first=True),
         "relu": lambda i, h: nn.RNN(i, h, batch_first=True, nonlinearity="relu"),
     }
-    module = Classifier.__new__(Classifier)
-    nn.Module.__init__(module)
-    module.layer, module.head = layers[name](FEATURES, 4), nn.Linear(4, 3)
-    module = module.double().eval()
+    own = Classifier.__new__(Classifier)
+    nn.Module.__init__(own)
+    own.layer, own.head = layers[name](FEATURES, 4), nn.Linear(4, 3)
+    own = own.double().eval()
     with torch.no_grad():
-        for parameter in module.parameters():
-            parameter *= 2
+        for parameter in own.parameters():
+            parameter.mul_(2)
     x = torch.rand((4, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return tv.load(module, shape=(FRAMES, FEATURES)), x
+    return tv.load(own, shape=(FRAMES, FEATURES)), x
 
 
-def certified(name: str, folder: Path | None) -> list[tv.Result]:
+def certified(name: str, folder: Path | None) -> Sequence[tv.Result]:
     kind, method, eps, some, _ = RUNS[name]
     model, x = network(kind)
     region = tv.LinfBall(eps) if isinstance(eps, float) else eps
     starts = 4 if name == "lstm wide" else 0
-    more = {"obbt": 3, "processes": 2} if name == "gru tightened" else {}
+    more: dict[str, Any] = {"obbt": 3, "processes": 2} if name == "gru tightened" else {}
     return tv.certify(
         model, x[some], None, region, method=method, rounds=1, splits=24, restarts=starts, batch=1, evidence=folder, **more
     )
 
 
-Kept = tuple[list[tv.Result], list[tuple[Entry, ...]], Numbers]
+Kept = tuple[Sequence[tv.Result], list[tuple[Entry, ...]], Numbers]

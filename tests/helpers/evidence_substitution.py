@@ -79,7 +79,7 @@ class BackSubstitutions(Programs):
 
     def hand_on(self, rows: dict[int, Floats], source: int, places: Any, values: Floats) -> None:
         into = rows.setdefault(source, np.zeros((len(values), self.question.nodes[source]["size"])))
-        np.add.at(into, (slice(None), places), values)
+        np.add.at(into, (slice(None), places), values)  # type: ignore[arg-type]
 
     def planes(self, state: State, entry: BackSubstitution, node: int) -> list[Floats]:
         """The lower and the upper planes (R, n, k + 1) that the rows take."""

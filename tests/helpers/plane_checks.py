@@ -39,7 +39,7 @@ def identity(x: Wide) -> Wide:
 
 
 def sigmoid(x: Wide) -> Wide:
-    return 1 / (1 + np.exp(-x))
+    return (1 / (1 + np.exp(-x))).astype(np.longdouble)
 
 
 FACTORS: dict[str, tuple[Curve, Curve]] = {

@@ -23,7 +23,7 @@ class Listener(nn.Module):
         self.lstm, self.head = nn.LSTM(5, 6, batch_first=True), nn.Linear(6, 3)
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter *= 2
+                parameter.mul_(2)
 
     def forward(self, x: Tensor) -> Tensor:
         heard = torch.relu(self.frames(x if self.channels else x[:, None]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -31,6 +32,8 @@ class Function(nn.Module):
 
 class Recurrent(nn.Module):
     """A recurrent layer, read out at both ends of time; `first` says where the batch is."""
+
+    constant: Tensor
 
     def __init__(self, layer: nn.RNNBase, first: bool, states: str = "none") -> None:
         super().__init__()
@@ -116,7 +119,7 @@ class HandGru(nn.Module):
 class Convolutional(nn.Module):
     """Convolution, batch norm, dropout and a recurrent layer: a small speech network."""
 
-    def __init__(self, **options: int) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
         self.conv = nn.Conv1d(FEATURES, 2 * FEATURES, 2, **options)
         self.norm, self.drop = nn.BatchNorm1d(2 * FEATURES), nn.Dropout(0.5)
@@ -138,7 +141,7 @@ class Assigns(nn.Module):
         return y.flatten(1)
 
 
-def recurrent(kind: type[nn.RNNBase], states: str = "none", **options: object) -> tuple[nn.Module, int]:
+def recurrent(kind: Callable[..., nn.RNNBase], states: str = "none", **options: object) -> tuple[nn.Module, int]:
     first = bool(options.get("batch_first", False))
     return Recurrent(kind(FEATURES, HIDDEN, **options), first, states), 0 if first else 1
 

@@ -81,7 +81,7 @@ def slopes_hold_with_the_offsets_of_larger_boxes(op: Operation) -> None:
     reach = 0.5 * inner.low.amin() if op.partial else 1.0
     outer = OperandSet.of_boxes(torch.stack([inner.low - reach, inner.high + 1], dim=2).flatten(1))
     offsets = cells.offsets(outer, lower, upper, SEARCHES[1])
-    hold(op, outer, *(torch.cat([part, end[:, None]], 1)[:, None] for part, end in zip((lower, upper), offsets, strict=True)))
+    hold(op, outer, *(torch.cat([part, end[:, None]], 1)[:, None] for part, end in zip((lower, upper), offsets, strict=True)))  # type: ignore[arg-type]
 
 
 def supports_hold_and_touch(op: Operation) -> None:
@@ -98,7 +98,7 @@ def supports_hold_and_touch(op: Operation) -> None:
             far = torch.full_like(found.planes, torch.inf)
             far[:, :-1] = 0
             pair = (-far, found.planes) if side else (found.planes, far)
-            hold(op, operands, *(planes[:, None] for planes in pair))
+            hold(op, operands, *(planes[:, None] for planes in pair))  # type: ignore[arg-type]
             assert (sign * (heights - found.best) >= -1e-12).all()
             assert (sign * (heights - op.forward(*points.unbind(1))) >= -1e-12).all()
 

@@ -224,7 +224,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
     names = read_classes(path)
     assert names == ("yes", "no", "10")
     np.savez(tmp_path / "inputs.npz", x=x, y=np.array(["no", "10", "0"]))
-    assert read_inputs(tmp_path / "inputs.npz", names)[1].tolist() == [1, 2, 0]  # type: ignore[union-attr]
+    assert read_inputs(tmp_path / "inputs.npz", names)[1].tolist() == [1, 2, 0]
     (tmp_path / "labels.csv").write_text("file,label\na.wav,no\nb.wav,2\n", encoding="utf-8")
     assert read_labels(tmp_path / "labels.csv", [Path("a.wav"), Path("b.wav")], names) == [1, 2]
     with pytest.raises(InputError, match="the label 'ye', which is no name of a class; did you mean 'yes'"):

@@ -119,8 +119,8 @@ def test_matmul_at_every_position_shares_its_weight() -> None:
     torch.testing.assert_close(y, (x @ weight.double().T).flatten(1))
     assert len({id(matrix) for matrix in graph.matrices() if matrix.shape == (2, 3)}) <= 1 + 4  # The output's own gather.
     builder = Builder()
-    x = builder.input((4, 3))
-    nodes = [builder.matmul(x[t], weight) for t in range(4)]
+    frames = builder.input((4, 3))
+    nodes = [builder.matmul(frames[t], weight) for t in range(4)]
     graph = builder.graph(builder.combine([(node, 1.0) for node in nodes]))
     assert len({id(matrix) for matrix in graph.matrices() if matrix.dim() == 2}) == 1
 
@@ -230,7 +230,7 @@ def test_outputs_in_any_order() -> None:
 
 def test_largest() -> None:
     for axis in (0, 1):
-        _, x, y = made(lambda builder, x, axis=axis: builder.largest(x, axis), (5, 3))
+        _, x, y = made(lambda builder, x, axis=axis: builder.largest(x, axis), (5, 3))  # type: ignore[misc]
         torch.testing.assert_close(y, x.amax(axis + 1))
     _, x, y = made(lambda builder, x: builder.largest(x[0], 0), (1, 3))
     torch.testing.assert_close(y, x[:, 0].amax(1, keepdim=True))

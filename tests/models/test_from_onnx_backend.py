@@ -8,7 +8,7 @@ batch of one (its second axis are frames then); and as a dynamic batch, where al
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from onnx.backend.test.case.test_case import TestCase as Case
 from tests.helpers.onnx_models import Arrays
 from tightverify.errors import ModelError
 from tightverify.models.from_onnx.file import from_onnx
-from tightverify.models.from_onnx.walk import FACTS, OPERATORS
+from tightverify.models.from_onnx.walk import FACTS, OPERATORS  # type: ignore[attr-defined]
 from tightverify.models.model import AGREEMENT
 from tightverify.models.sizes import LARGEST
 
@@ -50,7 +50,7 @@ def is_supported(case: Case) -> bool:
     return operators(case) <= {*SUPPORTED, "Constant"}
 
 
-def arrays_of(values: list[object], names: list[str]) -> Arrays:
+def arrays_of(values: Sequence[object], names: list[str]) -> Arrays:
     return {name: np.asarray(value) for name, value in zip(names, values, strict=False)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tightverify.models.from_onnx.file import from_onnx
 # Operators one by one: each on x of (N, 4, 6), in float64; what is left is flattened and gives the outputs
 
 LEFT = {"W": normal(5, 4), "w": normal(4), "one": np.array([[[2.0]]])}
-CASES: dict[str, tuple[list[NodeProto], Arrays]] = {
+CASES: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
     "reshape": ([node("Reshape", "x s", "y")], {"s": np.array([0, -1, 3])}),
     "transpose": ([node("Transpose", "x", "y", perm=[0, 2, 1])], {}),
     "slices": ([node("Slice", "x a b c d", "y")], {"a": [-1, 1], "b": [-99, 99], "c": [2, 1], "d": [-2, 1]}),

@@ -113,7 +113,7 @@ def test_the_reset_gate_on_the_wrong_side_is_noticed(tmp_path: Path, monkeypatch
     inputs, weights, usual = layer("GRU")
     operator = node("GRU", inputs, "- h", **usual, linear_before_reset=1)
     path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4), SINGLE))
-    cell = onnx_recurrent.GruCell
+    cell = onnx_recurrent.GruCell  # type: ignore[attr-defined]
     monkeypatch.setattr(onnx_recurrent, "GruCell", lambda weights, reset_after: cell(weights, reset_after=not reset_after))
     with pytest.raises(ModelError, match="does not compute what the model computes"):
         from_onnx(path)

@@ -180,7 +180,7 @@ def test_the_users_module_stays_as_it_was() -> None:
     assert "BatchNorm1d, Dropout, GRU" in model.notes[0]
     with torch.no_grad():
         module.conv.weight.zero_()
-    agree(model, model.original, 0, 1e-9)
+    agree(model, model.original, 0, 1e-9)  # type: ignore[arg-type]
 
 
 def test_evaluation_mode_needs_no_note() -> None:

@@ -33,6 +33,8 @@ class Stateful(nn.Module):
 
 
 class Counting(nn.Module):
+    count: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.ones(3))
@@ -144,7 +146,7 @@ def _branching(x: Tensor) -> Tensor:
 def _spoilt(value: float) -> nn.Module:
     module = nn.Sequential(nn.Flatten(), nn.Linear(TIME * FEATURES, 3))
     with torch.no_grad():
-        module[1].weight[0, 0] = value
+        module[1].weight[0, 0] = value  # type: ignore[operator]
     return module
 
 

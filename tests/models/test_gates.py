@@ -210,7 +210,8 @@ def test_gru_with_the_reset_gate_before_the_product() -> None:
     outputs, _ = run(builder, GruCell(Weights(w, u, b, c), reset_after=False), x, (start,), reverse=True)
     graph = bare(builder.graph(outputs))
     values = torch.randn(TIME, FEATURES, generator=generator, dtype=torch.float64)
-    h, wanted = torch.zeros(HIDDEN, dtype=torch.float64), []
+    wanted: list[Tensor] = []
+    h = torch.zeros(HIDDEN, dtype=torch.float64)
     for frame in values.flip(0):
         gates = w @ frame + b
         r, z = (gates[: 2 * HIDDEN] + u[: 2 * HIDDEN] @ h + c[: 2 * HIDDEN]).sigmoid().chunk(2)

@@ -359,7 +359,7 @@ def test_a_wrong_import_is_found_where_the_users_inputs_are(tmp_path: Path) -> N
     inputs = torch.tensor([[13.0, 14.0]], dtype=torch.float64)
     for least in (0.0, 10.0):
         right = tv.load(logarithm(tmp_path, least), inputs=inputs)
-        wrong = Model(right.graph, lambda x, least=least: torch.log(x - least) * 2, torch.float64, "a wrong one")
+        wrong = Model(right.graph, lambda x, least=least: torch.log(x - least) * 2, torch.float64, "a wrong one")  # type: ignore[misc]
         with pytest.raises(ModelError, match="the import does not compute what the model computes"):
             checked(wrong, inputs)
 

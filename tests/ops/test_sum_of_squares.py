@@ -81,6 +81,9 @@ def test_the_upper_plane_touches_and_octagons_halve_the_gap() -> None:
 class Power(nn.Module):
     """The logarithm of a power spectrum, spelt in several ways."""
 
+    real: Tensor
+    imaginary: Tensor
+
     def __init__(self, spelling: str) -> None:
         super().__init__()
         self.spelling = spelling

@@ -101,7 +101,7 @@ class Loose(Choice):
 
 
 def broken(op: Operation, part: str) -> Operation:
-    return Claiming(op, replace(op.traits, **{part: Nearer(getattr(op.traits, part))}))
+    return Claiming(op, replace(op.traits, **{part: Nearer(getattr(op.traits, part))}))  # type: ignore[arg-type]
 
 
 PARTS: dict[str, Callable[[Operation], None]] = {

@@ -7,12 +7,15 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import tightverify as tv
 from tests.helpers.pictures import assert_labelled, assert_readable, colours
@@ -42,8 +45,13 @@ def no_warnings() -> Iterator[None]:
     assert dict(mpl.rcParams) == before
 
 
+def points(line: Line2D) -> dict[str, list[Any]]:
+    """What a line is drawn through."""
+    return {"x": np.asarray(line.get_xdata()).tolist(), "y": np.asarray(line.get_ydata()).tolist()}
+
+
 def record(
-    index: int, eps: float, model: str = "a.onnx", method: str = "linear", margin: float | None = 0.5, **more: str
+    index: int, eps: float, model: str = "a.onnx", method: str = "linear", margin: float | None = 0.5, **more: Any
 ) -> Record:
     known = -math.inf if margin is None else margin
     verdict = "ROBUST" if known > 0 else "COUNTEREXAMPLE" if margin is not None and known <= -1 else "UNKNOWN"
@@ -95,7 +103,7 @@ def test_axes_are_taken_and_returned() -> None:
 
 def test_shares_by_model_and_eps() -> None:
     records = [record(0, 0.2), record(1, 0.2, margin=-0.5), record(0, 0.1), record(0, 0.2, "b", margin=-2.0)]
-    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in plots.curve(records).lines]
+    lines = [(points(line)["x"], points(line)["y"]) for line in plots.curve(records).lines]
     assert lines == [([0.1, 0.2], [100, 50]), ([0.1, 0.2], [0, 0]), ([0.2], [0]), ([0.2], [100])]
 
 
@@ -107,20 +115,20 @@ def test_lines_that_meet_are_seen_all() -> None:
 
 def test_inputs_decided_within_a_time() -> None:
     (line,) = plots.cactus([record(0, 0.1), record(1, 0.1, margin=-2.0), record(2, 0.1, margin=-0.5)]).lines
-    assert list(line.get_xdata()) == pytest.approx([0.01, 0.01, 0.02, 0.03])
-    assert list(line.get_ydata()) == [0, 1, 2, 2]
+    assert points(line)["x"] == pytest.approx([0.01, 0.01, 0.02, 0.03])
+    assert points(line)["y"] == [0, 1, 2, 2]
     assert line.get_label() == "all: 2 of 3"
 
 
 def test_margins_as_a_distribution_and_against_eps() -> None:
     (line, zero) = plots.margins([record(k, 0.1, margin=margin) for k, margin in enumerate((2.0, -1.0, None, 1.0))]).lines
-    assert list(line.get_xdata()) == [-1.0, 1.0, 2.0]
-    assert list(line.get_ydata()) == [50, 75, 100]
+    assert points(line)["x"] == [-1.0, 1.0, 2.0]
+    assert points(line)["y"] == [50, 75, 100]
     assert line.get_label() == "all: 2 of 4 above 0"
-    assert list(zero.get_xdata()) == [0, 0]
+    assert points(zero)["x"] == [0, 0]
     several = [record(k, eps, margin=k - 100 * eps) for eps in EPS for k in range(5)]
     line = plots.margins(several).lines[0]
-    assert list(line.get_ydata()) == pytest.approx([2 - 100 * eps for eps in EPS])
+    assert points(line)["y"] == pytest.approx([2 - 100 * eps for eps in EPS])
 
 
 def test_results_are_enough_where_no_region_is_needed() -> None:
@@ -130,7 +138,7 @@ def test_results_are_enough_where_no_region_is_needed() -> None:
     for draw in (plots.cactus, plots.margins):
         assert_readable(draw(results))
     with pytest.raises(InputError, match="one number states"):
-        plots.curve(results)  # type: ignore[arg-type]
+        plots.curve(results)
     for draw in DRAW.values():
         with pytest.raises(InputError, match="no results"):
             draw([])
@@ -148,7 +156,7 @@ def test_results_are_enough_where_no_region_is_needed() -> None:
 def test_levels_of_other_regions(stated: str, title: str, label: str) -> None:
     level = next(part for part in stated.split() if part[-1].isdigit())
     axes = plots.curve([record(k, 0.1 * k, region=stated) for k in range(3)])
-    assert list(axes.lines[0].get_xdata()) == [float(level)]
+    assert points(axes.lines[0])["x"] == [float(level)]
     assert label in axes.get_xlabel()
     assert title in axes.texts[0].get_text()
     assert level in plots.margins([record(k, 0.1 * k, region=stated) for k in range(3)]).texts[0].get_text()
@@ -180,6 +188,7 @@ def test_files(tmp_path: Path, kind: str) -> None:
     path = plots.save(axes, tmp_path / f"curve.{kind}")
     first = path.read_bytes()
     assert first.startswith(SIGNS[kind])
+    assert isinstance(axes.figure, Figure)
     plots.save(axes.figure, path)
     assert path.read_bytes() == first  # no date, no chance
     with pytest.raises(UsageError, match="cannot be written"):

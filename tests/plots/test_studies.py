@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
@@ -52,7 +53,7 @@ def segments_of(proved: Sequence[float], refuted: Sequence[float], norm: float =
     clip = torch.sin(torch.arange(64.0, dtype=torch.float64))
     edges = tuple(range(0, 65, 64 // len(proved)))
     radii = [torch.tensor(values, dtype=torch.float64) for values in (proved, refuted)]
-    return tv.Segments(clip, edges, 3, norm, 1.0, *radii, model="listener.onnx", method="linear")
+    return tv.Segments(clip, edges, 3, norm, 1.0, *radii, model="listener.onnx", method="linear")  # type: ignore[arg-type,misc]
 
 
 def entry(axes: Axes, words: str) -> str:
@@ -76,7 +77,8 @@ def test_planes_gaps_and_maps_can_be_read(gate: FunctionTightness) -> None:
 
 def test_planes_are_seen_through_the_function(gate: FunctionTightness) -> None:
     for panel in plots.planes(gate):
-        planes, lines = [], []
+        planes: list[Any] = []
+        lines: list[Any] = []
         for collection in panel.collections:
             (planes if hasattr(collection, "get_facecolor") and len(collection.get_facecolor()) else lines).append(collection)
         assert len(planes) == 2
@@ -90,7 +92,7 @@ def test_maps_keep_to_the_box_and_say_their_axes(gate: FunctionTightness) -> Non
     assert [panel.get_xlabel() for panel in panels] == [""] * 4 + ["x"] * 4
     assert [panel.get_ylabel() for panel in panels] == ["y", "", "", ""] * 2
     for panel in panels:
-        assert panel.collections[0].get_array().max() <= panel.collections[0].norm.vmax  # type: ignore[union-attr, operator]
+        assert panel.collections[0].get_array().max() <= panel.collections[0].norm.vmax
 
 
 def test_a_kind_looks_the_same_whatever_is_beside_it(gate: FunctionTightness) -> None:

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from tightverify.errors import RegionError
-from tightverify.region import Box, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Region
+from tightverify.region import Ball, Box, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Region
 from tightverify.values import Interval
 
 NAN, INF = float("nan"), float("inf")
@@ -94,6 +94,15 @@ PERTURBATIONS: list[tuple[str, Perturbation]] = [
     ("l1 zero", L1Ball(0.0)),
     ("box", Box(torch.tensor(-0.5), torch.linspace(1.0, 3.0, 3))),
 ]
+
+
+def ball_around(perturbation: Perturbation, x: Tensor) -> Ball:
+    """A region that is a ball, as all of these are."""
+    region = perturbation.around(x)
+    assert isinstance(region, Ball)
+    return region
+
+
 every_region = pytest.mark.parametrize("perturbation", [p for _, p in PERTURBATIONS], ids=[name for name, _ in PERTURBATIONS])
 
 
@@ -104,7 +113,7 @@ def allowance(region: Region, rows: Tensor) -> Tensor:
 
 @every_region
 def test_minimise_is_the_true_minimum(perturbation: Perturbation) -> None:
-    region = perturbation.around(inputs(4, (3, 3), 0))
+    region = ball_around(perturbation, inputs(4, (3, 3), 0))
     rows = rows_for(region, 12, 1)
     found = region.minimise(rows)
     slack = allowance(region, rows)
@@ -165,7 +174,7 @@ def test_blocks_add_up_where_the_region_is_separable(perturbation: Perturbation)
         pytest.skip("balls of norm 1 and 2 couple all coordinates")
     rows = rows_for(region, 7, 5)
     parts = [region.minimise(rows[..., k : k + 3], slice(k, k + 3)) for k in (0, 3, 6)]
-    assert torch.allclose(sum(parts), region.minimise(rows), rtol=1e-12, atol=1e-14)
+    assert torch.allclose(torch.stack(parts).sum(0), region.minimise(rows), rtol=1e-12, atol=1e-14)
 
 
 @every_region
@@ -174,7 +183,7 @@ def test_projected_and_sampled_points_are_inside(perturbation: Perturbation) -> 
         pytest.skip(
             "near 1, floats are too few for a ball this small: `contains` rightly refuses what rounding leaves in doubt"
         )
-    region = perturbation.around(inputs(3, (3, 3), 7))
+    region = ball_around(perturbation, inputs(3, (3, 3), 7))
     generator = torch.Generator().manual_seed(1)
     wild = torch.randn(3, 200, 9, generator=generator, dtype=DOUBLE) * 10.0 ** torch.randint(-16, 3, (3, 200, 1)).double()
     points = torch.cat([region.project(wild), region.sample(200, generator), region.centre[:, None]], 1)
@@ -185,7 +194,7 @@ def test_projected_and_sampled_points_are_inside(perturbation: Perturbation) -> 
 
 
 @pytest.mark.parametrize("make", [LinfBall, L1Ball, L2Ball])
-def test_projected_points_are_inside_a_range_of_odd_numbers(make: type[LpBall]) -> None:
+def test_projected_points_are_inside_a_range_of_odd_numbers(make: Callable[..., LpBall]) -> None:
     """centre + (x - centre) may round to the wrong side of x, and so of the range's end."""
     x = 16 * inputs(50, (5,), 8) - 7.0
     region = make(50.0, clip=(-7.3, 9.1)).around(x)
@@ -196,7 +205,7 @@ def test_projected_points_are_inside_a_range_of_odd_numbers(make: type[LpBall]) 
 
 @every_region
 def test_points_outside_are_refused(perturbation: Perturbation) -> None:
-    region = perturbation.around(inputs(3, (3, 3), 7))
+    region = ball_around(perturbation, inputs(3, (3, 3), 7))
     far = region.box.upper + 1e-9
     assert not bool(region.contains(far).any())
     assert not bool(region.contains(torch.full_like(far, NAN)).any())
@@ -266,7 +275,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_balls_whose_squares_vanish_are_as_others(ball: Callable[[float], Perturbation], eps: float) -> None:
     centre = torch.zeros((1, 3), dtype=DOUBLE)
     rows = torch.tensor([[[1.0, 1.0, 0.2], [0.6, -0.8, 0.0], [0.0, 0.0, 3.0]]], dtype=DOUBLE)
-    small, usual = ball(eps).around(centre), ball(1.0).around(centre)
+    small, usual = ball_around(ball(eps), centre), ball_around(ball(1.0), centre)
     clamped = Interval(torch.tensor([[-1.0, -0.1, -2.0]], dtype=DOUBLE), torch.tensor([[0.1, 1.0, 2.0]], dtype=DOUBLE))
     for one, other in ((small, usual), (part_of(small, clamped, eps), part_of(usual, clamped, 1.0))):
         assert torch.allclose(one.minimise(rows) / eps, other.minimise(rows), rtol=1e-12)
@@ -285,7 +294,7 @@ def test_masks_choose_what_they_say() -> None:
     x = torch.zeros((1, 6, 2), dtype=DOUBLE)
     late = torch.tensor([False, False, False, False, True, True])
     for frames in (late, late.tolist(), late.numpy(), [4, 5], torch.tensor([5, 4])):
-        width = LinfBall(1.0, frames=frames).around(x).box.width.view(6, 2)
+        width = LinfBall(1.0, frames=frames).around(x).box.width.view(6, 2)  # type: ignore[arg-type]
         assert (width > 0).all(1).tolist() == late.tolist()
     for wrong in ([0.9, 4.7], [True, False], torch.zeros(6, dtype=torch.bool), [6], [-1], []):
         with pytest.raises(RegionError, match="frames"):

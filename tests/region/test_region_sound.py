@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.errors import RegionError
-from tightverify.region import AddedNoise, DecibelBall, Gain, LinfBall, Perturbation, Shift, SnrBall, Zonotope
+from tightverify.region import AddedNoise, Ball, DecibelBall, Gain, LinfBall, Perturbation, Shift, SnrBall, Zonotope
 from tightverify.region.zonotope import zonotope
 
 DOUBLE = torch.float64
@@ -79,9 +80,11 @@ def test_a_signal_to_noise_ball_is_relative_to_each_clips_own_power() -> None:
 @pytest.mark.parametrize(
     "make", [lambda s: DecibelBall(-30, samples=s), lambda s: SnrBall(20, samples=s), lambda s: LinfBall(0.1, samples=s)]
 )
-def test_a_stretch_of_samples(shape: tuple[int, ...], make: type[Perturbation]) -> None:
+def test_a_stretch_of_samples(shape: tuple[int, ...], make: Callable[..., Perturbation]) -> None:
     x = clips(2, 12).view(shape)
     region, whole = make((3, 7)).around(x), make(None).around(x)
+    assert isinstance(region, Ball)
+    assert isinstance(whole, Ball)
     free = (torch.arange(12) >= 3) & (torch.arange(12) < 7)
     assert torch.equal(region.box.width > 0, free.expand(2, -1))
     assert torch.equal(region.radius, whole.radius)

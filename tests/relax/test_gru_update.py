@@ -265,7 +265,7 @@ def test_planes_of_any_slopes_hold(kind: str) -> None:
 @pytest.mark.parametrize("dropped", range(4))
 def test_a_forgotten_corner_is_noticed(dropped: int, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = boxes_of("ordinary", 12)
-    whole = blends.largest_supremum
+    whole = blends.largest_supremum  # type: ignore[attr-defined]
 
     def mutated(curve: Symmetric, slope: Tensor, box: Interval, functions: list[tuple[Tensor, Tensor]], size: Tensor) -> Tensor:
         return whole(curve, slope, box, functions[:dropped] + functions[dropped + 1 :], size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +66,10 @@ def test_steep_slopes_over_a_thin_box_end_soon() -> None:
     assert not violations("sigmoid_tanh", lower[:, 0], upper[:, 0], asked.polygons.vertices)
 
 
-SMOOTH = {"sigmoid": (curves.Sigmoid(), exact.sigmoid), "tanh": (curves.Tanh(), exact.tanh)}
+SMOOTH: dict[str, tuple[curves.Symmetric, Callable[[Any], Any]]] = {
+    "sigmoid": (curves.Sigmoid(), exact.sigmoid),
+    "tanh": (curves.Tanh(), exact.tanh),
+}
 
 
 SPOTS = [0.0, 1e-30, 1e-9, 0.3, 0.6584, 1.0, 1.31696, 2.5, 7.0, 19.0, 36.0, 90.0, 200.0, 340.0]
@@ -138,7 +143,7 @@ ALONG, INSIDE, TOP, CURL, RANGES = (
     offsets.inside,
     offsets.may_hold_top,
     offsets.curl_range,
-    offsets.jet_range,
+    offsets.jet_range,  # type: ignore[attr-defined]
 )
 
 
@@ -155,7 +160,7 @@ def no_rise_inside(asked: Question, owner: Tensor, cells: Tensor) -> tuple[Tenso
     return low[2], low[1], low[2]
 
 
-def without_the_top(*given: object) -> ranges.JetRange:
+def without_the_top(*given: Any) -> ranges.JetRange:
     """The derivative's range from the ends alone."""
     at_one, at_other = given[3:]
     found = RANGES(*given)

@@ -16,7 +16,7 @@ from tests.helpers.exact import arb, ball, rational
 from tightverify.bounds import quadratics as quadratics
 from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import linear_bounds
-from tightverify.graph import Affine, Apply, Graph, Quadratic
+from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.models.builder import Builder
 from tightverify.models.quadratics import Quadratics
 from tightverify.relax import majorant
@@ -237,7 +237,8 @@ def test_how_far_forms_get_in_a_ball_is_what_counts(norm: float) -> None:
     for node in graph.nodes:
         if isinstance(node, Quadratic):
             sources = [graph.nodes[operand.source] for operand in node.operands]
-            known = {o.source: region.box[s.block] for o, s in zip(node.operands, sources, strict=True)}
+            pairs = zip(node.operands, sources, strict=True)
+            known = {o.source: region.box[s.block] for o, s in pairs if isinstance(s, Input)}
             box = node.box([known.get(k, region.box) for k in range(len(graph.nodes))])
             swings = quadratics.swings_over(graph, region, node, box)
             dual = torch.linalg.vector_norm(node.forms.matrix, ord=torch.inf if norm == 1 else 2, dim=1)
@@ -278,6 +279,10 @@ def test_a_shrinking_box_never_loosens() -> None:
 
 class Bands(nn.Module):
     """Bands of a spectrum, spelt in several ways."""
+
+    forms: Tensor
+    bank: Tensor
+    window: Tensor
 
     def __init__(self, spelling: str) -> None:
         super().__init__()

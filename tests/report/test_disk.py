@@ -144,7 +144,7 @@ def test_a_tree_that_cannot_be_read(inputs: str, tmp_path: Path) -> None:
 
 def test_a_save_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could be written in the end is no failure."""
-    honest, seen = branch.save, []
+    honest, seen = branch.save, []  # type: ignore[attr-defined]
 
     def save(path: Path, *rest: Any) -> None:
         seen.append(path)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -59,7 +59,7 @@ def given(folder: Path) -> tuple[tv.Model, Any, Any]:
     return tv.load(folder / "model.onnx"), arrays["x"], arrays["y"]
 
 
-def certified(given: tuple[tv.Model, Any, Any], **options: Any) -> tuple[list[tv.Result], list[Step]]:
+def certified(given: tuple[tv.Model, Any, Any], **options: Any) -> tuple[Sequence[tv.Result], list[Step]]:
     steps: list[Step] = []
     return tv.certify(*given, tv.LinfBall(options.pop("eps", EPS)), callback=steps.append, **options), steps
 

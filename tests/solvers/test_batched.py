@@ -57,8 +57,8 @@ def check_optimum(solution: BatchSolution, k: int, rows, cost, row_lower, row_up
     for weight, low, high in ((y, row_lower, row_upper), (reduced, lower, upper)):
         rest = np.where(weight > 0, low, np.where(weight < 0, high, 0.0))
         assert np.isfinite(rest).all(), "a multiplier of a bound that is not there"
-        value += weight @ rest
-        scale += np.abs(weight) @ np.abs(rest)
+        value += float(weight @ rest)
+        scale += float(np.abs(weight) @ np.abs(rest))
     assert solution.objective[k] == pytest.approx(cost @ x, rel=1e-12, abs=1e-12)
     assert abs(value - solution.objective[k]) <= tolerance * (scale + np.abs(cost) @ np.abs(x))
 

@@ -83,7 +83,7 @@ def problems(draw: st.DrawFn) -> Problem:
     integer = [draw(st.booleans()) for _ in range(count)]
     sides, bounds = draw(pairs(height)), draw(pairs(count))
     offset = draw(st.just(0.0) | numbers)
-    return Problem(cost, rows, *sides.T, *bounds.T, np.array(integer, dtype=bool), offset)
+    return Problem(cost, rows, *sides.T, *bounds.T, np.array(integer, dtype=bool), offset)  # type: ignore[call-arg]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

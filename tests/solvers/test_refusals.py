@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,14 @@ class Widened(nn.Module):
         return self.second(self.function(self.first(x)))
 
 
-def offsets(model: tv.Model, region: tv.LinfBall) -> Tensor:
+def offsets(model: tv.Model, region: tv.region.Perturbation) -> Tensor:
     """What makes both rows hold at all samples by a little: no bound proves that at once."""
     found = region.around(X)
     outputs = model.graph.forward(torch.cat([found.sample(500, torch.Generator().manual_seed(2)), found.centre[:, None]], 1))
     return 0.01 - outputs.amin((0, 1))
 
 
-def asked(method: str, module: nn.Module, **options: Any) -> tuple[list[tv.Result], list[tv.Result]]:
+def asked(method: str, module: nn.Module, **options: Any) -> tuple[Sequence[tv.Result], Sequence[tv.Result]]:
     """What `combine` finds, and the method."""
     model, region = tv.load(module.to(DOUBLE), (2,)), tv.LinfBall(0.5)
     rows = ROWS, offsets(model, region)
@@ -174,4 +175,4 @@ def test_a_solver_without_a_licence_is_refused_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(_HighsSession, "__init__", unlicensed)
     for option in ("solver", "lp_solver"):
         with pytest.raises(UsageError, match="highs gives no licence"):
-            tv.certify(nn.Linear(2, 2).double(), X, None, tv.LinfBall(0.5), method="lp", **{option: "highs"})
+            tv.certify(nn.Linear(2, 2).double(), X, None, tv.LinfBall(0.5), method="lp", **{option: "highs"})  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -20,18 +21,18 @@ def x() -> Tensor:
     return torch.rand((4, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def certified(network: nn.Module, x: Tensor, method: str, eps: float = 0.12, **settings: object) -> list[tv.Result]:
+def certified(network: nn.Module, x: Tensor, method: str, eps: float = 0.12, **settings: object) -> Sequence[tv.Result]:
     return tv.certify(network, x, None, tv.LinfBall(eps), method=method, restarts=0, **settings)  # type: ignore[arg-type]
 
 
-def margins(results: list[tv.Result]) -> Tensor:
+def margins(results: Sequence[tv.Result]) -> Tensor:
     return torch.stack([result.margins for result in results])
 
 
 @pytest.mark.parametrize(
     ("layer", "dtype"), [(nn.LSTM, torch.float64), (nn.GRU, torch.float32)], ids=["lstm float64", "gru float32"]
 )
-def test_combine_from_end_to_end(layer: type[nn.RNNBase], dtype: torch.dtype, x: Tensor) -> None:
+def test_combine_from_end_to_end(layer: Callable[..., nn.RNNBase], dtype: torch.dtype, x: Tensor) -> None:
     network, x = classifier(layer, dtype), x.to(dtype)
     found = {method: certified(network, x, method) for method in ("linear", "planes", "combine")}
     thorough = {method: certified(network, x, method, thorough=True) for method in ("planes", "combine")}

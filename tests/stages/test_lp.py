@@ -360,7 +360,7 @@ def test_only_solvers_of_large_programs_are_taken(model: tv.Model) -> None:
         tv.certify(model, X, None, tv.LinfBall(0.1), method="lp", lp_solver="nonsense")
     for wrong in ({"obbt": -1}, {"processes": 0}):
         with pytest.raises(UsageError):
-            tv.certify(model, X, None, tv.LinfBall(0.1), method="lp", **wrong)
+            tv.certify(model, X, None, tv.LinfBall(0.1), method="lp", **wrong)  # type: ignore[arg-type]
     settled = tv.certify(model, X[1:2], None, tv.LinfBall(0.05), method="lp", lp_solver="scipy", rounds=1, restarts=0)
     assert math.isfinite(settled[0].margin)
 

@@ -86,11 +86,11 @@ def test_relu_networks_are_decided_as_by_trying_every_pattern(seed: int) -> None
     layer, head = nn.RNN(2, 3, nonlinearity="relu", batch_first=True).double(), nn.Linear(3, 2).double()
     module = nn.Sequential()
     module.layer, module.head = layer, head
-    weights = [p.detach().numpy() * 1.5 for p in (layer.weight_ih_l0, layer.bias_ih_l0, layer.weight_hh_l0, layer.bias_hh_l0)]
+    weights = [p.detach().numpy() * 1.5 for p in (layer.weight_ih_l0, layer.bias_ih_l0, layer.weight_hh_l0, layer.bias_hh_l0)]  # type: ignore[operator]
     weights += [head.weight.detach().numpy(), head.bias.detach().numpy()]
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter *= 1.5
+            parameter.mul_(1.5)
     x = torch.rand((1, 2, 2), dtype=DOUBLE)
     graph = tv.load(Recurrent(layer, head), shape=(2, 2)).graph
     row = torch.tensor([1.0, -1.0], dtype=DOUBLE)
@@ -332,7 +332,7 @@ def relu_model(seed: int = 0, frames: int = 3, features: int = 2, hidden: int = 
     layer, head = nn.RNN(features, hidden, nonlinearity="relu", batch_first=True).double(), nn.Linear(hidden, 3).double()
     with torch.no_grad():
         for parameter in (*layer.parameters(), *head.parameters()):
-            parameter *= 1.5
+            parameter.mul_(1.5)
     x = torch.rand((4, frames, features), dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     return tv.load(Recurrent(layer, head), shape=(frames, features)), x
 

@@ -57,7 +57,7 @@ def x() -> Tensor:
     return torch.rand((3, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)[:2]
 
 
-def run(model: tv.Model, x: Tensor, method: str, limit: float = LIMIT, **more: Any) -> list[tv.Result]:
+def run(model: tv.Model, x: Tensor, method: str, limit: float = LIMIT, **more: Any) -> Sequence[tv.Result]:
     settings = tv.Settings(method, limit, restarts=0, directions=2, splits=6, **more)
     return list(tv.stream(model, x, None, tv.LinfBall(EPS), settings))
 
@@ -112,7 +112,7 @@ def test_no_limit_is_no_share(model: tv.Model, x: Tensor, method: str) -> None:
 
 
 def test_a_part_of_a_batch_has_its_own_time_alone(model: tv.Model, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, seen = bounding.fitted_bounds, []
+    honest, seen = bounding.fitted_bounds, []  # type: ignore[attr-defined]
 
     def slow(graph: Any, region: Region, fitting: Any, budget: Budget, record: Any) -> LinearBounds:
         seen.append(region)

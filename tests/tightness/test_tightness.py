@@ -204,8 +204,8 @@ def test_a_model_from_the_command_line(
 
 def test_a_network_in_figures(inputs: Path, network: ModelTightness) -> None:
     assert network.relaxations == tuple(RELAXATIONS)
-    for wide, narrow in zip(network.widths["interval"], network.widths["linear"], strict=True):
-        assert bool((narrow <= wide).all())
+    for before, after in zip(network.widths["interval"], network.widths["linear"], strict=True):
+        assert bool((after <= before).all())
     for wide, narrow in (("linear", "planes_boxes"), ("linear", "planes")):
         for before, after in zip(network.widths[wide], network.widths[narrow], strict=True):
             assert bool((after <= before + 1e-9).all())
