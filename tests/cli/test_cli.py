@@ -354,6 +354,7 @@ def test_rows_and_names_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture
     alone = tv.certify(GRU, x[:3], None, tv.LinfBall(0.01), rows=(C, None), method="interval")
     for line in lines(tmp_path / "rows.jsonl"):
         assert (line["label"], line["verdict"]) == (None, alone[line["index"]].verdict.name)
+        assert line["made"]["reading"] == {"rows": "rows.npz"}
         assert line["margins"] == pytest.approx(alone[line["index"]].margins.tolist(), rel=1e-9)
     for more, words in (
         ([*asked, "--top", "2"], "--top 2 was given beside --rows"),

@@ -59,8 +59,8 @@ class Source:
     @property
     def said(self) -> dict[str, Any]:
         """How files are read, in plain values: what is not as it is if nothing is said."""
-        told = {"batch_axis": self.batch_axis, **asdict(self.reading)}
-        usual = {"batch_axis": None, **asdict(Reading())}
+        told = {"batch_axis": self.batch_axis, **asdict(self.reading), "rows": None if self.rows is None else self.rows.name}
+        usual = {"batch_axis": None, **asdict(Reading()), "rows": None}
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
         }
