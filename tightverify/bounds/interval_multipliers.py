@@ -73,12 +73,12 @@ class Multipliers:
     scales: dict[int, Tensor] = field(default_factory=dict)
     kept: dict[int, Tensor] = field(default_factory=dict)
     best: Tensor | None = None
-    stride: Tensor = field(default_factory=lambda: torch.tensor(STRIDE))
+    stride: Tensor = field(default_factory=lambda: torch.tensor(STRIDE, dtype=torch.float64))
     output_constraint: OutputConstraint | None = None
     output_multipliers: Tensor = field(default_factory=lambda: torch.zeros(()))
     """(B, R): the multipliers of the output constraint, if there is one"""
     best_output_multipliers: Tensor = field(default_factory=lambda: torch.zeros(()))
-    factor: Tensor = field(default_factory=lambda: torch.tensor(FACTOR))
+    factor: Tensor = field(default_factory=lambda: torch.tensor(FACTOR, dtype=torch.float64))
     over: Tensor | None = None
 
     @property

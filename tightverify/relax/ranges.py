@@ -79,10 +79,11 @@ def jet_range(curve: Symmetric, one: Tensor, other: Tensor, at_one: Jet, at_othe
         return JetRange(value, Range(flat, flat), Range(none, none))
     # The derivative is largest at the point nearest to 0, least at one of the ends.
     least, most = torch.minimum(at_one.first, at_other.first), torch.maximum(at_one.first, at_other.first)
-    most = torch.maximum(most, ((low <= 0) & (high >= 0)) * curve.steepest)
+    most = torch.where((low <= 0) & (high >= 0), most.clamp(min=curve.steepest), most)
     first = widened(least, most, most)
     # The second derivative goes up to `sharpest` at -bend, down through 0 to -sharpest at bend, and up again.
     least, most_bent = torch.minimum(at_one.second, at_other.second), torch.maximum(at_one.second, at_other.second)
-    least = torch.minimum(least, ((low <= curve.bend) & (high >= curve.bend)) * -curve.sharpest)
-    most_bent = torch.maximum(most_bent, ((low <= -curve.bend) & (high >= -curve.bend)) * curve.sharpest)
+    least, most_bent = least.clamp(max=0.0), most_bent.clamp(min=0.0)
+    least = torch.where((low <= curve.bend) & (high >= curve.bend), least.clamp(max=-curve.sharpest), least)
+    most_bent = torch.where((low <= -curve.bend) & (high >= -curve.bend), most_bent.clamp(min=curve.sharpest), most_bent)
     return JetRange(value, first, widened(least, most_bent, most))
