@@ -16,7 +16,7 @@ import tightverify as tv
 from tests.helpers.onnx_models import HEAD, SINGLE, build, head, node, normal, save
 from tightverify.tightness import of_function, of_model
 
-SAMPLES = 6
+SAMPLES = 4
 
 
 class Waves(nn.Module):
@@ -24,7 +24,7 @@ class Waves(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell, self.head = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 3)
+        self.cell, self.head = nn.GRU(2, 2, batch_first=True), nn.Linear(2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.cell(x.unflatten(1, (-1, 2)))[0][:, -1])
@@ -36,7 +36,7 @@ def module(_folder: Path) -> nn.Module:
 
 
 def onnx_file(folder: Path) -> Path:
-    weights = {"W": normal(6, 5, seed=1), "b": normal(5, seed=2)} | head(5)
+    weights = {"W": normal(SAMPLES, 5, seed=1), "b": normal(5, seed=2)} | head(5)
     return save(
         folder, build([node("Gemm", "x W b", "z"), node("Tanh", "z", "features"), HEAD], ["N", SAMPLES], weights, SINGLE)
     )
@@ -56,7 +56,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "default dtype float64": lambda: default_dtype(torch.float64),
+    "default dtype bfloat16": lambda: default_dtype(torch.bfloat16),
     "default device": lambda: torch.device("meta"),
 }
 
@@ -64,7 +64,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 def given(mode: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Inputs, a distance, rows and offsets, as they are made in a mode; `grad` has them require it."""
     with MODES[mode]() if mode == "inference_mode" else nullcontext():
-        x = torch.tensor([[0.5, -0.25, 0.125, 0.75, -0.5, 0.25], [-0.5, 0.5, 0.25, -0.75, 0.125, 0.5]], device="cpu")
+        x = torch.tensor([[0.5, -0.25, 0.125, 0.75], [-0.5, 0.5, 0.25, -0.75]], device="cpu")
         x = x.to(torch.float64)
         far = torch.full((SAMPLES,), 0.25, dtype=torch.float64)
         rows = torch.tensor([[[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]] * 2, dtype=torch.float64)
@@ -85,10 +85,9 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list | tuple | tv.Results) else value
 
 
-def certified(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
+def certified(model: tv.AnyModel, loaded: tv.Model, *tensors: Tensor) -> list[Any]:
     x, far, rows, offsets = tensors
     box, noise = tv.Box(x.detach() - far, x.detach() + far), tv.AddedNoise(far, 0.5)
-    loaded = tv.load(model, (SAMPLES,))  # imports take most of the time
     return [
         tv.certify(model, x, None, box, method="complete", rows=(rows, offsets), splits=2),
         tv.certify(loaded, x, None, tv.L2Ball(3.0), method="combine"),
@@ -99,18 +98,17 @@ def certified(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
     ]
 
 
-def bounded(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
+def bounded(model: tv.AnyModel, loaded: tv.Model, *tensors: Tensor) -> list[Any]:
     x, _far, rows, offsets = tensors
-    loaded = tv.load(model, (SAMPLES,))
     streamed = list(tv.stream(loaded, x, None, tv.LinfBall(0.1), tv.Settings("planes"), (rows, offsets), batch=1))
     clips = tv.certify_clips(model, [x[0], x[1]], None, tv.DecibelBall(-20))
     return [*(tv.bounds(loaded, x, tv.LinfBall(0.1), method) for method in ("interval", "planes", "combine")), streamed, clips]
 
 
-def studied(model: tv.AnyModel, *tensors: Tensor) -> list[Any]:
+def studied(model: tv.AnyModel, _loaded: tv.Model, *tensors: Tensor) -> list[Any]:
     x, far, _rows, _offsets = tensors
     model = tv.load(model, (SAMPLES,))
-    found = tv.segments(model, x[0], length=3, tolerance=10.0, settings=tv.Settings(restarts=2))
+    found = tv.segments(model, x[0], length=2, tolerance=10.0, settings=tv.Settings(restarts=2))
     boxes = torch.stack([-far[:2], far[:2], -2 * far[:2], far[:2]], dim=1)
     fit, rows = tv.planes("sigmoid_tanh", boxes), of_model(model, x, tv.LinfBall(0.1)).rows()
     return [found.proved, found.refuted, fit.lower, fit.upper, rows, of_function("tanh", boxes[:, :2]).rows()]
@@ -132,27 +130,33 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module")
+def loaded(model: tv.AnyModel) -> tv.Model:
+    """Imports take most of the time: one of each model in no mode, one in each mode (`studied`)."""
+    return tv.load(model, (SAMPLES,))
+
+
 @pytest.fixture(scope="module", params=ASKED)
 def asked(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def usual(asked: Callable[..., list[Any]], model: tv.AnyModel) -> Any:
+def usual(asked: Callable[..., list[Any]], model: tv.AnyModel, loaded: tv.Model) -> Any:
     """What is answered in no mode at all."""
-    return plain(asked(model, *given("")))
+    return plain(asked(model, loaded, *given("")))
 
 
-def test_the_same_in_every_mode(asked: Callable[..., list[Any]], model: tv.AnyModel, usual: Any) -> None:
+def test_the_same_in_every_mode(asked: Callable[..., list[Any]], model: tv.AnyModel, loaded: tv.Model, usual: Any) -> None:
     for mode, entered in MODES.items():
         tensors = given(mode)
         with entered():
-            found = asked(model, *tensors)
+            found = asked(model, loaded, *tensors)
         assert same(usual, plain(found)), mode
 
 
-def test_tensors_that_require_grad(asked: Callable[..., list[Any]], model: tv.AnyModel, usual: Any) -> None:
-    assert same(usual, plain(asked(model, *given("grad"))))
+def test_tensors_that_require_grad(asked: Callable[..., list[Any]], model: tv.AnyModel, loaded: tv.Model, usual: Any) -> None:
+    assert same(usual, plain(asked(model, loaded, *given("grad"))))
 
 
 def test_a_module_of_inference_mode(tmp_path: Path) -> None:
@@ -161,8 +165,10 @@ def test_a_module_of_inference_mode(tmp_path: Path) -> None:
         made = module(tmp_path)
         x = torch.rand(2, SAMPLES)
     assert next(made.parameters()).is_inference()
-    assert same(plain(certified(made, *given(""))), plain(certified(module(tmp_path), *given(""))))
-    assert len(tv.certify(tv.load(made, (SAMPLES,)), x, None, tv.L1Ball(0.1))) == 2
+    usual = module(tmp_path)
+    found, expected = (certified(model, tv.load(model, (SAMPLES,)), *given("")) for model in (made, usual))
+    assert same(plain(found), plain(expected))
+    assert len(tv.certify(made, x, None, tv.L1Ball(0.1))) == 2
 
 
 def test_between_results_the_caller_is_where_he_was(tmp_path: Path) -> None:
