@@ -77,6 +77,8 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
         BoundingPass,
         lambda e: replace(e, value=e.value + (-0.01 if e.above else 0.01)),
     ),
+    "a limit": ("tanh combine", BoundingPass, lambda e: replace(e, value=e.value + 0.1)),
+    "what a limit proves": ("tanh combine", Branch, lambda e: replace(e, margins=raised(e.margins))),
     "a share's value": ("gru planes, noise", BoundingPass, lambda e: replace(e, value=e.value + (-0.1 if e.above else 0.1))),
     "a share's side": ("mlp linear, gain", BoundingPass, lambda e: replace(e, above=not e.above)),
     "a piece's margins": ("gru planes, noise", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),

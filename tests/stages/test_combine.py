@@ -14,6 +14,7 @@ import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tests.bounds.test_mixtures import FITS_VARY
 from tests.helpers.without_values import Logs
+from tightverify.stages import combine
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,31 @@ def test_rounds_end_where_a_proof_is_out_of_reach(x: Tensor) -> None:
         )
     assert max(rounds[True]) == 3
     assert sum(number > 1 for number in rounds[False]) < sum(number > 1 for number in rounds[True])
+
+
+def test_rows_are_proved_by_contradiction(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round's last step decides what is within reach, betters what is thorough, and claims no more than samples show."""
+    torch.manual_seed(2)
+    network, eps = classifier(nn.RNN), 0.36
+    found = {thorough: certified(network, x, "combine", eps, rounds=1, thorough=thorough) for thorough in (False, True)}
+    with monkeypatch.context() as without:
+        without.setattr(combine, "by_contradiction", combine.as_found)
+        before = {thorough: certified(network, x, "combine", eps, rounds=1, thorough=thorough) for thorough in (False, True)}
+    for thorough in (False, True):
+        assert (margins(found[thorough]) >= margins(before[thorough]) - FITS_VARY).all()
+    worst = margins(found[True]).amin(1) - margins(before[True]).amin(1)
+    assert bool((worst > 0.05).any())
+    verdicts = [[result.verdict for result in results[False]] for results in (before, found)]
+    assert verdicts[0].count(tv.Verdict.ROBUST) < verdicts[1].count(tv.Verdict.ROBUST)
+    points = tv.LinfBall(eps).around(x).sample(4000, torch.Generator().manual_seed(4)).view(len(x), -1, *x.shape[1:])
+    with torch.no_grad():
+        outputs = network(points.flatten(0, 1)).view(len(x), -1, margins(found[True]).shape[1] + 1)
+    for k, result in enumerate(found[True]):
+        gaps = outputs[k, :, result.label, None] - outputs[k]
+        others = [j for j in range(gaps.shape[1]) if j != result.label]
+        assert (result.margins <= gaps[:, others].amin(0)).all()
+
+
+def test_where_not_all_rows_are_needed_none_fails_alone(x: Tensor) -> None:
+    found = certified(classifier(nn.RNN), x, "combine", 0.3, rounds=1, thorough=True, top=2)
+    assert all(result.margins.shape == found[0].margins.shape for result in found)

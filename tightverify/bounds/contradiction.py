@@ -27,8 +27,6 @@ from tightverify.graph import Graph
 from tightverify.spec import Property
 from tightverify.values import above, gamma, times
 
-LIMIT = 0.01
-"""The limit, relative to how far the row's bound is below 0."""
 FIRST = 0.3
 """The first multipliers, relative to how far what is bounded goes for each unit of the row."""
 
@@ -49,14 +47,16 @@ class OutputConstraint:
 
     @classmethod
     def of(
-        cls, graph: Graph, which: Tensor, limit: Tensor, wanted: Property, centre: Tensor, output: Tensor
+        cls, graph: Graph, which: Tensor, limit: Tensor, bound: Tensor, wanted: Property, centre: Tensor, output: Tensor
     ) -> OutputConstraint:
-        """Of rows (B,) of properties, around inputs (B, n), where the output's magnitude and scale together are (B, K)."""
+        """Of rows (B,) of properties, with lower bounds (B,), around inputs (B, n), where the output's magnitude and scale
+        together are (B, K).
+        """
         every = torch.arange(len(which), device=which.device)
         row, offset = wanted.rows[every, which], wanted.offsets[every, which]
         value = times(row[:, None], graph.forward(centre))[:, 0] + offset
         size = times(row.abs()[:, None], output)[:, 0] + offset.abs() + limit
-        return cls(which, row, offset, limit, torch.maximum(value + limit / LIMIT, limit), size)
+        return cls(which, row, offset, limit, torch.maximum(value - bound, limit), size)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> OutputConstraint:
         """The same change of the batch that is made to all its tensors."""

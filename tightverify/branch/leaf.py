@@ -23,7 +23,7 @@ from torch import Tensor
 from tightverify.bounds import constraints
 from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.constraints import Constraints
-from tightverify.bounds.contradiction import LIMIT, OutputConstraint
+from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.fitted import Effort, as_many
 from tightverify.bounds.rebound import rebounded
 from tightverify.bounds.result import LinearBounds
@@ -37,6 +37,8 @@ from tightverify.relax.polygons import Polygons
 from tightverify.spec import Property
 from tightverify.values import FrozenMapping, Interval
 
+LIMIT = 0.01
+"""The limit of a row that is to be proved positive, relative to how far its bound is below 0."""
 LEAST_LIMIT = 1e-100
 
 
@@ -115,15 +117,16 @@ def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Regio
 
 def output_constrained(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
     """Parts (P,) of regions on which one row each fails, with what is known of the whole; margins (B, R)."""
-    limit = (-LIMIT * margins[parents, rows]).clamp(min=LEAST_LIMIT)
-    return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, wanted[parents])
+    bound = margins[parents, rows]
+    limit = (-LIMIT * bound).clamp(min=LEAST_LIMIT)
+    return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, bound, wanted[parents])
 
 
-def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, wanted: Property) -> LinearBounds:
-    """The same regions, where a row (B,) of each one's property is at most a limit (B,)."""
+def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, bound: Tensor, wanted: Property) -> LinearBounds:
+    """The same regions, where a row (B,) of each one's property, which has a lower bound (B,), is at most a limit (B,)."""
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
-    what = OutputConstraint.of(graph, rows, limit, wanted, bounds.region.centre, output)
+    what = OutputConstraint.of(graph, rows, limit, bound, wanted, bounds.region.centre, output)
     constraints, recorder = Constraints(part=True, output=what), bounds.recorder.output_constraint(what)
     return replace(bounds, constraints=constraints, recorder=recorder)
 

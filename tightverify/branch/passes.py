@@ -13,8 +13,9 @@ from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import branching_scores, what_matters
-from tightverify.branch.leaf import together
+from tightverify.branch.leaf import together, under
 from tightverify.budget import Budget
+from tightverify.spec import Property
 from tightverify.values import below
 
 CONSTRAINED = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
@@ -34,7 +35,8 @@ def bounded_again(bounds: LinearBounds, budget: Budget) -> LinearBounds:
     while going:
         chosen, going = going[:most], going[most:]
         some = together([parts[k] for k in chosen])
-        missing, primal_point = wanting(some)
+        lower, primal_point = bounded_row(some)
+        missing = limit_of(some) - lower
         worth = missing.new_tensor([before[k] for k in chosen]) - missing > WORTH_ANOTHER * missing
         (on,) = torch.nonzero(worth & (missing > 0) & ~some.nothing, as_tuple=True)
         if not len(on):
@@ -48,12 +50,41 @@ def bounded_again(bounds: LinearBounds, budget: Budget) -> LinearBounds:
     return together(parts)
 
 
-def wanting(bounds: LinearBounds) -> tuple[Tensor, PrimalPoint]:
-    """(B,): how far the row of the output constraint is from being proved on each part, and what it depends on."""
+def bounded_row(bounds: LinearBounds) -> tuple[Tensor, PrimalPoint]:
+    """(B,): the lower bound of the output constraint's own row on each part, and what it depends on."""
     output_constraint = bounds.output_constraint
     assert output_constraint is not None
     target = (output_constraint.limit - output_constraint.offset)[:, None]
     lower, primal_point = bounds.at_primal_point(
         {bounds.graph.output: output_constraint.row[:, None]}, CONSTRAINED.last_steps, target=target
     )
-    return output_constraint.limit - below(lower[:, 0] + output_constraint.offset, 0.0), primal_point
+    return below(lower[:, 0] + output_constraint.offset, 0.0), primal_point
+
+
+def limit_of(bounds: LinearBounds) -> Tensor:
+    """(B,): what the output constraint's row is at most."""
+    assert bounds.output_constraint is not None
+    return bounds.output_constraint.limit
+
+
+def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits: Tensor, budget: Budget) -> Tensor:
+    """The margins (B, R) again, those below their input's limit (B,) bettered up to it by contradiction.
+
+    Outside of the part on which a row is at most the limit, it is above; on the part it has the bound that is found there. So
+    the less of the two is proved on the whole region, whatever becomes of the other rows.
+    """
+    parents, rows = torch.nonzero(torch.isfinite(margins) & (margins < limits[:, None]), as_tuple=True)
+    if not len(parents):
+        return margins
+    whole = bounds.map(lambda value: value[parents], bounds.region[parents])
+    parts = bounded_again(under(whole, rows, limits[parents], margins[parents, rows], wanted[parents]), budget)
+    limit = limit_of(parts)
+    lower = torch.where(parts.nothing, limit, torch.minimum(bounded_row(parts)[0], limit))
+    found = margins.index_put((parents, rows), torch.maximum(margins[parents, rows], lower))
+    number = torch.ones_like(limits, dtype=torch.long)
+    for k, parent in enumerate(parents.tolist()):
+        if number[parent] == 1:
+            bounds.recorder.branch(parent, 0, 0, "", margins[parent])
+        parts.recorder.branch(k, int(number[parent]), 0, "", found[parent])
+        number[parent] += 1
+    return found

@@ -28,7 +28,7 @@ from tightverify.bounds.constraints import PART
 from tightverify.bounds.fitted import Effort
 from tightverify.bounds.recorder import SILENT
 from tightverify.bounds.result import LinearBounds
-from tightverify.branch.leaf import under, within
+from tightverify.branch.leaf import LIMIT, under, within
 from tightverify.branch.node import Branch, Split
 from tightverify.branch.search import Tree
 from tightverify.budget import UNLIMITED
@@ -182,7 +182,7 @@ class Saved:
         if output_constraint:
             rows = torch.tensor([split.neuron for split in output_constraint], device=lower.device)
             limits = lower.new_tensor([split.value for split in output_constraint])
-            whole = under(whole, rows, limits, wanted[torch.zeros_like(rows)])
+            whole = under(whole, rows, limits, -limits / LIMIT, wanted[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
         known, empty = [], []
         saved = zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)

@@ -12,7 +12,7 @@ from tightverify.region import SplitBy
 from tightverify.stages.attack import attack_stage
 from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
 from tightverify.stages.branch import branch_stage
-from tightverify.stages.combine import combine_stage, first_round_stage
+from tightverify.stages.combine import combine_stage, first_round_stage, rounds_stage
 from tightverify.stages.lp import lp_stage
 from tightverify.stages.milp import milp_stage, surely_ends
 from tightverify.stages.problem import Problem, Stage
@@ -47,20 +47,26 @@ METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
         ("linear", linear_stage),
         ("attack", attack_stage),
         ("planes", planes_stage),
-        ("combine", combine_stage),
+        ("combine", rounds_stage),
         ("lp", lp_stage),
     ),
     "milp": (
         ("interval", interval_stage),
         ("linear", linear_stage),
         ("attack", attack_stage),
-        ("combine", combine_stage),
+        ("combine", rounds_stage),
         ("milp", milp_stage),
     ),
 }
 
 
-SHARES: dict[Stage, float] = {attack_stage: 0.5, combine_stage: 0.5, first_round_stage: 0.5, pieces_stage: 0.5}
+SHARES: dict[Stage, float] = {
+    attack_stage: 0.5,
+    combine_stage: 0.5,
+    rounds_stage: 0.5,
+    first_round_stage: 0.5,
+    pieces_stage: 0.5,
+}
 """The most that a stage takes of the time that is left, where others come after it.
 
 The others have none: what comes after one of them needs more time than it, and would bring nothing in the rest of too little.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,8 @@ from tightverify.bounds.rebound import rebound
 from tightverify.bounds.recorder import SILENT
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import summed_scores, what_matters
+from tightverify.branch.leaf import LEAST_LIMIT, LIMIT
+from tightverify.branch.passes import proved_above
 from tightverify.errors import OutOfTimeError
 from tightverify.graph import Apply
 from tightverify.region import SplitBy
@@ -47,6 +50,8 @@ LEAST_GAIN = 0.01
 """A round of `combine` after which no margin of an input has gained more is its last."""
 REACH = 3.0
 """So is one after which more is wanting than so many times what it has gained: rounds gain less and less."""
+AHEAD = 0.2
+"""A thorough run tries to prove its worst row so much higher, as a share of the way to the row's value at the centre."""
 
 
 MORE_STEPS = 3
@@ -62,7 +67,26 @@ def efforts_for(problem: Problem) -> tuple[Effort, ...]:
 
 
 def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
-    """Every bound from its own mixture of planes, in rounds: each goes on from what the last one found."""
+    """Every bound from its own mixture of planes, in rounds, each with proofs by contradiction in the end."""
+    return combined(problem, known, by_contradiction)
+
+
+def rounds_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """The same without them: what comes next proves all that is open in a way of its own."""
+    return combined(problem, known, as_found)
+
+
+def first_round_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """One such round: what the search of `complete` starts from is bounded as in the second."""
+    return rounds_stage(replace(problem, settings=replace(problem.settings, rounds=1)), known)
+
+
+Closing = Callable[[Problem, LinearBounds, Tensor], Tensor]
+"""What is made of a round's margins (B, R) in its end."""
+
+
+def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSoFar:
+    """Rounds: each goes on from what the last one found."""
     rounds = efforts_for(problem)
     most = max(effort.fitting.directions for effort in rounds)
     for part, some in problem.parts(most, MIXTURE_SHARE):
@@ -80,6 +104,7 @@ def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)
                 lower = torch.where(torch.isfinite(lower), lower, -math.inf)
+                lower = closing(now, bounds, lower)
                 promising = torch.nan_to_num(lower - own[left], nan=0.0).amax(1) > LEAST_GAIN
                 former = now.wanted.worst(own[left])
                 own[left] = torch.maximum(own[left], lower)
@@ -126,11 +151,6 @@ def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effor
     return rebound(before, *what_matters(scores, effort.part), effort, problem.budget)
 
 
-def first_round_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
-    """One round of `combine`: what the search of `complete` starts from is bounded as in the second."""
-    return combine_stage(replace(problem, settings=replace(problem.settings, rounds=1)), known)
-
-
 def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: Effort) -> Tensor:
     """The bounds (B, R) again, with planes made for them, of inputs that little is wanting to (of all, if `thorough`).
 
@@ -144,3 +164,26 @@ def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: E
         rows = {problem.graph.output: problem.wanted.rows[chosen]}
         found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
     return found
+
+
+def as_found(_problem: Problem, _bounds: LinearBounds, margins: Tensor) -> Tensor:
+    """The margins as they are."""
+    return margins
+
+
+def by_contradiction(problem: Problem, bounds: LinearBounds, margins: Tensor) -> Tensor:
+    """The margins (B, R) again, where parts of the region on which a row fails come out empty, or prove it higher than thought.
+
+    Of open inputs within reach of a proof; if `thorough` of all, where they are proved up to some way above that. All rows have
+    to be needed.
+    """
+    wanted = problem.wanted
+    if wanted.needed < margins.shape[1] or problem.budget.left < 0:
+        return margins
+    worst, row = margins.min(1)
+    value = wanted.margins(problem.graph.forward(problem.region.centre)[:, None])[:, 0].gather(1, row[:, None])[:, 0]
+    higher = torch.lerp(worst, value, AHEAD) if problem.settings.thorough else worst
+    within_reach = (value > -worst) | problem.settings.thorough
+    nearly = torch.where(within_reach, (-LIMIT * worst).clamp(min=LEAST_LIMIT), -math.inf)
+    limits = torch.where(worst > 0, higher, nearly)
+    return proved_above(bounds, wanted, margins, limits, problem.budget)
