@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.helpers.evidence_arithmetic import function_of, matrix_of, range_of
 from tests.helpers.evidence_check import Check, Numbers, Refused
 from tests.helpers.evidence_lines import rational
 from tests.helpers.evidence_proofs import hull, keeps_above
-from tests.helpers.evidence_runs import RUNS, certified, network
+from tests.helpers.evidence_runs import Kept
 from tests.stages.test_lp import prepared
 from tightverify.evidence import (
     EDGE,
@@ -35,18 +36,18 @@ from tightverify.recording.question import named
 from tightverify.refine.network_lp import Rows
 from tightverify.values import Interval
 
-Kept = tuple[list[Any], Numbers]
+Found = Callable[[str], tuple[list[Any], Numbers]]
 
 
-def found(name: str, folder: Path, which: int = 0) -> Kept:
-    """A run's evidence of one input, and its network's weights."""
-    certified(name, folder)
-    return list(read_evidence(folder / f"{which}.npz")), Numbers.of(network(RUNS[name][0])[0].graph)
+@pytest.fixture
+def found(kept: Callable[[str], Kept]) -> Found:
+    """A run's evidence of its first input, and its network's weights."""
 
+    def first(name: str) -> tuple[list[Any], Numbers]:
+        _, files, numbers = kept(name)
+        return list(files[0]), numbers
 
-@pytest.fixture(scope="module")
-def linear(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    return found("gru lp", tmp_path_factory.mktemp("linear"))
+    return first
 
 
 def last_program(entries: list[Any]) -> tuple[int, Program]:
@@ -71,9 +72,9 @@ def with_row(program: Program, low: float, origin: int, held: int) -> Program:
     )
 
 
-def test_an_invented_row_is_refused_whatever_it_says_it_is(linear: Kept) -> None:
+def test_an_invented_row_is_refused_whatever_it_says_it_is(found: Found) -> None:
     """The property's own row, above what is proved of it and below all that samples of the region show."""
-    entries, numbers = linear
+    entries, numbers = found("gru lp")
     place, program = last_program(entries)
     question = entries[0]
     check = Check(entries[:place], numbers)
@@ -88,17 +89,17 @@ def test_an_invented_row_is_refused_whatever_it_says_it_is(linear: Kept) -> None
         for held in (start, start + 1, start - 1, 0, -1, len(program.cost)):
             forged = with_row(program, low, origin, held)
             with pytest.raises(Refused, match=r"row that the network may break|about no neuron"):
-                Check([*entries[:place], forged], numbers)
-    assert Check([*entries[:place], program], numbers).programs
+                check.with_entry(forged)
+    assert check.with_entry(program).programs
 
 
 @pytest.mark.parametrize("name", ["gru lp", "lstm lp", "speech lp", "odd milp"])
-def test_no_row_can_be_moved(name: str, tmp_path: Path) -> None:
+def test_no_row_can_be_moved(name: str, found: Found) -> None:
     """Each kind of row, moved by a little more than its planes may lie apart from what they hold, or said to be another."""
-    entries, numbers = found(name, tmp_path)
+    entries, numbers = found(name)
     place, program = last_program(entries)
-    before = entries[:place]
-    assert Check([*before, program], numbers).programs
+    before = Check(entries[:place], numbers)
+    assert before.with_entry(program).programs
     matrix = matrix_of(program)
     for origin in np.unique(program.origins):
         row = int(np.flatnonzero(program.origins == origin)[0])
@@ -106,17 +107,17 @@ def test_no_row_can_be_moved(name: str, tmp_path: Path) -> None:
         lifted = program.row_lower.copy()
         lifted[row] = (0.0 if np.isinf(lifted[row]) else lifted[row]) + size
         with pytest.raises(Refused, match="row that the network may break"):
-            Check([*before, replace(program, row_lower=lifted)], numbers)
+            before.with_entry(replace(program, row_lower=lifted))
         for other in {EQUATION, PLANE, EDGE, PIECES} - {int(origin)}:
             origins = program.origins.copy()
             origins[row] = other
             if not (origin == EDGE and other == PLANE):  # an edge is a plane that leaves its neuron out
                 with pytest.raises(Refused):
-                    Check([*before, replace(program, origins=origins)], numbers)
+                    before.with_entry(replace(program, origins=origins))
 
 
-def test_a_choice_is_one_maximum_s_alone(tmp_path: Path) -> None:
-    entries, numbers = found("odd milp", tmp_path)
+def test_a_choice_is_one_maximum_s_alone(found: Found) -> None:
+    entries, numbers = found("odd milp")
     place, program = last_program(entries)
     free = int(program.columns[-1]) + len(program.breaks)
     assert len(program.cost) > free + 1
@@ -125,9 +126,9 @@ def test_a_choice_is_one_maximum_s_alone(tmp_path: Path) -> None:
         Check([*entries[:place], replace(program, indices=indices)], numbers)
 
 
-def test_what_was_narrowed_is_of_the_same_variables(tmp_path: Path) -> None:
+def test_what_was_narrowed_is_of_the_same_variables(found: Found) -> None:
     """With its nodes in another order, a program without rows would take the ends of some neurons for those of others."""
-    entries, numbers = found("relu narrowed", tmp_path)
+    entries, numbers = found("relu narrowed")
     narrowing = next(k for k, entry in enumerate(entries) if isinstance(entry, CutoffTightening))
     place = next(k for k, entry in enumerate(entries) if k > narrowing and isinstance(entry, Program) and entry.limit < np.inf)
     program, check = entries[place], Check(entries[:place], numbers)
@@ -159,12 +160,12 @@ def test_what_was_narrowed_is_of_the_same_variables(tmp_path: Path) -> None:
         breaks=np.zeros((0, 2)),
     )
     with pytest.raises(Refused, match="another program were narrowed"):
-        Check([*entries[:place], turned], numbers)
+        check.with_entry(turned)
 
 
-def test_a_bounding_pass_s_number_is_declared_once(tmp_path: Path) -> None:
+def test_a_bounding_pass_s_number_is_declared_once(found: Found) -> None:
     """Else a half of a proved half stands for the half of the whole that was not proved."""
-    entries, numbers = found("lstm complete", tmp_path)
+    entries, numbers = found("lstm complete")
     bounding_passes = {entry.bounding_pass: entry for entry in entries if isinstance(entry, BoundingPass)}
     branches = {entry.number: entry for entry in entries if isinstance(entry, Branch)}
     parents = {branch.parent for branch in branches.values() if branch.number}

@@ -30,14 +30,19 @@ from tightverify.spec import Property, classify_as
 DOUBLE = torch.float64
 
 
-def run(tmp_path: Path, evidence: str, splits: int = 2, which: int = 1) -> None:
-    """One GRU's search tree, in `trees`, and its evidence."""
-    model, x = network("gru")
+QUICK, RECURRENT = ("mlp", 0, 0.8), ("gru", 1, 0.5)
+"""A network, one of its inputs, and a radius at which that takes a search."""
+
+
+def run(tmp_path: Path, evidence: str, splits: int = 2, asked: tuple[str, int, float] = QUICK) -> None:
+    """A search tree, in `trees`, and its evidence."""
+    name, which, eps = asked
+    model, x = network(name)
     tv.certify(
         model,
         x[which : which + 1],
         None,
-        tv.LinfBall(0.5),
+        tv.LinfBall(eps),
         method="complete",
         rounds=1,
         splits=splits,
@@ -160,15 +165,15 @@ def renamed() -> Iterator[None]:
 
 
 def test_files_are_the_same_whatever_classes_are_called(tmp_path: Path) -> None:
-    run(tmp_path / "before", "evidence")
+    run(tmp_path / "before", "evidence", asked=RECURRENT)
     with renamed():
-        run(tmp_path / "after", "evidence")
+        run(tmp_path / "after", "evidence", asked=RECURRENT)
     for place in (Path("evidence", "0.npz"), Path("trees", "0.npz")):
         before, after = (arrays(tmp_path / when / place) for when in ("before", "after"))
         assert before.keys() == after.keys()
         assert all(before[name].tobytes() == after[name].tobytes() for name in before), place
     assert isinstance(read_evidence(tmp_path / "before" / "evidence" / "0.npz")[0], Question)
-    run(tmp_path / "before", "more", 4)  # its tree is gone on with
+    run(tmp_path / "before", "more", 4, RECURRENT)  # its tree is gone on with
 
 
 def small() -> tuple[Graph, Question]:

@@ -7,6 +7,7 @@ the tree covers the region.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -50,6 +51,12 @@ class Check(BackSubstitutions):
         for entry in entries[1:]:
             demand(not isinstance(entry, Question), "it asks twice")
             self.enter(entry)
+
+    def with_entry(self, entry: Any) -> Check:
+        """The check one entry later; this one stays as it is."""
+        later = deepcopy(self, {id(self.numbers): self.numbers})
+        later.enter(entry)
+        return later
 
     def enter(self, entry: Any) -> None:
         match entry:
