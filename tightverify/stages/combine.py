@@ -50,7 +50,7 @@ LEAST_GAIN = 0.01
 """A round of `combine` after which no margin of an input has gained more is its last."""
 REACH = 3.0
 """So is one after which more is wanting than so many times what it has gained: rounds gain less and less."""
-AHEAD = 0.2
+AHEAD = 0.1
 """A thorough run tries to prove its worst row so much higher, as a share of the way to the row's value at the centre."""
 
 
