@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tightverify.decimals import at_least, at_most, exactly, no_more_than
+from tightverify.decimals import at_least, at_most, exactly, no_less_than, no_more_than
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 8))
@@ -22,6 +22,7 @@ def test_bounds_are_rounded_to_their_safe_side(value: float, places: int) -> Non
 @given(st.floats(0, allow_infinity=False), st.integers(1, 8))
 def test_sizes_are_rounded_down(value: float, digits: int) -> None:
     assert Decimal(value) * (1 - Decimal(10).scaleb(-digits + 1)) <= Decimal(no_more_than(value, digits)) <= Decimal(value)
+    assert Decimal(value) <= Decimal(no_less_than(value, digits)) <= Decimal(value) * (1 + Decimal(10).scaleb(-digits + 1))
 
 
 def test_what_they_look_like() -> None:

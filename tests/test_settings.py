@@ -238,7 +238,7 @@ def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from tightverify.cli.main import main\n"
-        "for command in ('certify', 'bounds', 'segments', 'tightness'):\n"
+        "for command in ('certify', 'bounds', 'radius', 'segments', 'tightness'):\n"
         "    assert main([command, '--help']) == 0\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'scipy', 'numpy', 'onnx')))\n"
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tightverify.evidence import read_evidence
     from tightverify.inputs.clips import AnyLength, certify_clips
     from tightverify.models.model import Model
+    from tightverify.radius.inputs import radius
+    from tightverify.radius.records import Radii, Radius
     from tightverify.radius.segments import Segments, segments
     from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
     from tightverify.relax.polygons import Polygons
@@ -49,6 +51,8 @@ __all__ = [
     "Model",
     "PlaneFit",
     "Polygons",
+    "Radii",
+    "Radius",
     "Result",
     "Results",
     "Segments",
@@ -63,6 +67,7 @@ __all__ = [
     "load",
     "planes",
     "plots",
+    "radius",
     "read_evidence",
     "read_results",
     "segments",
@@ -84,6 +89,8 @@ HOMES = {
     "Model": "models.model",
     "PlaneFit": "api.planes",
     "Polygons": "relax.polygons",
+    "Radii": "radius.records",
+    "Radius": "radius.records",
     "Result": "verify",
     "Results": "api.results",
     "Segments": "radius.segments",
@@ -97,6 +104,7 @@ HOMES = {
     "certify_clips": "inputs.clips",
     "load": "api.load",
     "planes": "api.planes",
+    "radius": "radius.inputs",
     "read_evidence": "evidence",
     "read_results": "api.results",
     "segments": "radius.segments",

@@ -29,6 +29,11 @@ def no_more_than(value: float, digits: int) -> str:
     return f"{Context(digits, ROUND_FLOOR).create_decimal(Decimal(value)).normalize():g}" if value else "0"
 
 
+def no_less_than(value: float, digits: int) -> str:
+    """A size of 0 or more in so many digits: not below the number."""
+    return f"{Context(digits, ROUND_CEILING).create_decimal(Decimal(value)).normalize():g}" if value else "0"
+
+
 def _rounded(value: float, places: int, side: str) -> str:
     if not math.isfinite(value):
         return f"{value:+}"

@@ -69,9 +69,10 @@ def segment(_context: click.Context, _parameter: click.Parameter, value: str | N
     return int(first), int(last) + 1
 
 
+CLIP = option(IN_REGION, "--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to.")
 LIMITS = (
     NORM,
-    option(IN_REGION, "--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to."),
+    CLIP,
     option(
         IN_REGION,
         "--frames",

@@ -1,5 +1,18 @@
-"""Where in time a network is fragile: the certified radius of each stretch of a clip, and the picture of them."""
+"""How far a network's answer holds: certified radii, of inputs and of stretches of time.
 
+| file | what it has |
+|---|---|
+| `inputs` | `tightverify.radius`: radii of inputs |
+| `family` | families of regions that grow with one number |
+| `questions` | several radii that are asked for, as one batch |
+| `bracket` | what is known of one radius, and which size comes next |
+| `breaking` | counterexamples as near as they get |
+| `search` | the search, from cheap methods to dear ones |
+| `records` | what was found |
+| `segments` | `tightverify.segments`: radii of stretches of a clip |
+"""
+
+from tightverify.radius.records import Radii, Radius
 from tightverify.radius.segments import FILES, Segments, rounds_of, segments
 
-__all__ = ["FILES", "Segments", "rounds_of", "segments"]
+__all__ = ["FILES", "Radii", "Radius", "Segments", "rounds_of", "segments"]

@@ -1,0 +1,50 @@
+"""`tightverify radius`: a table, a file, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.refusals import assert_one_sentence
+from tightverify.cli.main import main
+from tightverify.demo import NETWORKS
+
+
+def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--limit", "2", "--method", "linear", "--restarts", "1"]
+    out = tmp_path / "out"
+    assert main([*given, "--out", str(out)]) == 0
+    printed, told = capsys.readouterr()
+    for words in ("proved", "refuted", "2 inputs, 1 misclassified; mean proved"):
+        assert words in printed
+    assert "radii.csv" in told
+    lines = (out / "radii.csv").read_text().splitlines()
+    assert lines[0] == "index,label,proved,refuted,misclassified,seconds"
+    assert len(lines) == 3
+    proved, refuted = map(float, lines[1].split(",")[2:4])
+    assert 0 < proved < refuted
+    assert main([*given, "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*given, "--out", str(tmp_path / "db"), "--family", "db", "--target", "each", "--quiet"]) == 0
+    printed, told = capsys.readouterr()
+    assert "proved, dB" in printed
+    assert "target" in printed
+    assert told == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target", "some"], "write a class, such as 3, or each"),
+        (["--tolerance", "0"], "wanted a number above 0"),
+        (["--family", "db", "--norm", "2"], "says nothing there"),
+        (["--target", "1", "--top", "2"], "leave one of them out"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    out = tmp_path / "out"
+    assert main(["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--quiet", "--out", str(out), *options]) == 2
+    assert_one_sentence(capsys, words, out)

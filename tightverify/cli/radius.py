@@ -1,0 +1,142 @@
+"""`tightverify radius`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.options import BATCH_AXIS, CLIP, IN_REGION, LIMIT, MODEL, NORM, QUESTION, into_folder, say_if_busy
+from tightverify.console import output, say
+from tightverify.decimals import at_least, at_most, no_less_than, no_more_than
+from tightverify.errors import UsageError
+from tightverify.settings import KEPT, Options, Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tightverify.radius import Radii
+    from tightverify.report.outputs import Folder
+
+NAMES = ("db", "snr", "gain")
+
+
+def target_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    """A class, or each."""
+    if value is None or value == "each":
+        return value
+    if not value.isdecimal():
+        raise click.BadParameter(f"{value!r} cannot be read as a target; write a class, such as 3, or each")
+    return int(value)
+
+
+ASKED = (
+    option(
+        QUESTION,
+        "--target",
+        callback=target_of,
+        metavar="CLASS|each",
+        help="Ask when this class may come before the label; each for a radius per other class.",
+    ),
+    option(
+        QUESTION, "--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many outputs."
+    ),
+    option(
+        IN_REGION, "--family", type=click.Choice(NAMES), help="Decibels of the peak, of signal to noise, or a gain, not a ball."
+    ),
+    NORM,
+    CLIP,
+    option(IN_REGION, "--tolerance", type=float, default=0.01, show_default=True, help="How near to tell a radius, relative."),
+)
+
+
+def asked_of(norm: str, family: str | None, clip: tuple[float, float] | None, **others: Any) -> dict[str, Any]:
+    """What is asked, as `tightverify.radius` takes it."""
+    if family is not None and norm != "inf":
+        raise UsageError(f"--norm {norm} was given beside --family {family}, and says nothing there; leave one of them out")
+    return {**others, "norm": float(norm), "family": family, "clip": clip}
+
+
+EXAMPLES = (
+    "tightverify radius model.onnx inputs.npz --limit 10 --time-limit 10",
+    "tightverify radius model.onnx inputs.npz --norm 2 --clip 0 1 --target each",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Find how far the answer holds: certified radii.")
+@MODEL
+@click.argument("inputs", type=FILE, metavar="INPUTS.npz")
+@BATCH_AXIS
+@LIMIT
+@gathered("asked", asked_of, *ASKED)
+@settings_of(
+    [name for name in Options.__annotations__ if name not in (*KEPT, "thorough")],
+    Settings(method="complete"),
+    time_limit="Seconds per radius; no limit if not given.",
+)
+@threads
+@into_folder("radii-out", "the table")
+def radius(
+    model: Path,
+    inputs: Path,
+    batch_axis: int | None,
+    limit: int | None,
+    asked: dict[str, Any],
+    settings: Settings,
+    folder: Folder,
+) -> None:
+    """Find for every input the largest radius that is proved, and the least at which a counterexample is found.
+
+    Prints a table, and writes radii.csv to a folder. The true radius lies between the two. Ctrl-C keeps what is known by then.
+    """
+    from tightverify.disk import alone_in
+    from tightverify.inputs.arrays import read_arrays
+    from tightverify.radius.inputs import Interrupted
+    from tightverify.radius.inputs import radius as find
+    from tightverify.radius.records import FILE as TABLE
+
+    folder.refuse((TABLE,))
+    given = read_arrays(model, inputs, batch_axis, asked["top"])[:limit]
+    say_if_busy(folder.quiet)
+    with alone_in(results=folder.out):
+        try:
+            found = find(given.model, given.x, given.y, settings=settings, progress=not folder.quiet, **asked)
+        except Interrupted as error:
+            show(error.radii, folder)
+            raise
+        show(found, folder)
+
+
+def show(found: Radii, folder: Folder) -> None:
+    """Print what was found, and write it."""
+    output().print(table(found))
+    output().print(found.summary(), soft_wrap=True)
+    written = found.save(folder.out)
+    if not folder.quiet:
+        say(f"written: {written}")
+
+
+def table(found: Radii) -> Table:
+    """A line for each radius."""
+    from rich.table import Table
+
+    part, unit = found.about.part, found.about.unit and f", {found.about.unit}"
+    grid = Table("input", "label", *([part] if part else []), f"proved{unit}", f"refuted{unit}", "seconds")
+    for row in found.rows():
+        which = [str(row["index"]), "-" if row["label"] is None else str(row["label"]), *([str(row[part])] if part else [])]
+        if row["misclassified"]:
+            grid.add_row(*which, "misclassified", "", "")
+        else:
+            grid.add_row(*which, number(row["proved"], unit), number(row["refuted"], unit, up=True), f"{row['seconds']:.2f}")
+    return grid
+
+
+def number(value: float | None, unit: str, up: bool = False) -> str:
+    """A radius in four digits, or in decibels, on its safe side."""
+    if value is None:
+        return "-"
+    if unit:
+        return (at_most if up else at_least)(value, 2)
+    return (no_less_than if up else no_more_than)(value, 4)
