@@ -15,6 +15,7 @@ from tightverify.bounds.linear import linear_bounds
 from tightverify.branch.node import split_in
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
+from tightverify.inputs.clips import AnyLength, certify_clips
 from tightverify.region import Zonotope
 
 DOUBLE = torch.float64
@@ -116,20 +117,31 @@ def test_pieces_prove_what_one_walk_cannot(region: tv.region.Perturbation) -> No
     assert result.margin <= -0.01 * gap + 1e-9
 
 
-@pytest.mark.parametrize("method", ["linear", "planes", "combine"])
-def test_margins_over_pieces_hold_all_along_the_line(method: str) -> None:
-    network, clips = Listener().eval().double(), [clip.double() for clip in recordings()[:3]]
-    for region in (tv.Gain(20.0), tv.AddedNoise(torch.sin(torch.arange(200.0)), 3.0), tv.Shift(-1.0)):
-        results = tv.certify_clips(network, clips, None, region, tv.Settings(method, thorough=True, rounds=1))
-        for clip, result in zip(clips, results, strict=True):
-            assert result.stage == "pieces"
-            points = region.around(clip[None]).at(torch.linspace(-1, 1, 801, dtype=DOUBLE).view(1, -1, 1))[0]
-            with torch.no_grad():
-                outputs = network(points)
-            assert result.label is not None
-            others = [k for k in range(3) if k != result.label]
-            true = (outputs[:, [result.label]] - outputs[:, others]).amin(0)
-            assert bool((result.margins <= true + 1e-9).all())
+@pytest.fixture(scope="module")
+def listener() -> AnyLength:
+    return AnyLength(Listener().eval().double())
+
+
+LINES = {"gain": tv.Gain(20.0), "noise": tv.AddedNoise(torch.sin(torch.arange(200.0)), 3.0), "shift": tv.Shift(-1.0)}
+
+
+@pytest.mark.parametrize(
+    ("method", "moved"),
+    [*(("linear", moved) for moved in LINES), ("planes", "gain"), ("planes", "shift"), ("combine", "noise")],
+)
+def test_margins_over_pieces_hold_all_along_the_line(method: str, moved: str, listener: AnyLength) -> None:
+    region, clips = LINES[moved], [clip.double() for clip in recordings()[2:4]]
+    results = certify_clips(listener, clips, None, region, tv.Settings(method, thorough=True, rounds=1))
+    for clip, result in zip(clips, results, strict=True):
+        assert result.stage == "pieces"
+        line = region.around(clip[None])
+        assert isinstance(line, Zonotope)
+        points = line.at(torch.linspace(-1, 1, 801, dtype=DOUBLE).view(1, -1, 1))[0]
+        outputs = listener.at(tuple(clip.shape)).original(points)
+        assert result.label is not None
+        others = [k for k in range(3) if k != result.label]
+        true = (outputs[:, [result.label]] - outputs[:, others]).amin(0)
+        assert bool((result.margins <= true + 1e-9).all())
 
 
 @pytest.mark.parametrize("known", [-2.0, -0.5, -0.25])

@@ -87,7 +87,7 @@ def test_verdicts_are_come_to_once_more(tmp_path: Path, monkeypatch: pytest.Monk
 
     def one_case() -> None:
         torch.manual_seed(1)
-        few_inputs.case("two tanh layers", few_inputs.layers(2), (2,), 3.0, 0.1)
+        few_inputs.case("two tanh layers", few_inputs.layers(2), (2,), 3.0, 0.05)
 
     monkeypatch.setattr(again, "OUT", tmp_path)
     monkeypatch.setattr(few_inputs, "POINTS", 2)

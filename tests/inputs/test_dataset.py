@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,13 @@ from tightverify.spec import linear_property
 from tightverify.stages.progress import Callback, Step, no_callback
 
 SETTINGS = tv.Settings("interval", batch=2)
+
+
+@cache
+def network(length: int) -> tv.Model:
+    """For words of so many letters."""
+    torch.manual_seed(length)
+    return tv.load(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * length, 2)), (length, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +67,8 @@ class Words:
     def groups(self) -> Iterator[Group]:
         for length in sorted({len(word) for word in self.words}):
             places = [k for k, word in enumerate(self.words) if len(word) == length]
-            torch.manual_seed(length)
-            model = tv.load(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * length, 2)), (length, 2))
             letters = [[[ord(letter) / 100, 1.0] for letter in self.words[k]] for k in places]
-            yield Group(model, torch.tensor(letters), torch.tensor(places))
+            yield Group(network(length), torch.tensor(letters), torch.tensor(places))
 
     def check(self, region: Perturbation, top: int) -> None:
         if not all(self.words):

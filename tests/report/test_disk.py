@@ -8,7 +8,9 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +20,7 @@ import soundfile
 
 import tightverify as tv
 from tests.evidence.test_evidence import network
+from tests.helpers.onnx_models import HEAD, SINGLE, build, head, node, normal, save
 from tests.helpers.sounds import Listener, recordings, to_onnx
 from tightverify.branch.saved import Saved
 from tightverify.cli.main import main
@@ -38,52 +41,98 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Some digits."""
     x, y = held_out()
     path = tmp_path_factory.mktemp("inputs") / "good.npz"
     np.savez(path, x=x[:6], y=y[:6])
     return str(path)
 
 
-def certify(inputs: str, *options: str, most: int | None = None, stdout: int | IO[Any] = subprocess.PIPE) -> Any:
-    """A process whose files can have so many bytes at most: another one is refused, as on a full disk."""
-
-    def limit() -> None:
-        if most is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-    command = [sys.executable, "-m", "tightverify", "certify", GRU, inputs, "--eps", "0.09", "--quiet", *options]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=200, preexec_fn=limit, check=False)
+@pytest.fixture(scope="module")
+def digits(inputs: str) -> list[str]:
+    """The demonstration's GRU, and a radius at which some of them are proved."""
+    return [GRU, inputs, "--eps", "0.09"]
 
 
-def sentence(run: Any, words: str) -> None:
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A tiny network, inputs that it answers, and a radius at which those take a search."""
+    folder = tmp_path_factory.mktemp("hard")
+    weights = {"W": 2 * normal(2, 6, seed=1), "b": normal(6, seed=2)} | head(6)
+    model = build([node("Gemm", "x W b", "z"), node("Tanh", "z", "features"), HEAD], ["N", 2], weights, SINGLE)
+    np.savez(folder / "inputs.npz", x=np.random.default_rng(0).random((5, 2), dtype=np.float32)[2:])
+    return [str(save(folder, model)), str(folder / "inputs.npz"), "--eps", "1.5"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@contextmanager
+def full_after(most: int | None) -> Iterator[None]:
+    """Files of this process can have so many bytes at most: another one is refused, as on a full disk."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
+Certify = Callable[..., Run]
+
+
+@pytest.fixture
+def certify(capsys: pytest.CaptureFixture[str]) -> Certify:
+    def run(given: list[str], *options: str, most: int | None = None) -> Run:
+        with full_after(most):
+            code = main(["certify", *given, "--quiet", *options])
+        return Run(code, *capsys.readouterr())
+
+    return run
+
+
+def process(given: list[str], *options: str, stdout: int | IO[Any] = subprocess.PIPE) -> Any:
+    """A process of its own, with a stdout of its own."""
+    command = [sys.executable, "-m", "tightverify", "certify", *given, "--quiet", *options]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
+
+
+def sentence(run: Run, words: str) -> None:
     assert run.returncode == 2, run.stderr
     assert run.stderr.startswith("error: ")
     assert run.stderr.count("\n") == 1
     assert words in run.stderr
 
 
-def test_a_full_disk_under_the_results(inputs: str, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_results(certify: Certify, digits: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    run = certify(inputs, "--out", str(out), "--batch", "3", most=3000)
+    run = certify(digits, "--out", str(out), "--batch", "3", most=3000)
     kept = len(read_records(out))
     assert 0 < kept < 3
     sentence(run, f"the first {kept} lines are in it")
     assert "3 inputs: " in run.stdout, "all of the batch that was decided"
 
 
-def test_a_full_disk_under_the_trace(inputs: str, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_trace(certify: Certify, digits: list[str], tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
-    run = certify(inputs, "--trace", str(trace), "--json", "--batch", "1", most=3500)
+    run = certify(digits, "--trace", str(trace), "--json", "--batch", "1", most=3500)
     sentence(run, f"{trace} cannot be written any further")
     assert 1 < len(run.stdout.splitlines()) < 6, "the input at work is still decided, no other one is begun"
     assert read_trace(trace)
 
 
 @pytest.mark.parametrize("beside_trees", [False, True])
-def test_a_full_disk_under_the_evidence(inputs: str, tmp_path: Path, beside_trees: bool) -> None:
+def test_a_full_disk_under_the_evidence(certify: Certify, hard: list[str], tmp_path: Path, beside_trees: bool) -> None:
     out, folder, trees = tmp_path / "out.jsonl", tmp_path / "evidence", tmp_path / "trees"
     options = [*SEARCH, "--trees", str(trees)] if beside_trees else []
-    run = certify(inputs, "--evidence", str(folder), "--out", str(out), "--restarts", "0", *options, most=10_000)
+    run = certify(hard, "--evidence", str(folder), "--out", str(out), "--restarts", "0", *options, most=2600)
     sentence(run, "evidence cannot be written to")
     assert len(read_records(out)) == 1, "it was decided, though its evidence could not be kept"
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".npz")]
@@ -121,23 +170,22 @@ def test_a_disk_that_fills_while_an_input_is_at_work(
     assert not (trees and trees.exists() and list(trees.rglob("*.npz"))), "a tree without its evidence could not go on"
 
 
-def test_a_full_disk_under_the_trees(inputs: str, tmp_path: Path) -> None:
-    out, trees = tmp_path / "out.jsonl", tmp_path / "trees"
-    run = certify(inputs, *SEARCH, "--batch", "2", "--trees", str(trees), "--out", str(out), most=8000)
+def test_a_full_disk_under_the_trees(certify: Certify, hard: list[str], tmp_path: Path) -> None:
+    trees = tmp_path / "trees"
+    run = certify(hard, *SEARCH, "--batch", "2", "--trees", str(trees), "--json", most=2000)
     sentence(run, "the search tree")
-    assert len(read_records(out)) == 2, "what was decided is not lost"
-    assert "2 inputs: " in run.stdout
+    assert [json.loads(line)["index"] for line in run.stdout.splitlines()] == [0, 1], "what was decided is not lost"
     assert not trees.exists(), "it was made for nothing"
 
 
-def test_a_tree_that_cannot_be_read(inputs: str, tmp_path: Path) -> None:
+def test_a_tree_that_cannot_be_read(certify: Certify, hard: list[str], tmp_path: Path) -> None:
     """It is one input's, and costs no other one's verdict."""
     out, trees = tmp_path / "out.jsonl", tmp_path / "trees"
     trees.mkdir()
     for number in range(2):
         (trees / f"{number}.npz").write_bytes(b"no tree")
     options = ["--trees", str(trees), "--out", str(out), "--limit", "2"]
-    sentence(certify(inputs, *SEARCH, *options), "is no search tree that this program wrote")
+    sentence(certify(hard, *SEARCH, *options), "is no search tree that this program wrote")
     assert len(read_records(out)) == 2
     assert {path.read_bytes() for path in trees.iterdir()} == {b"no tree"}
 
@@ -160,18 +208,18 @@ def test_a_save_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["0.npz"]
 
 
-def test_a_full_disk_under_the_programs(inputs: str, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_programs(certify: Certify, hard: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     options = ["--method", "lp", "--rounds", "1", "--limit", "1", "--restarts", "0", "--dump", str(tmp_path / "programs")]
-    sentence(certify(inputs, *options, "--out", str(out), most=3000), ".mps cannot be written")
+    sentence(certify(hard, *options, "--out", str(out), most=3000), ".mps cannot be written")
     assert len(read_records(out)) == 1
 
 
 @needs_full
-def test_a_full_disk_under_stdout(inputs: str, tmp_path: Path) -> None:
+def test_a_full_disk_under_stdout(digits: list[str], inputs: str, tmp_path: Path) -> None:
     with FULL.open("w") as full:
-        run = certify(inputs, "--out", str(tmp_path / "out.jsonl"), stdout=full)
-        lines = certify(inputs, "--out", "-", stdout=full)
+        run = process(digits, "--out", str(tmp_path / "out.jsonl"), stdout=full)
+        lines = process(digits, "--out", "-", stdout=full)
         bounds = [sys.executable, "-m", "tightverify", "bounds", GRU, inputs, "--eps", "0.1", "--json", "--quiet"]
         told = subprocess.run(bounds, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
     for each in (run, lines, told):
@@ -182,17 +230,17 @@ def test_a_full_disk_under_stdout(inputs: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
-def test_lines_on_stdout(inputs: str, tmp_path: Path, name: str) -> None:
+def test_lines_on_stdout(certify: Certify, digits: list[str], tmp_path: Path, name: str) -> None:
     if not Path("/dev/stdout").exists() and name != "-":
         pytest.skip("needs /dev/stdout")
-    run = certify(inputs, "--out", name)
+    run = process(digits, "--out", name)
     with (tmp_path / "file").open("w") as file:
-        into = certify(inputs, "--out", name, stdout=file)
+        into = process(digits, "--out", name, stdout=file)
     for text, each in ((run.stdout, run), ((tmp_path / "file").read_text(), into)):
         assert each.returncode == 0, each.stderr
         assert sorted(json.loads(line)["index"] for line in text.splitlines()) == list(range(6))
         assert each.stderr == ""
-    sentence(certify(inputs, "--out", name, "--trace", name), "are the same")
+    sentence(certify(digits, "--out", name, "--trace", name, "--force"), "are the same")
 
 
 def test_bounds_on_stdout(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
