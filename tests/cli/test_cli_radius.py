@@ -31,6 +31,9 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "proved, dB" in printed
     assert "target" in printed
     assert told == ""
+    assert main([*given, "--out", str(tmp_path / "per"), "--per", "frame", "--fragile", "1", "--quiet"]) == 0
+    assert capsys.readouterr().out.count("│ ") < 12
+    assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,8 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--tolerance", "0"], "wanted a number above 0"),
         (["--family", "db", "--norm", "2"], "says nothing there"),
         (["--target", "1", "--top", "2"], "leave one of them out"),
+        (["--fragile", "2"], "give --per or --target each"),
+        (["--per", "frame", "--family", "db"], "leave one out"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

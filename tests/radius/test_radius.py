@@ -200,6 +200,35 @@ def test_families() -> None:
         tv.radius(network, x, family="loudness")
 
 
+@pytest.mark.parametrize(("per", "axis"), [("frame", 1), ("feature", 2)])
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_parts(per: str, axis: int, norm: float) -> None:
+    """A linear classifier's radius in a part is its margin by the dual norm of the weights there."""
+    network, x = flat_linear(), inputs(2)
+    found = tv.radius(network, x, None, norm=norm, per=per, method="linear")
+    outputs, weight = network(x).detach(), network[1].weight.detach().view(CLASSES, FRAMES, FEATURES)  # type: ignore[index]
+    assert found.proved.shape == (2, x.shape[axis])
+    for n, one in enumerate(found):
+        label = int(outputs[n].argmax())
+        for part, proved, refuted in zip(one.parts, found.proved[n], found.refuted[n], strict=True):
+            there = [(weight[label] - weight[k]).select(axis - 1, part) for k in range(CLASSES) if k != label]
+            falls = torch.stack([torch.linalg.vector_norm(each, ord=DUAL[norm]) for each in there])
+            margins = torch.stack([outputs[n, label] - outputs[n, k] for k in range(CLASSES) if k != label])
+            true = float((margins / falls).amin())
+            assert true * 0.989 < float(proved) < true * (1 + 1e-12)
+            assert float(refuted) > true * (1 - 1e-12)
+        assert isinstance(one.counterexample, tuple)
+        for part, point in zip(one.parts, one.counterexample, strict=True):
+            if point is not None:
+                changed = (point != x[n]).any(2 - axis)
+                assert [k for k, moved in enumerate(changed.tolist()) if moved] == [part]
+    assert [row[per] for row in found.fragile(1)] == found.proved.argmin(1).tolist()
+    with pytest.raises(UsageError):
+        tv.radius(network, x, per="word")
+    with pytest.raises(UsageError, match="leave one out"):
+        tv.radius(network, x, per=per, family="db")
+
+
 def test_families_that_are_not_nested_are_refused() -> None:
     network, x = flat_linear(), inputs()
     with pytest.raises(RegionError, match="not nested"):

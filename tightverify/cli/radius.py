@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, CLIP, IN_REGION, LIMIT, MODEL, NORM, QUESTION, into_folder, say_if_busy
+from tightverify.cli.options import BATCH_AXIS, CLIP, IN_REGION, LIMIT, MODEL, NORM, QUESTION, WRITTEN, into_folder, say_if_busy
 from tightverify.console import output, say
 from tightverify.decimals import at_least, at_most, no_less_than, no_more_than
 from tightverify.errors import UsageError
@@ -48,6 +48,7 @@ ASKED = (
     ),
     NORM,
     CLIP,
+    option(IN_REGION, "--per", type=click.Choice(["frame", "feature"]), help="A radius for each, when it alone may change."),
     option(IN_REGION, "--tolerance", type=float, default=0.01, show_default=True, help="How near to tell a radius, relative."),
 )
 
@@ -77,6 +78,7 @@ EXAMPLES = (
     time_limit="Seconds per radius; no limit if not given.",
 )
 @threads
+@option(WRITTEN, "--fragile", type=AT_LEAST_ONE, help="Print so many parts only of each input, those of the least radius.")
 @into_folder("radii-out", "the table")
 def radius(
     model: Path,
@@ -85,6 +87,7 @@ def radius(
     limit: int | None,
     asked: dict[str, Any],
     settings: Settings,
+    fragile: int | None,
     folder: Folder,
 ) -> None:
     """Find for every input the largest radius that is proved, and the least at which a counterexample is found.
@@ -98,33 +101,37 @@ def radius(
     from tightverify.radius.records import FILE as TABLE
 
     folder.refuse((TABLE,))
+    if fragile is not None and asked["per"] is None and asked["target"] != "each":
+        raise UsageError(
+            "--fragile was given, and no radii of parts are asked for; give --per or --target each, or leave it out"
+        )
     given = read_arrays(model, inputs, batch_axis, asked["top"])[:limit]
     say_if_busy(folder.quiet)
     with alone_in(results=folder.out):
         try:
             found = find(given.model, given.x, given.y, settings=settings, progress=not folder.quiet, **asked)
         except Interrupted as error:
-            show(error.radii, folder)
+            show(error.radii, folder, fragile)
             raise
-        show(found, folder)
+        show(found, folder, fragile)
 
 
-def show(found: Radii, folder: Folder) -> None:
+def show(found: Radii, folder: Folder, fragile: int | None) -> None:
     """Print what was found, and write it."""
-    output().print(table(found))
+    output().print(table(found, found.rows() if fragile is None else found.fragile(fragile)))
     output().print(found.summary(), soft_wrap=True)
     written = found.save(folder.out)
     if not folder.quiet:
         say(f"written: {written}")
 
 
-def table(found: Radii) -> Table:
+def table(found: Radii, rows: list[dict[str, Any]]) -> Table:
     """A line for each radius."""
     from rich.table import Table
 
     part, unit = found.about.part, found.about.unit and f", {found.about.unit}"
     grid = Table("input", "label", *([part] if part else []), f"proved{unit}", f"refuted{unit}", "seconds")
-    for row in found.rows():
+    for row in rows:
         which = [str(row["index"]), "-" if row["label"] is None else str(row["label"]), *([str(row[part])] if part else [])]
         if row["misclassified"]:
             grid.add_row(*which, "misclassified", "", "")

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tightverify.errors import RegionError, UsageError
-from tightverify.region import DecibelBall, Gain, LpBall, Perturbation, SnrBall
+from tightverify.region import DecibelBall, Frames, Gain, LpBall, Perturbation, SnrBall
 from tightverify.region.perturbation import BALLS
 
 MOST = 1e6
 """No size beyond is tried where nothing else ends it."""
+PARTS = ("frame", "feature")
+"""What radii are found for one by one."""
 
 
 def itself(size: float) -> float:
@@ -41,13 +43,28 @@ class Family:
         return self.region(self.number(size))
 
 
-def balls(norm: float, clip: tuple[float, float] | None, values: int) -> Family:
-    """Balls of a norm around inputs of so many values; within a range there is a largest."""
+def balls(norm: float, clip: tuple[float, float] | None, values: int, frames: Frames = None, features: Frames = None) -> Family:
+    """Balls of a norm in so many values that may change; within a range there is a largest."""
     if norm not in (1, 2, math.inf):
         raise RegionError(f"the norm is {norm}; balls of the norms 1, 2 and inf are supported")
     LpBall(0.0, norm, clip)  # says what is wrong with the range
     most = MOST if clip is None else (clip[1] - clip[0]) * values ** (1 / norm) * (1 + 1e-9)
-    return Family(BALLS[f"{norm:g}"], lambda eps: LpBall(eps, norm, clip), most=most)
+    return Family(BALLS[f"{norm:g}"], lambda eps: LpBall(eps, norm, clip, frames, features), most=most)
+
+
+def ball_parts(norm: float, clip: tuple[float, float] | None, shape: tuple[int, ...], per: str) -> list[Family]:
+    """For each frame or feature of inputs of a shape, the balls in which it alone may change."""
+    if per not in PARTS:
+        raise UsageError(f"radii per {per!r} were asked for; choose one of {', '.join(PARTS)}")
+    if per == "frame" and len(shape) < 2:
+        raise UsageError(
+            f"radii per frame were asked for, and an input has shape {shape} and no frames; ask for them per feature"
+        )
+    count = shape[0] if per == "frame" else shape[-1]
+    values = math.prod(shape) // count
+    if per == "frame":
+        return [balls(norm, clip, values, frames=[part]) for part in range(count)]
+    return [balls(norm, clip, values, features=[part]) for part in range(count)]
 
 
 def decibels(size: float) -> float:

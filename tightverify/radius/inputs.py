@@ -21,7 +21,7 @@ from tightverify.errors import InputError, UsageError
 from tightverify.models.answers import answers, rightly_answered
 from tightverify.models.model import Model
 from tightverify.radius.bracket import Bracket
-from tightverify.radius.family import Family, family_of
+from tightverify.radius.family import Family, ball_parts, family_of
 from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
@@ -55,6 +55,7 @@ def radius(
     family: str | Callable[[float], Perturbation] | None = None,
     tolerance: float = TOLERANCE,
     target: Target = None,
+    per: str | None = None,
     rows: Rows = None,
     top: int = 1,
     settings: Settings | None = None,
@@ -71,6 +72,8 @@ def radius(
     `labels` None takes the model's own answers. `target` asks when one other class may come before the label: a class, one for
     each input, or "each" for a radius per other class. `top=k` and `rows=(C, d)` are as in `certify`.
 
+    `per="frame"` or `"feature"` gives a radius for each of these when it alone may change, all others being as they are.
+
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
     the method finds nothing more. Settings are as in `certify`, but that the method is `complete` if none is given. Ctrl-C
     raises an `Interrupted` that has the `radii` so far. `progress(done, total)` counts radii; `progress=True` shows a bar.
@@ -82,11 +85,17 @@ def radius(
     x = as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
-    family_ = family_of(family, float(norm), clip, x[0].numel())
     asked = Asked.of(loaded, x, labels, target, rows, top)
-    part = "target" if target is not None and isinstance(target, str) else None
-    about = About(name_of(model, loaded), family_.words, family_.unit, settings.method, part)
-    return found(loaded, x, asked, family_, about, settings, tolerance, progress)
+    families = [family_of(family, float(norm), clip, x[0].numel())] * asked.each
+    part = "target" if isinstance(target, str) else per
+    if per is not None:
+        if family is not None or isinstance(target, str):
+            other = "a family" if family is not None else 'target="each"'
+            raise UsageError(f"per={per!r} was given beside {other}; parts have balls of a norm, and one target: leave one out")
+        families = ball_parts(float(norm), clip, tuple(x.shape[1:]), per)
+        asked = asked.in_parts(len(families))
+    about = About(name_of(model, loaded), families[0].words, families[0].unit, settings.method, part)
+    return found(loaded, x, asked, families, about, settings, tolerance, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +128,11 @@ class Asked:
         parts = tuple(map(tuple, targets.tolist())) if isinstance(target, str) else none
         return cls(Property(against, torch.zeros(against.shape[:2], dtype=torch.float64), 1), kept, right, parts)
 
+    def in_parts(self, count: int) -> Asked:
+        """The same asked of so many parts of each input."""
+        again = torch.arange(len(self.right)).repeat_interleave(count)
+        return replace(self, wanted=self.wanted[again], parts=(tuple(range(count)),) * len(self.right))
+
     @property
     def each(self) -> int:
         """How many radii are asked for of each input."""
@@ -148,7 +162,7 @@ def found(
     model: Model,
     x: Tensor,
     asked: Asked,
-    family: Family,
+    families: Sequence[Family],
     about: About,
     settings: Settings,
     tolerance: float,
@@ -159,10 +173,10 @@ def found(
     right = asked.right.repeat_interleave(each)
     places = torch.nonzero(right).flatten()
     brackets: dict[int, Bracket] = {}
-    questions = Questions(model, x, torch.arange(len(x)).repeat_interleave(each), asked.wanted, (family,) * len(right))
+    questions = Questions(model, x, torch.arange(len(x)).repeat_interleave(each), asked.wanted, list(families) * len(x))
 
     def so_far() -> Radii:
-        return Radii((record(k, x, asked, family, brackets) for k in range(len(x))), about)
+        return Radii((record(k, x, asked, families[0], brackets) for k in range(len(x))), about)
 
     try:
         with teller(progress, about.model, len(places)) as tell:

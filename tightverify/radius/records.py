@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, final, overload
 
 import torch
 from torch import Tensor
 
+from tightverify.errors import UsageError
 from tightverify.json_lines import finite
 from tightverify.writing import write_rows
 
@@ -99,6 +101,14 @@ class Radii(Sequence[Radius]):
     def refuted(self) -> Tensor:
         """(N,) or (N, parts): the radii that were refuted."""
         return torch.stack([torch.as_tensor(each.refuted, dtype=torch.float64) for each in self])
+
+    def fragile(self, most: int) -> list[dict[str, Any]]:
+        """Of the lines of `rows`, those of so many parts of each input that have the least radius proved, the least first."""
+        if self.about.part is None:
+            raise UsageError("no radii of parts were asked for; give per= or target='each'")
+        rows = [row for row in self.rows() if not row["misclassified"]]
+        ordered = sorted(rows, key=lambda row: (row["index"], -math.inf if row["proved"] is None else row["proved"]))
+        return [row for _, some in groupby(ordered, key=lambda row: row["index"]) for row in islice(some, most)]
 
     def rows(self) -> list[dict[str, Any]]:
         """A line of plain values for each radius."""
