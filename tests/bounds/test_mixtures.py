@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,11 +18,12 @@ from tightverify.bounds import mixtures
 from tightverify.bounds.column_generation import generated, inside
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.plane_choice import Answer, PlaneChoice
 from tightverify.bounds.result import LinearBounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph
 from tightverify.region import LinfBall, Region
-from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.planes import Plane
 from tightverify.relax.polygons import Polygons
 from tightverify.values import Interval
 
@@ -169,7 +170,7 @@ def test_many_steps_hold_in_exact_arithmetic(network: str, scale: float) -> None
 def test_planes_of_an_earlier_node_are_caught(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault of PROVER's optimised version: one layer's or frame's planes used for another's, in bounds that are mixed."""
     graph = NETWORKS[network](1.0, 31)
-    region = LinfBall(0.25).around(centres(3, 12))
+    region = LinfBall(0.25).around(centres(3, 5))
     points = probes(graph, region, 300)
     assert not violations(graph, region, points, combined(LESS))
     with monkeypatch.context() as patch:
@@ -193,42 +194,44 @@ def test_planes_of_an_earlier_node_are_caught(network: str, monkeypatch: pytest.
     assert any(fault.startswith("row") for fault in violations(graph, region, points, mistaken))
 
 
-def overweight(old: Planes, new: Planes, share: float) -> Planes:
+def overweight(old: Plane, new: Plane, weight: Tensor) -> Plane:
     """Weights that add up to more than 1."""
-
-    def plus(one: Plane, other: Plane) -> Plane:
-        slopes = tuple(a + share * b for a, b in zip(one.slopes, other.slopes, strict=True))
-        return Plane(slopes, one.offset + share * other.offset)
-
-    return Planes(plus(old.lower, new.lower), plus(old.upper, new.upper))
+    slopes = tuple(a + weight * b for a, b in zip(old.slopes, new.slopes, strict=True))
+    return Plane(slopes, old.offset + weight * new.offset)
 
 
-def underweight(old: Planes, new: Planes, share: float) -> Planes:
+def underweight(old: Plane, new: Plane, weight: Tensor) -> Plane:
     """Weights that add up to less than 1: an interval times 0.9 does not hold what the interval holds."""
-    return mixtures_blended(old, new, share).map(lambda part: 0.9 * part)
-
-
-def crossed(old: Planes, new: Planes, share: float) -> Planes:
-    """A lower plane mixed with an upper one."""
-    mixed = mixtures_blended(old, new, share)
-    return Planes(Plane(mixed.lower.slopes, torch.lerp(old.lower.offset, new.upper.offset, share)), mixed.upper)
+    return mixtures_blended(old, new, weight).map(lambda part: 0.9 * part)
 
 
 mixtures_blended = mixtures.blended
 
 
-@pytest.mark.parametrize("wrong", [overweight, underweight, crossed], ids=lambda wrong: wrong.__name__)
+def choosing(change: Callable[[Tensor], Tensor]) -> Callable[[PlaneChoice, Tensor, Sequence[Tensor]], Answer]:
+    """Planes of sides that were not asked for."""
+    tightest = PlaneChoice.tightest
+    return lambda choice, upper, point: tightest(choice, change(upper), point)
+
+
+DAMAGE: dict[str, tuple[object, str, object]] = {
+    "overweight": (mixtures, "blended", overweight),
+    "underweight": (mixtures, "blended", underweight),
+    "lower planes alone": (PlaneChoice, "tightest", choosing(torch.zeros_like)),
+    "the other side": (PlaneChoice, "tightest", choosing(torch.bitwise_not)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("network", NETS)
-def test_weights_that_do_not_add_up_are_caught(
-    network: str, wrong: Callable[[Planes, Planes, float], Planes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_mixtures_are_caught(network: str, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By intervals or rows: each plane is right, the mixture is not."""
     graph = NETWORKS[network](1.0, 31)
     region = LinfBall(0.02).around(centres(3, 12))
     points = probes(graph, region, 300)
     effort = Effort(LESS.fitting, 4, 4)
     assert not violations(graph, region, points, combined(effort))
-    monkeypatch.setattr(mixtures, "blended", wrong)
+    monkeypatch.setattr(*DAMAGE[damage])
     assert violations(graph, region, points, combined(effort))
 
 

@@ -11,26 +11,38 @@ be let go. Rounding is paid for in `bounds.linear`, whose docstring has the argu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic
 from tightverify.region import Region
-from tightverify.relax.planes import Planes
+from tightverify.relax.planes import Plane, Planes
 from tightverify.values import times
+
+
+class RowPlanes(Protocol):
+    """Planes of an operation that each row takes for itself."""
+
+    def take(self, row: Tensor) -> Plane:
+        """The plane (B, R, n) for each coefficient: one below the operation where its sign is +, one above where it is -."""
+
+
+Selection = Planes | RowPlanes
+"""What rows over an operation go on with."""
 
 
 def back_substitute(
     graph: Graph,
     region: Region,
-    planes: Mapping[int, Planes],
+    planes: Mapping[int, Selection],
     rows: dict[int, Tensor],
     trail: dict[int, Tensor] | None = None,
 ) -> Tensor:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
-    Planes are (B, n), the same for all rows, or (B, R, n). `trail` is filled with the rows over operations and inputs.
+    Pairs of planes are (B, n), the same for all rows, or (B, R, n). `trail` is filled with the rows over operations and inputs.
     """
     if not region.separable:
         constant, row = linear_form(graph, planes, rows, trail)
@@ -45,7 +57,7 @@ def back_substitute(
 
 
 def linear_form(
-    graph: Graph, planes: Mapping[int, Planes], rows: dict[int, Tensor], trail: dict[int, Tensor] | None = None
+    graph: Graph, planes: Mapping[int, Selection], rows: dict[int, Tensor], trail: dict[int, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """(B or 1, R) constants and (B or 1, R, n) coefficients of a function of the input below the sum of `rows @ node`."""
     inputs: list[tuple[Input, Tensor]] = []
@@ -56,7 +68,7 @@ def linear_form(
 
 def backward_pass(
     graph: Graph,
-    planes: Mapping[int, Planes],
+    planes: Mapping[int, Selection],
     rows: dict[int, Tensor],
     at_input: Callable[[Input, Tensor, bool], None],
     trail: dict[int, Tensor] | None,
@@ -82,15 +94,22 @@ def backward_pass(
             case Apply() as node:
                 total = total + through_planes(node, planes[number], row, pending)
             case Quadratic() as node:
-                total = total + through_quadratic(node, planes[number], row, pending)
+                pair = planes[number]
+                assert isinstance(pair, Planes)
+                total = total + through_quadratic(node, pair, row, pending)
     return total
 
 
-def through_planes(node: Apply, planes: Planes, row: Tensor, pending: Pending) -> Tensor:
+def through_planes(node: Apply, planes: Selection, row: Tensor, pending: Pending) -> Tensor:
     """Hand rows over an operation on to its operands; what is left is the planes' offsets.
 
-    The plane of a coefficient c is c upper + max(c, 0) (lower - upper).
+    Of a pair, the plane of a coefficient c is c upper + max(c, 0) (lower - upper).
     """
+    if not isinstance(planes, Planes):
+        plane = planes.take(row)
+        for operand, slope in zip(node.operands, plane.slopes, strict=True):
+            pending.add(operand, row * slope, fresh=True)
+        return (row * plane.offset).sum(-1)
     positive = row.clamp(min=0)
     lower, upper = planes.lower, planes.upper
     for operand, low, high in zip(node.operands, lower.slopes, upper.slopes, strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor
 from tightverify.bounds.constraints import WHOLE, Constraints
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval import enclose
+from tightverify.bounds.plane_choice import Choices
 from tightverify.bounds.quadratics import relaxed_quadratic
 from tightverify.bounds.recorder import SILENT, PassRecorder
 from tightverify.bounds.result import LinearBounds
@@ -62,6 +63,7 @@ class BoundingPass:
     intervals: list[Interval] = field(default_factory=list)
     scales: list[Tensor] = field(default_factory=list)
     planes: dict[int, tuple[Planes, ...]] = field(default_factory=dict)
+    choices: Choices = field(default_factory=Choices)
     polygons: dict[int, Polygons] = field(default_factory=dict)
     crossed: list[Tensor] = field(default_factory=list)
     output_multipliers: dict[int, Tensor] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class BoundingPass:
             list(bounds.intervals),
             list(bounds.scales),
             dict(bounds.planes),
+            Choices(),
             dict(bounds.polygons),
             list(bounds.constraints.crossed),
             dict(bounds.constraints.output_multipliers),
@@ -99,6 +102,7 @@ class BoundingPass:
             self.mixtures,
             constraints,
             self.recorder,
+            self.choices,
         )
 
     def run(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval_multipliers import Multipliers
+from tightverify.bounds.plane_choice import Answer
 from tightverify.bounds.recorder import PairsOf, PassRecorder, Recorder, Trial
 from tightverify.evidence import PROPERTY, BackSubstitution, Bounded, Branch, Empty, Entry, Margins, Pairs, Polygon, Resumed
 from tightverify.evidence.entries import Choices, Floats, Places
@@ -23,13 +24,22 @@ from tightverify.values import Interval
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """For each coefficient (B, R, n) of an operation, which pair answered it, and on which side."""
+
+    which: Tensor
+    upper: Tensor
+
+
+@final
 @dataclass(eq=False)
 class RecordedTrial(Trial):
     """What was tried for some rows: each back-substitution's bounds (B, R) and multipliers, and the pairs of planes that
     answered it.
 
-    Where `is_mixed`, number s took a mean of the first s answers, which are two of (B, R, n) for each operation, one for each
-    side; else it took the pair `first` + s of all operations.
+    Where `is_mixed`, number s took a mean of the first s answers, of which those of the other side count as the first one of
+    the side that it is on now, since mixtures begin anew there; else it took the pair `first` + s of all operations.
     """
 
     passes: RecordedPass
@@ -41,7 +51,7 @@ class RecordedTrial(Trial):
     multipliers: list[dict[int, Tensor]] = field(default_factory=list)
     output_multipliers: list[Tensor] = field(default_factory=list)
     output_constraint: OutputConstraint | None = None
-    answers: list[dict[int, list[Tensor]]] = field(default_factory=list)
+    answers: list[dict[int, Answers]] = field(default_factory=list)
 
     def selected(self, place: int, bounds: Tensor) -> None:
         if not self.bounds:
@@ -57,8 +67,8 @@ class RecordedTrial(Trial):
             self.output_multipliers.append(multipliers.output_multipliers)
         self.answers.append({})
 
-    def answered(self, number: int, which: Sequence[Tensor]) -> None:
-        self.answers[-1][number] = [chosen.transpose(1, 2).to(torch.int16) for chosen in which]
+    def answered(self, number: int, answer: Answer) -> None:
+        self.answers[-1][number] = Answers(answer.which.to(torch.int16), answer.upper)
 
     @property
     def best(self) -> Tensor:
@@ -84,7 +94,7 @@ class RecordedTrial(Trial):
                     start,
                     list(sizes),
                     mine.cpu().numpy().astype(np.int32) + self.first,
-                    taken(self, sizes, k, int(mine.max()), start) if self.is_mixed else none,
+                    taken(self, sizes, k, mine, start) if self.is_mixed else none,
                     multiplied,
                     multipliers,
                     plain(of_one(bound, k)),
@@ -193,19 +203,36 @@ class EvidenceRecorder(Recorder):
         return self.record.keep()
 
 
-def taken(trial: RecordedTrial, sizes: Mapping[int, int], k: int, steps: int, start: int) -> Choices:
-    """(2, S, R, N): the pairs that answered the back-substitutions before the best ones, of one region's rows."""
-    most = max((int(which.max()) for answer in trial.answers for sides in answer.values() for which in sides), default=0)
-    kind = np.uint8 if max(most, start) < 256 else np.uint16
-    found = np.full((2, steps, trial.bounds[0].shape[1], sum(sizes.values())), start, dtype=kind)
-    for step, answer in enumerate(trial.answers[:steps]):
-        place = 0
-        for number, size in sizes.items():
-            if number in answer:
-                for into, which in zip(found[:, step], answer[number], strict=True):
-                    into[:, place : place + size] = which[k].cpu().numpy()
-            place += size
-    return found
+def taken(trial: RecordedTrial, sizes: Mapping[int, int], k: int, best: Tensor, start: int) -> Choices:
+    """(2, S, R, N): the pairs that answered the back-substitutions before each row's best one (R,), of one region.
+
+    A coefficient has planes of one side alone: the same is written for both.
+    """
+    steps = int(best.max())
+    most = max((int(answers.which.max()) for each in trial.answers for answers in each.values()), default=0)
+    found = np.full((steps, len(best), sum(sizes.values())), start, dtype=np.uint8 if max(most, start) < 256 else np.uint16)
+    place = 0
+    for number, size in sizes.items():
+        found[:, :, place : place + size] = history(trial, number, k, best, torch.full((len(best), size), start)).cpu().numpy()
+        place += size
+    return np.stack([found, found])
+
+
+def history(trial: RecordedTrial, number: int, k: int, best: Tensor, start: Tensor) -> Tensor:
+    """(S, R, n): the answers of one operation, back from each row's best step; before the last change of sides they stay."""
+    steps = int(best.max())
+    which, upper, changed = start, torch.zeros_like(start, dtype=torch.bool), torch.ones_like(start, dtype=torch.bool)
+    found = [which] * steps
+    for step in range(steps - 1, -1, -1):
+        answers = trial.answers[step].get(number)
+        if answers is not None:
+            mine, side = of_one(answers.which, k).long(), of_one(answers.upper, k)
+            last = (best == step + 1)[:, None]
+            upper = torch.where(last, side, upper)
+            changed = ~last & (changed | (side != upper))
+            which = torch.where(changed, which, mine)
+        found[step] = which
+    return torch.stack(found) if found else start.new_zeros((0, *start.shape))
 
 
 def best_multipliers(trial: RecordedTrial, best: Tensor, k: int) -> dict[int, Tensor]:

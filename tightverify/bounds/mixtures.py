@@ -10,27 +10,34 @@ that is tightest at that point; the mixtures move there, all the way at first, b
 The bound is not smooth, and the points jump: the planes answer their running mean, as in fictitious play. Whatever the mixtures
 are, back-substitution with them is a proof: the best of all of them counts.
 
+A coefficient takes planes of one side only, the one that its sign asks for, and seldom changes its sign from one step to the
+next. So there is one mixture for each row and neuron, of that side's planes; where the sign has changed it begins anew, with
+the plane of the other side that is the tightest one now.
+
 Rounding. A mixture's coefficients are those of planes, rounded a few times per step: within `mixing_error` of the largest
 of them, which the planes have been moved apart for (`rows.padded`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tightverify.bounds.back_substitution import back_substitute, by_row
 from tightverify.bounds.interval_multipliers import Multipliers
+from tightverify.bounds.plane_choice import PlaneChoice
 from tightverify.bounds.recorder import UNHEARD, Trial
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
-from tightverify.values import gamma
+from tightverify.values import by_sign, gamma, negative
 
 INERTIA = 2.0
+POINT_INERTIA = 1.5
+"""The same for the mean of the points: earlier ones count a little longer than their answers."""
 MOST_STEPS = 100
 FEWEST_STEPS = 8
 """Before so many nothing is said of whether more are worth it."""
@@ -48,55 +55,115 @@ def mixing_error(steps: int) -> float:
 @dataclass(frozen=True, eq=False)
 class PrimalPoint:
     """One back-substitution and its primal point: the rows (B, R, n) over each operation, its operands there, and the planes
-    that were taken, and the multipliers (B, R, n) of interval constraints.
+    that were taken (of pairs, those of the coefficients' signs), and the multipliers (B, R, n) of interval constraints.
     """
 
     point: Tensor
     trail: dict[int, Tensor]
     operands: dict[int, tuple[Tensor, ...]]
-    selection: dict[int, Planes]
+    planes: dict[int, Planes | Plane]
     multipliers: dict[int, Tensor]
+
+
+@dataclass(eq=False)
+class Mixture:
+    """The planes of an operation that rows take, one for each coefficient, mixed of the side that its sign asks for."""
+
+    number: int
+    choice: PlaneChoice
+    trial: Trial
+    share: float = 1.0
+    """how much of the next mixture will be new"""
+    point: tuple[Tensor, ...] = ()
+    """the mean of the operands (B, R, n) at the primal points so far"""
+    plane: Plane | None = None
+    upper: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    """(B, R, n): -1 where the planes are upper ones"""
+
+    def visit(self, operands: Sequence[Tensor], step: int) -> None:
+        """Another primal point, from which the next mixture will be made."""
+        self.share = INERTIA / (step + INERTIA)
+        if not self.point:
+            self.point = tuple(operand.clone(memory_format=torch.contiguous_format) for operand in operands)
+            return
+        for mean, operand in zip(self.point, operands, strict=True):
+            mean.lerp_(operand, POINT_INERTIA / (step + POINT_INERTIA))
+
+    def take(self, row: Tensor) -> Plane:
+        """The next mixtures, for the signs that coefficients have now; where the sign is new, what is tightest alone."""
+        upper = negative(row)
+        answer = self.choice.tightest(upper, self.point)
+        self.trial.answered(self.number, answer)
+        if self.plane is None:
+            self.plane = answer.plane
+        else:
+            weight = (upper ^ self.upper).to(row.dtype).neg_().clamp_(min=self.share)
+            self.plane = blended(self.plane, answer.plane, weight)
+        self.upper = upper
+        return self.plane
+
+
+@dataclass(frozen=True, eq=False)
+class BestMixtures:
+    """Lower bounds (B, R) before their rounding is paid for; the planes and the rows of the last back-substitution."""
+
+    lower: Tensor
+    selection: dict[int, Planes | Mixture]
+    trail: dict[int, Tensor]
+
+    def primal_point(self, graph: Graph, region: Region, multipliers: Multipliers) -> PrimalPoint:
+        """That of the last back-substitution."""
+        planes = {number: plane_of(self.selection[number]) for number in self.trail if number in self.selection}
+        point, operands, _ = at_primal_point(graph, region, planes, self.trail, multipliers.count)
+        return PrimalPoint(point, self.trail, operands, planes, dict(multipliers.values))
 
 
 def best_mixtures(
     graph: Graph,
     region: Region,
     planes: Mapping[int, tuple[Planes, ...]],
+    choices: Mapping[int, PlaneChoice],
     multipliers: Multipliers,
     steps: int,
     trial: Trial = UNHEARD,
     target: Tensor | None = None,
-) -> tuple[Tensor, dict[int, Planes]]:
-    """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
+) -> BestMixtures:
+    """Lower bounds (B, R) of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
-    The rows are those of the `multipliers`, which are bettered on the way. Beside the bounds the mixtures of the last one;
-    `trial` hears of all that was tried. Fewer steps are taken where all rows are above what is `target` (B, R), or out of
-    reach.
+    The rows are those of the `multipliers`, which are bettered on the way. `choices` are of the operations that have several
+    pairs of planes. `trial` hears of all that was tried. Fewer steps are taken where all rows are above what is `target` (B,
+    R), or out of reach.
     """
-    last = multipliers.last
-    choices = {number: Choice(pairs) for number, pairs in planes.items() if number <= last and len(pairs) > 1}
-    selection = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= last}
+    mixtures = {number: Mixture(number, choice, trial) for number, choice in choices.items()}
+    selection: dict[int, Planes | Mixture] = {
+        number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= multipliers.last
+    }
     found: list[Tensor] = []
-    mean: dict[int, tuple[Tensor, ...]] = {}
+    trail: dict[int, Tensor] = {}
     for step in range(steps + 1):
-        trail: dict[int, Tensor] = {}
+        trail = {}
         rest = multipliers.constant
-        bounded = back_substitute(graph, region, selection, multipliers.together, trail if step < steps else None) + rest
+        bounded = back_substitute(graph, region, selection, multipliers.together, trail) + rest
         found.append(torch.where(torch.isnan(bounded), -torch.inf, bounded))
         trial.mixed(found[-1], multipliers)
         if step == steps or (target is not None and settled(found, target)):
             break
-        share = INERTIA / (step + INERTIA)
-        _, operands_of, values = at_primal_point(graph, region, selection, trail, multipliers.count, multipliers.looked_at)
+        taken = {number: plane_of(chosen) for number, chosen in selection.items()}
+        _, operands_of, values = at_primal_point(graph, region, taken, trail, multipliers.count, multipliers.looked_at)
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
-            if number in choices:
-                before = mean.get(number, operands)
-                mean[number] = tuple(torch.lerp(old, new, share) for old, new in zip(before, operands, strict=True))
-                answer, which = choices[number].tightest(mean[number])
-                trial.answered(number, which)
-                selection[number] = answer if step == 0 else blended(selection[number], answer, share)
-    return torch.stack(found).amax(0), selection
+            if number in mixtures:
+                mixtures[number].visit(operands, step)
+                selection[number] = mixtures[number]
+    return BestMixtures(torch.stack(found).amax(0), selection, trail)
+
+
+def plane_of(chosen: Planes | Mixture) -> Planes | Plane:
+    """What the last back-substitution has gone on with."""
+    if isinstance(chosen, Planes):
+        return chosen
+    assert chosen.plane is not None
+    return chosen.plane
 
 
 def settled(found: list[Tensor], target: Tensor) -> bool:
@@ -109,18 +176,10 @@ def settled(found: list[Tensor], target: Tensor) -> bool:
     return bool(((lacking <= 0) | ~torch.isfinite(best) | (lacking > HOPELESS * (best - before))).all())
 
 
-def primal_point(graph: Graph, region: Region, selection: dict[int, Planes], multipliers: Multipliers) -> PrimalPoint:
-    """One back-substitution with given planes, and its primal point."""
-    trail: dict[int, Tensor] = {}
-    back_substitute(graph, region, selection, multipliers.together, trail)
-    point, operands, _ = at_primal_point(graph, region, selection, trail, multipliers.count)
-    return PrimalPoint(point, trail, operands, selection, dict(multipliers.values))
-
-
 def at_primal_point(
     graph: Graph,
     region: Region,
-    planes: Mapping[int, Planes],
+    planes: Mapping[int, Planes | Plane],
     trail: dict[int, Tensor],
     count: int,
     wanted: Collection[int] = (),
@@ -156,56 +215,31 @@ def at_primal_point(
                     values[number] = at(planes[number], trail[number], operands)
             case Quadratic():
                 if number in trail:
-                    values[number] = quadratic_at(planes[number], trail[number], node.gather(values))
+                    pair = planes[number]
+                    assert isinstance(pair, Planes)
+                    values[number] = quadratic_at(pair, trail[number], node.gather(values))
     return point, found, {number: values[number] for number in wanted if number in values}
 
 
-def at(pair: Planes, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-    """The value of the plane that a coefficient's sign chooses."""
-    low, high = (by_row(side.offset) for side in (pair.lower, pair.upper))
-    for k, operand in enumerate(operands):
-        low = torch.addcmul(low, by_row(pair.lower.slopes[k]), operand)
-        high = torch.addcmul(high, by_row(pair.upper.slopes[k]), operand)
-    return torch.where(row > 0, low, high)
+def at(planes: Planes | Plane, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+    """The value of the plane that a coefficient takes: of a pair, the one that its sign chooses."""
+    if isinstance(planes, Planes):
+        low, high = (at(side, row, operands) for side in (planes.lower, planes.upper))
+        return by_sign(row, low, high)
+    value = by_row(planes.offset)
+    for slope, operand in zip(planes.slopes, operands, strict=True):
+        value = torch.addcmul(value, by_row(slope), operand)
+    return value
 
 
 def quadratic_at(pair: Planes, row: Tensor, x: Tensor) -> Tensor:
     """The same for an energy's planes, at its operands' neurons (B, R, m) side by side."""
     low, high = (x @ side.slopes[0].mT + by_row(side.offset) for side in (pair.lower, pair.upper))
-    return torch.where(row > 0, low, high)
+    return by_sign(row, low, high)
 
 
-def blended(old: Planes, new: Planes, share: float) -> Planes:
-    """A part of the way from one pair to another."""
-
-    def towards(one: Plane, other: Plane) -> Plane:
-        slopes = tuple(torch.lerp(a, b, share) for a, b in zip(one.slopes, other.slopes, strict=True))
-        return Plane(slopes, torch.lerp(one.offset, other.offset, share))
-
-    return Planes(towards(old.lower, new.lower), towards(old.upper, new.upper))
-
-
-class Choice:
-    """An operation's planes side by side, to find the tightest one at a point."""
-
-    def __init__(self, pairs: tuple[Planes, ...]) -> None:
-        self._count = len(pairs)
-        lower, upper = (
-            torch.stack([torch.stack([*side.slopes, side.offset], dim=-1) for side in sides], dim=-1)
-            for sides in ((pair.lower for pair in pairs), (pair.upper for pair in pairs))
-        )
-        self._parts = torch.cat([lower, upper], dim=-1)
-        """(B, n, k + 1, 2 K): the lower planes, then the upper ones"""
-        self._heights = torch.cat([-lower, upper], dim=-1)
-
-    def tightest(self, operands: tuple[Tensor, ...]) -> tuple[Planes, list[Tensor]]:
-        """The highest lower plane and the lowest upper plane at operands (B, R, n), as planes (B, R, n); and which they are."""
-        point = torch.stack([*operands, torch.ones_like(operands[0])], dim=-1).transpose(1, 2)  # (B, n, R, k + 1)
-        heights = point @ self._heights  # (B, n, R, 2 K)
-        which = heights.view(*heights.shape[:3], 2, self._count).argmin(-1)  # (B, n, R, 2)
-        places = which + torch.arange(2, device=which.device) * self._count
-        found = [
-            torch.gather(part, 2, places.flatten(2)).view(places.shape).permute(3, 0, 2, 1) for part in self._parts.unbind(2)
-        ]
-        sides = [Plane(tuple(part[side] for part in found[:-1]), found[-1][side]) for side in (0, 1)]
-        return Planes(sides[0], sides[1]), list(which.unbind(-1))
+def blended(old: Plane, new: Plane, weight: Tensor) -> Plane:
+    """The old planes, moved by a weight (B, R, n) of the way to others, in place."""
+    for one, other in zip((*old.slopes, old.offset), (*new.slopes, new.offset), strict=True):
+        one.lerp_(other, weight)
+    return old

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval_multipliers import Multipliers
+from tightverify.bounds.plane_choice import Answer
 from tightverify.evidence import Entry
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
@@ -39,8 +40,8 @@ class Trial(ABC):
         """Bounds (B, R) with the mixtures of planes by now, and with the multipliers by now."""
 
     @abstractmethod
-    def answered(self, number: int, which: Sequence[Tensor]) -> None:
-        """The pairs (B, n, R) of an operation that were tightest after the last back-substitution, for each side."""
+    def answered(self, number: int, answer: Answer) -> None:
+        """The planes of an operation that its mixtures move to before the next back-substitution."""
 
     @abstractmethod
     def proved(self, proved: Tensor, planes: PairsOf, last: int, start: int) -> None:
@@ -144,7 +145,7 @@ class NoTrial(Trial):
     def mixed(self, bounds: Tensor, multipliers: Multipliers) -> None:
         pass
 
-    def answered(self, number: int, which: Sequence[Tensor]) -> None:
+    def answered(self, number: int, answer: Answer) -> None:
         pass
 
     def proved(self, proved: Tensor, planes: PairsOf, last: int, start: int) -> None:

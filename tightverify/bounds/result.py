@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tightverify.bounds.constraints import WHOLE, Constraints
 from tightverify.bounds.contradiction import OutputConstraint
-from tightverify.bounds.mixtures import MOST_STEPS, PrimalPoint, best_mixtures, primal_point
+from tightverify.bounds.mixtures import MOST_STEPS, PrimalPoint
+from tightverify.bounds.plane_choice import Choices
 from tightverify.bounds.recorder import SILENT, PassRecorder
 from tightverify.bounds.rows import (
     NONE,
@@ -19,6 +20,7 @@ from tightverify.bounds.rows import (
     About,
     allowance,
     lower_bounds,
+    mixed,
     multipliers_of,
     neuron_rows,
     neurons_between,
@@ -49,6 +51,7 @@ class LinearBounds:
     """what all of it holds under"""
     recorder: PassRecorder = SILENT
     """who hears what else is found by it"""
+    choices: Choices = field(default_factory=Choices)
 
     @property
     def output_constraint(self) -> OutputConstraint | None:
@@ -114,6 +117,6 @@ class LinearBounds:
         multipliers = multipliers_of(self, rows, None, start)
         trial = self.recorder.trial(ROWS, rows)
         aim = None if target is None else target + allowance(self, rows, multipliers.last)
-        lower, selection = best_mixtures(self.graph, self.region, self.planes, multipliers, min(MOST_STEPS, steps), trial, aim)
-        proved = proved_bounds(self, lower, rows, trial, multipliers.last)
-        return proved, primal_point(self.graph, self.region, selection, multipliers)
+        found = mixed(self, multipliers, min(MOST_STEPS, steps), trial, aim)
+        proved = proved_bounds(self, found.lower, rows, trial, multipliers.last)
+        return proved, found.primal_point(self.graph, self.region, multipliers)

@@ -18,7 +18,8 @@ from tightverify.bounds.constraints import Constraints
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval import undefined
 from tightverify.bounds.interval_multipliers import Multipliers
-from tightverify.bounds.mixtures import MOST_STEPS, START, best_mixtures, mixing_error
+from tightverify.bounds.mixtures import MOST_STEPS, START, BestMixtures, best_mixtures, mixing_error
+from tightverify.bounds.plane_choice import Choices, PlaneChoice
 from tightverify.bounds.recorder import PassRecorder, Trial
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
@@ -50,6 +51,9 @@ class NodeBounds(Protocol):
 
     @property
     def planes(self) -> Mapping[int, tuple[Planes, ...]]: ...
+
+    @property
+    def choices(self) -> Choices: ...
 
     @property
     def polygons(self) -> Mapping[int, Polygons]: ...
@@ -94,8 +98,22 @@ def mixed_bounds(bounds: NodeBounds, multipliers: Multipliers, steps: int | None
     """The bounds by mixtures of the rows of some multipliers, which are bettered on the way."""
     steps = min(MOST_STEPS, bounds.mixtures if steps is None else steps)
     trial = bounds.recorder.trial(about, multipliers.rows)
-    found, _ = best_mixtures(bounds.graph, bounds.region, bounds.planes, multipliers, steps, trial)
-    return proved_bounds(bounds, found, multipliers.rows, trial, multipliers.last)
+    found = mixed(bounds, multipliers, steps, trial)
+    return proved_bounds(bounds, found.lower, multipliers.rows, trial, multipliers.last)
+
+
+def mixed(bounds: NodeBounds, multipliers: Multipliers, steps: int, trial: Trial, target: Tensor | None = None) -> BestMixtures:
+    """The best mixtures of the planes at hand, as `best_mixtures` has them."""
+    several = [number for number, pairs in bounds.planes.items() if number <= multipliers.last and len(pairs) > 1]
+    choices = {number: choice_of(bounds, number) for number in several}
+    return best_mixtures(bounds.graph, bounds.region, bounds.planes, choices, multipliers, steps, trial, target)
+
+
+def choice_of(bounds: NodeBounds, number: int) -> PlaneChoice:
+    """How to choose among an operation's planes."""
+    node = bounds.graph.nodes[number]
+    assert isinstance(node, Apply)
+    return bounds.choices.of(number, bounds.planes[number], lambda: operand_boxes(bounds, node))
 
 
 def proved_bounds(bounds: NodeBounds, found: Tensor, rows: Mapping[int, Tensor], trial: Trial, last: int) -> Tensor:

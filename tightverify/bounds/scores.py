@@ -21,7 +21,7 @@ from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.rows import operand_boxes
 from tightverify.graph import Apply
-from tightverify.relax.planes import Planes
+from tightverify.relax.planes import Plane, Planes
 from tightverify.values import Interval
 
 LEAST_WIDTH = 1e-9
@@ -60,8 +60,8 @@ def branching_scores(bounds: LinearBounds, primal_point: PrimalPoint, rows: Tens
         point = [torch.minimum(torch.maximum(p, box.lower), box.upper) for p, box in zip(point, boxes, strict=True)]
         value = node.op.forward(*point)
         now = torch.minimum(
-            distance(taken(primal_point.selection[number], which, rows), coefficient, point, value),
-            distance(node.op.relax(*boxes), coefficient, point, value),
+            distance(taken(primal_point.planes[number], which, rows, coefficient), coefficient, point, value),
+            distance(pulled(node.op.relax(*boxes), coefficient), coefficient, point, value),
         )
         losses[number] = now.nan_to_num(0.0, 0.0, 0.0)
         for k, operand in enumerate(node.operands):
@@ -70,7 +70,8 @@ def branching_scores(bounds: LinearBounds, primal_point: PrimalPoint, rows: Tens
             box, middle = boxes[k], boxes[k].centre
             low = point[k] <= middle
             half = Interval(torch.where(low, box.lower, middle), torch.where(low, middle, box.upper))
-            then = distance(node.op.relax(*boxes[:k], half, *boxes[k + 1 :]), coefficient, point, value)
+            closed = node.op.relax(*boxes[:k], half, *boxes[k + 1 :])
+            then = distance(pulled(closed, coefficient), coefficient, point, value)
             gain = torch.where(box.width > LEAST_WIDTH, (now - then).clamp(min=0), 0.0).nan_to_num(0.0, 0.0, 0.0)
             size = graph.nodes[operand.source].size
             places = torch.arange(size, device=rows.device)[operand.index]
@@ -78,15 +79,20 @@ def branching_scores(bounds: LinearBounds, primal_point: PrimalPoint, rows: Tens
     return BranchingScores(losses, found)
 
 
-def taken(planes: Planes, which: Tensor, rows: Tensor) -> Planes:
-    """The planes (B, n) that one row of each region took, of (B, n) or (B, R, n)."""
-    return planes.map(lambda part: part.expand(len(rows), -1, -1)[which, rows] if part.dim() == 3 else part)
+def taken(planes: Planes | Plane, which: Tensor, rows: Tensor, coefficient: Tensor) -> Plane:
+    """The planes (B, n) that one row of each region took, of (B, n) or (B, R, n), for its coefficients (B, n)."""
+    one = planes.map(lambda part: part.expand(len(rows), -1, -1)[which, rows] if part.dim() == 3 else part)
+    return pulled(one, coefficient) if isinstance(one, Planes) else one
 
 
-def distance(planes: Planes, coefficient: Tensor, point: list[Tensor], value: Tensor) -> Tensor:
-    """(B, n): what the plane on the side that a coefficient pulls to costs at a point."""
-    gap = torch.where(coefficient > 0, value - planes.lower.at(*point), planes.upper.at(*point) - value)
-    return coefficient.abs() * gap.clamp(min=0)
+def pulled(pair: Planes, coefficient: Tensor) -> Plane:
+    """The plane on the side that a coefficient pulls to."""
+    return pair.lower.where(coefficient > 0, pair.upper)
+
+
+def distance(plane: Plane, coefficient: Tensor, point: list[Tensor], value: Tensor) -> Tensor:
+    """(B, n): what such a plane costs at a point."""
+    return (coefficient * (value - plane.at(*point))).clamp(min=0)
 
 
 def summed_scores(bounds: LinearBounds, primal_point: PrimalPoint, count: Tensor) -> BranchingScores:

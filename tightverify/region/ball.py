@@ -32,7 +32,7 @@ from torch import Tensor
 
 from tightverify.evidence import RegionEntry
 from tightverify.region.base import Region, SplitBy
-from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, gamma, times
+from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, by_sign, gamma, times
 
 FAR = 2.0**64
 CLAMPINGS = 8
@@ -148,7 +148,7 @@ class Ball(Region):
     def minimiser(self, rows: Tensor) -> Tensor:
         """Where the ball binds, it is the derivative of the least value by the row."""
         if self.norm == torch.inf:
-            return torch.where(rows > 0, self.box.lower[:, None], self.box.upper[:, None])
+            return by_sign(rows, self.box.lower[:, None], self.box.upper[:, None])
         with torch.enable_grad():
             moving = rows.detach().expand(len(self), -1, -1).clone().requires_grad_()
             (point,) = torch.autograd.grad(self.minimise(moving).sum(), moving)

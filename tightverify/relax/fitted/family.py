@@ -1,7 +1,9 @@
 """The family of planes that hold F(x) G(y) over polygons: named kinds, each of one or several planes on both sides.
 
 Each kind is a function from a `Domain` to `PlaneSet`, and one line in `KINDS`. Every plane is valid on the whole polygon: those
-of a fit by its own proof, all others by `proved_offset` for their slopes.
+of a fit by its own proof, all others by `proved_offset` for their slopes. Where several kinds are asked for that support the
+envelopes `At` points, all their planes are fitted together: a fit is thousands of small steps, which cost about the same for
+many planes as for few.
 """
 
 from __future__ import annotations
@@ -105,20 +107,29 @@ def distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(chosen).to(keys.device), torch.from_numpy(back).to(keys.device)
 
 
-def towards(directions: Sequence[tuple[float, float]], share: float) -> Kind:
-    """Planes that support the envelopes at points so far from the centroid towards the border."""
+@dataclass(frozen=True)
+class At:
+    """The planes that support the envelopes at certain points (N, K, 2)."""
 
-    def kind(domain: Domain) -> PlaneSet:
+    points: Callable[[Domain], Tensor]
+
+    def __call__(self, domain: Domain) -> PlaneSet:
+        return fitted(domain, self.points(domain))
+
+
+def towards(directions: Sequence[tuple[float, float]], share: float) -> At:
+    """At points so far from the centroid towards the border."""
+
+    def points(domain: Domain) -> Tensor:
         chosen = AXES[::2] if isinstance(domain.second, One) else directions
         steps = torch.tensor(chosen, dtype=torch.float64, device=domain.polygons.vertices.device)
-        return fitted(domain, domain.polygons.towards(steps, share))
+        return domain.polygons.towards(steps, share)
 
-    return kind
+    return At(points)
 
 
-def tightest(domain: Domain) -> PlaneSet:
-    """The planes of the least volume."""
-    return fitted(domain, domain.polygons.centroids[:, None])
+tightest = At(lambda domain: domain.polygons.centroids[:, None])
+"""The planes of the least volume."""
 
 
 def constant(domain: Domain) -> PlaneSet:
@@ -200,5 +211,15 @@ is the distance at its centroid, two thirds of the way to an edge."""
 
 def plane_set(domain: Domain, kinds: Sequence[str]) -> PlaneSet:
     """The planes of several kinds."""
-    found = [KINDS[kind](domain) for kind in kinds]
+    every = [KINDS[name] for name in kinds]
+    points = [kind.points(domain) for kind in every if isinstance(kind, At)]
+    at_points = iter(split(fitted(domain, torch.cat(points, dim=1)), [part.shape[1] for part in points]) if points else ())
+    found = [next(at_points) if isinstance(kind, At) else kind(domain) for kind in every]
     return PlaneSet(*(torch.cat(parts, dim=1) for parts in zip(*(vars(part).values() for part in found), strict=True)))
+
+
+def split(planes: PlaneSet, counts: list[int]) -> list[PlaneSet]:
+    """So many planes each."""
+    return [
+        PlaneSet(*parts) for parts in zip(*(torch.split(part, counts, dim=1) for part in vars(planes).values()), strict=True)
+    ]
