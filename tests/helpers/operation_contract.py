@@ -145,11 +145,16 @@ def faults(op: Operation, boxes: tuple[Interval, ...], planes: Planes, interval:
     return found
 
 
+def closed_forms(op: Operation, boxes: tuple[Interval, ...]) -> tuple[Planes, ...]:
+    return op.relax(*boxes), *op.alternatives(*boxes)
+
+
 def interval_and_planes_hold_in_exact_arithmetic(op: Operation) -> None:
     @draw_many
     @given(boxes_of(op))
     def check(boxes: tuple[Interval, ...]) -> None:
-        assert not faults(op, boxes, op.relax(*boxes), op.interval(*boxes))
+        for planes in closed_forms(op, boxes):
+            assert not faults(op, boxes, planes, op.interval(*boxes))
 
     check()
 
@@ -160,11 +165,12 @@ def interval_and_planes_hold_dense_samples(op: Operation) -> None:
     def check(boxes: tuple[Interval, ...]) -> None:
         points = grid(boxes, {1: 801, 2: 41, 3: 15}[op.arity])
         value = op.forward(*points)
-        interval, planes = op.interval(*boxes), op.relax(*boxes)
+        interval = op.interval(*boxes)
         noise = 1e-13 * (1e-280 + value.abs()) + (1e-15 if op.name not in EXACT_FLOATS else 0)
         assert ((interval.lower <= value + noise) & (value - noise <= interval.upper)).all()
         reach = [b.magnitude for b in boxes]
-        for side, plane in ((1, planes.upper), (-1, planes.lower)):
+        every = closed_forms(op, boxes)
+        for side, plane in (*((1, planes.upper) for planes in every), *((-1, planes.lower) for planes in every)):
             size = plane.map(torch.abs).at(*reach)
             gap = side * (plane.at(*points) - value)
             claims = torch.isfinite(size)
@@ -177,9 +183,10 @@ def ordinary_boxes_have_finite_answers(op: Operation) -> None:
     @draw_many
     @given(boxes_of(op))
     def check(boxes: tuple[Interval, ...]) -> None:
-        interval, planes = op.interval(*boxes), op.relax(*boxes)
+        interval = op.interval(*boxes)
         usual = torch.stack([torch.isfinite(b.width) & (b.lower.abs() > 1e-290) for b in boxes]).all(0)
-        for bound in (interval.lower, interval.upper, planes.lower.offset, planes.upper.offset):
+        offsets = [side.offset for planes in closed_forms(op, boxes) for side in (planes.lower, planes.upper)]
+        for bound in (interval.lower, interval.upper, *offsets):
             assert torch.isfinite(bound[usual]).all()
         assert (interval.lower <= interval.upper).all()
 
@@ -191,9 +198,10 @@ def a_point_is_exact(op: Operation) -> None:
     if op.partial:
         x = [point.abs() + 1e-3 for point in x]
     boxes = tuple(Interval(point, point) for point in x)
-    interval, planes, value = op.interval(*boxes), op.relax(*boxes), op.forward(*x)
+    interval, value = op.interval(*boxes), op.forward(*x)
     size = 1 + value.abs() + sum(point.abs() for point in x)
-    for bound in (interval.lower, interval.upper, planes.lower.at(*x), planes.upper.at(*x)):
+    heights = [side.at(*x) for planes in closed_forms(op, boxes) for side in (planes.lower, planes.upper)]
+    for bound in (interval.lower, interval.upper, *heights):
         assert ((bound - value).abs() <= 1e-12 * size).all()
 
 

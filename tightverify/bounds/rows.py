@@ -196,13 +196,22 @@ def operand_boxes(bounds: NodeBounds, node: Apply) -> list[Interval]:
 
 
 def padded(bounds: NodeBounds, node: Apply, planes: tuple[Planes, ...]) -> tuple[Planes, ...]:
-    """Planes moved apart to pay for the rounding of back-substitution below, and of mixtures of them.
+    """Planes moved apart to pay for the rounding of back-substitution below, and of mixtures of them."""
+    return moved_apart(bounds, operand_sizes(bounds, node), planes)
+
+
+def operand_sizes(bounds: NodeBounds, node: Apply) -> list[Tensor]:
+    """What an operation's slopes are multiplied by, at the most: its operands' magnitudes and scales."""
+    boxes = operand_boxes(bounds, node)
+    return [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
+
+
+def moved_apart(bounds: NodeBounds, sizes: list[Tensor], planes: tuple[Planes, ...]) -> tuple[Planes, ...]:
+    """The same for operands of such sizes.
 
     A mixture's coefficients are each off by a fraction of the largest among the planes' own, and its two sides may be of
     different pairs: so each coefficient counts with the largest, on both sides.
     """
-    boxes = operand_boxes(bounds, node)
-    sizes = [box.magnitude + bounds.scales[o.source][..., o.index] for box, o in zip(boxes, node.operands, strict=True)]
 
     def size_of(pair: Planes) -> Tensor:
         return pair.lower.at(*sizes) + pair.upper.at(*sizes)

@@ -59,6 +59,10 @@ class Operation(ABC):
     def relax(self, *boxes: Interval) -> Planes:
         """Planes that surely hold the function over the boxes, rounding included."""
 
+    def alternatives(self, *boxes: Interval) -> tuple[Planes, ...]:
+        """Other such planes, each the better ones for some rows, if it knows any: for rows that are worth a try of each."""
+        return ()
+
 
 class CurveOperation(Operation):
     """A function of one operand that is its curve, whatever the numbers in it are: convex, then concave."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from tightverify.ops.base import Operation
 from tightverify.relax import curves
 from tightverify.relax.curve_planes import curve_traits
-from tightverify.relax.lines import curve_range, parallel_lines
+from tightverify.relax.lines import curve_range, leaning_lines, opposite_lines
 from tightverify.relax.planes import Planes
 from tightverify.values import Interval
 
@@ -28,4 +28,7 @@ class Tanh(Operation):
         return curve_range(curves.Tanh(), boxes[0])
 
     def relax(self, *boxes: Interval) -> Planes:
-        return parallel_lines(curves.Tanh(), boxes[0])
+        return leaning_lines(curves.Tanh(), boxes[0])
+
+    def alternatives(self, *boxes: Interval) -> tuple[Planes, ...]:
+        return opposite_lines(curves.Tanh(), boxes[0])

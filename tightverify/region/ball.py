@@ -24,6 +24,7 @@ of those away counts as that far, which only makes the region larger.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -94,6 +95,12 @@ class Ball(Region):
         unit = exponent_of(self.radius[:, None])
         return scaled(self.radius[:, None], -unit), unit
 
+    @cached_property
+    def _middle_and_radii(self) -> tuple[Tensor, Tensor]:
+        """(B, n) each, of the box."""
+        middle = self.box.centre
+        return middle, torch.maximum(self.box.upper - middle, middle - self.box.lower)
+
     def within(self, box: Interval) -> Ball:
         return replace(self, box=box)
 
@@ -119,8 +126,7 @@ class Ball(Region):
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         box = self.box[block]
         if self.separable:
-            middle = box.centre
-            radius = torch.maximum(box.upper - middle, middle - box.lower)
+            middle, radius = (part[:, block] for part in self._middle_and_radii)
             least = times(rows, middle)
             return least - times(rows.abs_() if scratch else rows.abs(), radius)
         near = self.nearest

@@ -36,9 +36,10 @@ STRAIGHT = "tightest", "corners"
 
 
 def curve_traits(curve: Curve, factors: tuple[Symmetric, Symmetric] | None = None) -> Traits:
-    """The record of a curve."""
+    """The record of a curve; column generation has nothing to add to the few lines of one that is straight elsewhere."""
     lines = CurveLines(curve)
-    return Traits(factors=factors, breakpoints=curve.breakpoints, fitted=lines, columns=lines, envelope=lines, cells=lines)
+    columns = lines if curve.breakpoints is None else None
+    return Traits(factors=factors, breakpoints=curve.breakpoints, fitted=lines, columns=columns, envelope=lines, cells=lines)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class CurveLines(FittedPlanes, Cells, Envelope):
 
 def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Tensor:
     """(..., 2): the line that supports the concave envelope at the points; the chord, where that is lower for rounding."""
-    slopes = torch.stack([envelope_slope(curve, box, points), chord_slope(curve, box)])
+    chord = chord_slope(curve, box)
+    slopes = torch.stack([envelope_slope(curve, box, points, chord), chord])
     every = Interval(box.lower.expand_as(slopes), box.upper.expand_as(slopes))
     offsets = upper_offset(curve, slopes, every)
     lowest = (slopes * points + offsets).nan_to_num(nan=torch.inf).argmin(0, keepdim=True)

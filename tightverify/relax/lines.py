@@ -17,35 +17,46 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tightverify.relax.curves import Curve
+from tightverify.relax.curves import Curve, Symmetric
 from tightverify.relax.planes import Plane, Planes
 from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below
 
-NEWTON_STEPS = 6
+NEWTON_STEPS = 3
+FEW_STEPS = 1
+"""in a bounding pass: one more changes the margins of tanh networks by less than a millionth"""
+LEANING = 0.25
+"""How far the slopes of `leaning_lines` are from the tightest line's to the chord's"""
 
 
-def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | float = 1.0) -> Tensor:
-    """The least b, rounded up, with `scale * f(x) <= slope * x + b` on the box; scale >= 0."""
+def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | None = None) -> Tensor:
+    """The least b, rounded up, with `scale * f(x) <= slope * x + b` on the box; scale >= 0, 1 if none is given."""
     lower, upper = box.lower, box.upper
-    split = torch.minimum(torch.maximum(torch.full_like(lower, curve.inflection), lower), upper)
-    wanted = slope / scale + 0.0  # -0.0 touches nowhere
+
+    def scaled(value: Tensor) -> Tensor:
+        return value if scale is None else scale * value
+
+    split = inflection_within(curve, box)
+    wanted = (slope if scale is None else slope / scale) + 0.0  # -0.0 touches nowhere
     touch = torch.nan_to_num(curve.tangent_point(wanted), nan=0.0)
     touch = torch.minimum(torch.maximum(touch, split), upper)
     steepness = curve.supergradient(touch, wanted)
-    at_touch = curve.value(touch)
-    at_lower = scale * curve.value(lower) - slope * lower
-    at_split = scale * curve.value(split) - slope * split
-    tangent_at_split = scale * (at_touch + steepness * (split - touch)) - slope * split
-    tangent_at_upper = scale * (at_touch + steepness * (upper - touch)) - slope * upper
-    concave = torch.maximum(tangent_at_split, tangent_at_upper)
+    values = curve.value(lower), curve.value(split), curve.value(touch)
+    at_lower, at_split, at_touch = values
+    below_split, below_upper = slope * split, slope * upper
+    tangent_at_split = scaled(at_touch + steepness * (split - touch)) - below_split
+    tangent_at_upper = scaled(at_touch + steepness * (upper - touch)) - below_upper
     # Without a concave part the tangent is only the value at u; its slope, maybe not even finite, says nothing.
-    concave = torch.where(split < upper, concave, scale * curve.value(upper) - slope * upper)
-    offset = torch.maximum(torch.maximum(at_lower, at_split), concave)
+    curved = split < upper
+    concave = torch.where(curved, torch.maximum(tangent_at_split, tangent_at_upper), scaled(curve.value(upper)) - below_upper)
+    ends = torch.maximum(scaled(at_lower) - slope * lower, scaled(at_split) - below_split)
     reach = box.magnitude
-    size = 1 + curve.value(lower).abs() + curve.value(split).abs() + at_touch.abs()
-    size = size + torch.where(split < upper, (steepness.abs() + TINY) * 2 * reach, 0.0)
-    allowance = FUNCTION_ERROR * (scale * size + slope.abs() * reach) + TINY
-    return offset + allowance
+    size = sum((value.abs() for value in values), torch.where(curved, (steepness.abs() + TINY) * 2 * reach, 0.0)) + 1
+    return torch.maximum(ends, concave) + (FUNCTION_ERROR * (scaled(size) + slope.abs() * reach) + TINY)
+
+
+def inflection_within(curve: Curve, box: Interval) -> Tensor:
+    """The inflection, moved into the box."""
+    return torch.minimum(box.lower.clamp(min=curve.inflection), box.upper)
 
 
 def curve_range(curve: Curve, box: Interval) -> Interval:
@@ -65,22 +76,27 @@ def chord_slope(curve: Curve, box: Interval) -> Tensor:
     return torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def envelope_slope(curve: Curve, box: Interval, points: Tensor) -> Tensor:
-    """The slope of the concave envelope at points of the box: of the upper line that is nearest to the curve there.
+def envelope_slope(curve: Curve, box: Interval, points: Tensor, chord: Tensor, steps: int = NEWTON_STEPS) -> Tensor:
+    """The slope of the concave envelope at points of the box, with its `chord_slope`: of the upper line nearest to f there.
 
     Left of d, where the tangent from (l, f(l)) touches the concave part, the envelope is that tangent; right of d it is the
-    curve. The secant from l to d is steepest for the d that is looked for; from u the steps approach it from the right, the
-    next d being where the curve has the secant's slope. No validity hangs on them.
+    curve. The secant from l to d is steepest for the d that is looked for: half as far from an inflection as l, if f were a
+    cubic; the next one is where the curve has the secant's slope, and its error like the square of the last. No validity hangs
+    on them.
     """
     lower, upper = box.lower, box.upper
-    chord = chord_slope(curve, box)
-    start = torch.minimum(torch.maximum(torch.full_like(lower, curve.inflection), lower), upper)
+    start = inflection_within(curve, box)
     at_lower = curve.value(lower)
-    touch, steepest = upper, chord
-    for _ in range(NEWTON_STEPS):
+
+    def secant(touch: Tensor) -> Tensor:
+        return torch.where((touch > lower) & (touch < upper), (curve.value(touch) - at_lower) / (touch - lower), chord)
+
+    touch = torch.minimum(start + (start - lower) / 2, upper)
+    steepest = secant(touch)
+    for _ in range(steps):
         reach = torch.nan_to_num(curve.tangent_point(steepest), nan=torch.inf)
-        touch = torch.minimum(torch.maximum(reach, start), touch)
-        steepest = torch.where(touch < upper, (curve.value(touch) - at_lower) / (touch - lower), chord)
+        touch = torch.minimum(torch.maximum(reach, start), upper)
+        steepest = secant(touch)
     touch = torch.where(start > lower, touch, lower)
     on_curve = (points >= touch) & (touch < upper)
     slope = torch.where(on_curve, curve.supergradient(torch.maximum(points, start), chord), steepest)
@@ -89,14 +105,43 @@ def envelope_slope(curve: Curve, box: Interval, points: Tensor) -> Tensor:
 
 def tightest_lines(curve: Curve, box: Interval) -> Planes:
     """On either side the line of the least mean distance from the curve."""
-    upper = upper_line(curve, envelope_slope(curve, box, box.centre), box)
-    flipped = box.mirror()
-    mirrored = upper_line(curve.mirror, envelope_slope(curve.mirror, flipped, flipped.centre), flipped)
+    upper, mirrored = tightest_upper_line(curve, box), tightest_upper_line(curve.mirror, box.mirror())
     return Planes(Plane(mirrored.slopes, -mirrored.offset), upper)
 
 
-def parallel_lines(curve: Curve, box: Interval) -> Planes:
-    """On either side the line parallel to the chord: what one loses in distance, differences of neurons may win back."""
-    slope = chord_slope(curve, box)
-    lower = -upper_offset(curve.mirror, slope, box.mirror())
-    return Planes(Plane((slope,), lower), Plane((slope,), upper_offset(curve, slope, box)))
+def tightest_upper_line(curve: Curve, box: Interval) -> Plane:
+    return upper_line(curve, envelope_slope(curve, box, box.centre, chord_slope(curve, box)), box)
+
+
+def lines_between(curve: Symmetric, box: Interval, *shares: float) -> tuple[Planes, ...]:
+    """On either side a line for each share: its slope is so far from that of `tightest_lines` to the chord's.
+
+    The curve less its height is its own mirror: its lines over the box and over the mirror image are made together.
+    """
+    odd, image = curve.centred, box.mirror()
+    both = Interval(torch.stack([image.lower, box.lower]), torch.stack([image.upper, box.upper]))
+    chord = chord_slope(odd, both)
+    tightest = envelope_slope(odd, both, both.centre, chord, FEW_STEPS)
+    slopes = torch.stack([torch.lerp(tightest, chord, share) for share in shares])
+    offsets = upper_offset(odd, slopes, both)
+    lower, upper = -offsets[:, 0], offsets[:, 1]
+    if curve.height:
+        lower, upper = below(lower + curve.height, 0.0), above(upper + curve.height, 0.0)
+    return tuple(
+        Planes(Plane((slope[0],), low), Plane((slope[1],), high)) for slope, low, high in zip(slopes, lower, upper, strict=True)
+    )
+
+
+def leaning_lines(curve: Symmetric, box: Interval) -> Planes:
+    """On either side a line that leans from the tightest one towards the chord.
+
+    The tightest line loses the least on a neuron by itself. What the one parallel to the chord loses in distance, differences
+    of neurons may win back, for both its sides have one slope. A row's bound is concave in the mixture of two lines, so that
+    one between them is at least their mean, and mostly near the better.
+    """
+    return lines_between(curve, box, LEANING)[0]
+
+
+def opposite_lines(curve: Symmetric, box: Interval) -> tuple[Planes, ...]:
+    """The tightest lines and those parallel to the chord, each the better ones for some rows."""
+    return lines_between(curve, box, 0.0, 1.0)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from tightverify.bounds.alternatives import with_alternatives
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
@@ -30,7 +31,7 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Linear bounds by back-substitution, every intermediate bound included: later stages may go on from these."""
 
     def bounded(some: Problem) -> LinearBounds:
-        return linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
+        return with_alternatives(linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder))
 
     return part_by_part(problem, known, bounded, keep=True)
 

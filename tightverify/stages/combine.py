@@ -56,14 +56,18 @@ AHEAD = 0.1
 
 MORE_STEPS = 3
 """So many times as many steps are taken where all operations have one operand: their lines cost nothing to make."""
+MOST_STEPS = 5, 2
+"""So many where all of these are straight up to breakpoints, and for their last rows, to which no planes are added."""
 
 
 def efforts_for(problem: Problem) -> tuple[Effort, ...]:
     """The rounds of `combine` for what a network is made of."""
     rounds = efforts(problem.settings)
-    if any(node.op.arity > 1 for node in problem.graph.nodes if isinstance(node, Apply)):
+    ops = [node.op for node in problem.graph.nodes if isinstance(node, Apply)]
+    if any(op.arity > 1 for op in ops):
         return rounds
-    return tuple(replace(effort, steps=MORE_STEPS * effort.steps) for effort in rounds)
+    more, last = MOST_STEPS if all(op.traits.straight for op in ops) else (MORE_STEPS, 1)
+    return tuple(replace(effort, steps=more * effort.steps, last_steps=last * effort.last_steps) for effort in rounds)
 
 
 def combine_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
@@ -160,7 +164,8 @@ def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: E
     near = torch.ones_like(worst, dtype=torch.bool) if problem.settings.thorough else (worst <= 0) & (worst > -NEAR)
     chosen = torch.nonzero(near).flatten()
     found = lower.clone()
-    if len(chosen) and problem.budget.left >= 0:
+    growing = any(isinstance(node, Apply) and node.op.traits.columns is not None for node in problem.graph.nodes)
+    if len(chosen) and growing and problem.budget.left >= 0:
         rows = {problem.graph.output: problem.wanted.rows[chosen]}
         found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
     return found
