@@ -70,7 +70,7 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "mlp linear, gain": ("mlp", "linear", tv.Gain(12.0), slice(0, 2), "pieces"),
     "gru planes, noise": ("gru", "planes", tv.AddedNoise(torch.cos(torch.arange(3.0)), (-2.0, 2.0)), slice(0, 2), "pieces"),
     "lstm combine, noise": ("lstm", "combine", tv.AddedNoise(torch.cos(torch.arange(3.0)), (-6.0, 6.0)), slice(0, 2), ""),
-    "speech complete": ("speech", "complete", tv.L2Ball(0.21), slice(2, 3), "branch"),
+    "speech complete": ("speech", "complete", tv.L2Ball(0.22), slice(2, 3), "branch"),
     "speech linear, gain": ("speech", "linear", tv.Gain(3.0), slice(0, 1), "pieces"),
     "speech planes, shift": ("speech", "planes", tv.Shift(0.5), slice(0, 2), "pieces"),
     "lstm lp": ("short lstm", "lp", 0.6, slice(2, 3), ""),
