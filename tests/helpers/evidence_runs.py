@@ -58,7 +58,7 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "gru linear": ("gru", "linear", 0.4, slice(0, 2), "linear"),
     "gru combine": ("gru", "combine", 0.5, slice(0, 1), "combine"),
     "gru complete": ("gru", "complete", 0.5, slice(1, 2), "branch"),
-    "gru lp": ("gru", "lp", 0.48, slice(2, 3), "lp"),
+    "gru lp": ("gru", "lp", 0.486, slice(2, 3), "lp"),
     "gru tightened": ("gru", "lp", 0.5, slice(2, 3), ""),
     "tanh combine": ("tanh", "combine", 0.05, slice(0, 1), "combine"),
     "tanh lp": ("tanh", "lp", 0.03, slice(2, 4), "linear"),

@@ -15,6 +15,8 @@ from tightverify.ops import GruUpdate
 from tightverify.relax.curves import Symmetric
 from tightverify.relax.fitted import gru_update as blends
 from tightverify.relax.fitted.gru_update import UpdateQuery, fitted_update, negated, two_products
+from tightverify.relax.fitted.update_planes import CORNERS, OUTWARDS, UpdatePlanes
+from tightverify.relax.traits import OperandSet, Search
 from tightverify.values import Interval
 
 EACH = 40
@@ -208,6 +210,25 @@ def test_no_relaxation_has_less_volume(kind: str) -> None:
     centre = [x[None] for x in centres(boxes)[:, 0].T]
     assert (volume <= (closed.upper.at(*centre) - closed.lower.at(*centre))[0] + room).all()
     assert (volume <= volumes(pair.lower, pair.upper, boxes) + room).all()
+
+
+@every_kind
+def test_planes_towards_corners_hold_and_are_the_tightest_there(kind: str) -> None:
+    boxes, search = boxes_of(kind), Search("batched", 1e-6, once=False)
+    operands = OperandSet.of_boxes(boxes)
+    lower, upper = UpdatePlanes().planes(operands, ("tightest", "edges", "corners"), search)
+    few = UpdatePlanes().planes(operands, ("tightest",), search)
+    assert lower.shape == upper.shape == (len(boxes), 6, 4)
+    assert not faults(lower, upper, boxes)
+    half, middle = (operands.high - operands.low) / 2, operands.middle[:, None]
+    for every, two in zip((lower, upper), few, strict=True):
+        away = (heights(every[:, :1], middle) - heights(two[:, :1], middle)).abs()
+        assert (away <= (floors(boxes) + 1e-5 * half.sum(1))[:, None]).all()
+    for k, corner in enumerate(CORNERS, start=2):
+        point = (operands.middle + OUTWARDS * half * half.new_tensor([0, *corner]))[:, None].expand(-1, 6, -1)
+        low, high, room = heights(lower, point), heights(upper, point), floors(boxes) + 1e-5 * half.sum(1)
+        assert (high[:, k] <= high.amin(1) + room).all()
+        assert (low[:, k] >= low.amax(1) - room).all()
 
 
 def test_ordinary_boxes_gain() -> None:

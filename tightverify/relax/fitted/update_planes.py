@@ -24,6 +24,10 @@ from tightverify.relax.traits import (
     where_upper,
 )
 
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""The corners of a rectangle of n and h, in units of its half widths."""
+OUTWARDS = 0.6
+"""How far from the middle towards them the planes of the kind `corners` are the tightest."""
 INSIDE = 1 - 1e-3
 """How far towards the border a point may lie when planes are fitted at it."""
 
@@ -39,10 +43,25 @@ class UpdatePlanes(FittedPlanes, Cells, Envelope):
     """Its planes of every kind."""
 
     def planes(self, operands: OperandSet, kinds: Sequence[str], search: Search) -> PlanePairs:
-        """The tightest planes, and the sums of those of its two products: there are no other kinds."""
-        tight = fitted_update(operands.ends, operands.middle[:, None], search.solver, search.tolerance)
+        """The tightest planes in the middle, and the sums of those of its two products; towards corners, if these are wanted.
+
+        There are no other kinds.
+        """
+        points = operands.middle[:, None]
+        if "corners" in kinds:
+            points = torch.cat([points, points + OUTWARDS * self._to_corners(operands)], dim=1)
+        tight = fitted_update(operands.ends, points, search.solver, search.tolerance)
         apart = two_products(operands.ends, search.solver, search.tolerance)
-        return torch.cat([tight.lower, apart.lower], dim=1), torch.cat([tight.upper, apart.upper], dim=1)
+        lower, upper = (
+            torch.cat([one[:, :1], other, one[:, 1:]], dim=1)
+            for one, other in ((tight.lower, apart.lower), (tight.upper, apart.upper))
+        )
+        return lower, upper
+
+    def _to_corners(self, operands: OperandSet) -> Tensor:
+        """(N, 4, 3): from the middle to the corners of each rectangle of n and h, the gate's operand in its middle."""
+        half = (operands.high - operands.low)[:, None] / 2
+        return half * half.new_tensor([(0, *corner) for corner in CORNERS])
 
     def at(self, operands: OperandSet, points: Tensor, search: Search) -> PlanePairs:
         found = fitted_update(operands.ends, points, search.solver, search.tolerance)
