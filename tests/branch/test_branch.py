@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, Classifier, classifier
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres
-from tests.helpers.evidence_runs import network
 from tightverify.api.certify import stream
 from tightverify.bounds import rebound as bounding_passes
 from tightverify.bounds.constraints import PART
@@ -137,27 +136,14 @@ def test_batches_are_put_together_as_they_were_taken_apart() -> None:
     assert torch.allclose(rebound.lower(rows), expected, atol=1e-6)
 
 
-Asked = tuple[tv.Model, Tensor, float]
-
-
-def lstm() -> Asked:
-    x = torch.rand((3, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
-    return tv.load(classifier(), shape=(FRAMES, FEATURES)), x[:2], 0.25
-
-
-def layers() -> Asked:
-    """Of two inputs: a search in which each split takes little."""
-    model, x = network("mlp")
-    return model, x[:1], 1.0
-
-
-def searched(asked: Asked, most_leaves: int, splits: int) -> tuple[list[tuple[int, ...]], Tensor]:
-    model, x, eps = asked
-    count, region = len(x), LinfBall(eps).around(x)
-    wanted = classify_as(model.graph.forward(region.centre).argmax(1), model.graph.output_size)
+def searched(most_leaves: int, splits: int, count: int = 3) -> tuple[list[tuple[int, ...]], Tensor]:
+    model = tv.load(classifier(), shape=(FRAMES, FEATURES))
+    x = torch.rand((3, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)[:count]
+    region = LinfBall(0.25).around(x)
+    wanted = classify_as(model.graph.forward(region.centre).argmax(1), 5)
     roots = combined_bounds(model.graph, region, ROOT, linear_bounds(model.graph, region).intervals)
     branching = Branching(wanted, CHILD, Budget(memory=2**22), most_leaves)
-    trees = branching.start(roots, torch.full((count, model.graph.output_size - 1), -math.inf, dtype=DOUBLE))
+    trees = branching.start(roots, torch.full((count, 4), -math.inf, dtype=DOUBLE))
     history = [torch.stack([tree.margins for tree in trees])]
     sizes = []
     for _ in branching.go(trees, splits):
@@ -178,13 +164,12 @@ def searched(asked: Asked, most_leaves: int, splits: int) -> tuple[list[tuple[in
 
 
 def test_search_is_sound_and_only_gets_better() -> None:
-    searched(lstm(), 10_000, 6)
+    searched(10_000, 6)
 
 
 def test_little_memory_goes_deep_first() -> None:
-    wide, _ = searched(layers(), 10_000, 20)
-    narrow, _ = searched(layers(), 2, 20)
-    assert narrow != wide
+    wide, _ = searched(10_000, 8, count=1)
+    narrow, _ = searched(2, 8, count=1)
     assert max(map(sum, narrow)) <= max(map(sum, wide))
 
 
@@ -300,12 +285,14 @@ def test_each_part_may_be_decided_by_rows_of_its_own() -> None:
     assert tree.least == -0.1, "an open part counts"
 
 
-def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
-    (model, x, eps), kept = layers(), tmp_path / "trees"
+def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
+    network, x, labels, eps = hard
+    some, kept = slice(0, 1), tmp_path / "trees"
 
     def run(splits: int, trees: Path | None = None, region: tv.LpBall | None = None) -> Sequence[tv.Result]:
-        ball = region or LinfBall(eps)
-        return tv.certify(model, x, None, ball, method="complete", rounds=1, splits=splits, trees=trees, restarts=0)
+        return tv.certify(
+            network, x[some], labels[some], region or LinfBall(eps), method="complete", rounds=1, splits=splits, trees=trees
+        )
 
     whole = run(7)
     first = run(3, kept)
