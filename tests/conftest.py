@@ -19,6 +19,12 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tightverify.threads.load_of_others", lambda: 0.0)
 
 
+@pytest.fixture
+def rounds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`combine` as other methods have it: its rounds without proofs by contradiction in the end."""
+    monkeypatch.setattr("tightverify.stages.combine.by_contradiction", lambda _problem, _bounds, margins: margins)
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Where bounds are computed."""

@@ -283,6 +283,7 @@ def model() -> tv.Model:
     return tv.load(classifier(), shape=(FRAMES, MODEL_FEATURES))
 
 
+@pytest.mark.usefixtures("rounds_alone")
 def test_the_stage_proves_more_than_combine_and_nothing_less(model: tv.Model) -> None:
     region, x = tv.LinfBall(0.05), X[1:3]
     before = tv.certify(model, x, None, region, method="combine", thorough=True, rounds=1, restarts=0)

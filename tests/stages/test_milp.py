@@ -347,6 +347,7 @@ def test_the_stage_decides_relu_networks() -> None:
     assert {("milp", "ROBUST"), ("milp", "COUNTEREXAMPLE")} <= decided
 
 
+@pytest.mark.usefixtures("rounds_alone")
 def test_the_stage_keeps_to_its_regions_and_its_time_and_writes_its_programs(tmp_path: Path) -> None:
     model, x = relu_model()
     for ball in (tv.L2Ball(0.6), tv.L1Ball(0.9)):
