@@ -297,6 +297,7 @@ def test_no_width_and_no_end_of_it(tmp_path: Path, eps: float) -> None:
     assert read(tmp_path / "margins.csv")[0]["margin_linear"] == str(float(found.margins["linear"][0]))
 
 
+@pytest.mark.usefixtures("rounds_alone")
 def test_every_method_is_compared(inputs: Path, tmp_path: Path) -> None:
     assert chosen_relaxations(["all"]) == (*RELAXATIONS, *(name for name in METHODS if name not in RELAXATIONS))
     arrays, names = np.load(inputs), ["linear", "planes", "combine", "complete", "lp", "milp"]
