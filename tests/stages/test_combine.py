@@ -14,7 +14,10 @@ import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tests.bounds.test_mixtures import FITS_VARY
 from tests.helpers.without_values import Logs
+from tightverify.bounds.result import LinearBounds
+from tightverify.errors import OutOfTimeError
 from tightverify.stages import combine
+from tightverify.stages.problem import Problem
 from tightverify.stages.progress import Step
 
 
@@ -142,3 +145,46 @@ def test_rows_are_proved_by_contradiction(x: Tensor, monkeypatch: pytest.MonkeyP
 def test_where_not_all_rows_are_needed_none_fails_alone(x: Tensor) -> None:
     found = certified(classifier(nn.RNN), x, "combine", 0.3, rounds=1, thorough=True, top=2)
     assert all(result.margins.shape == found[0].margins.shape for result in found)
+
+
+def test_time_that_runs_out_in_what_closes_a_round_loses_nothing_of_it(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = classifier(nn.RNN)
+    with monkeypatch.context() as without:
+        without.setattr(combine, "by_contradiction", combine.as_found)
+        before = certified(network, x, "combine", 0.36, rounds=1)
+
+    def late(*_given: object) -> Tensor:
+        raise OutOfTimeError("too late")
+
+    monkeypatch.setattr(combine, "proved_above", late)
+    after = certified(network, x, "combine", 0.36, rounds=1)
+    assert torch.equal(margins(after), margins(before))
+    assert [r.verdict for r in after if r.verdict is tv.Verdict.ROBUST] == [
+        r.verdict for r in before if r.verdict is tv.Verdict.ROBUST
+    ]
+    assert any(result.verdict is tv.Verdict.TIMED_OUT for result in after)
+
+
+def test_little_memory_proves_the_same_by_contradiction(x: Tensor) -> None:
+    network = classifier(nn.RNN)
+    found = [certified(network, x, "combine", 0.36, rounds=1, thorough=True, memory=memory) for memory in (2**30, 2**14)]
+    assert torch.allclose(margins(found[1]), margins(found[0]), rtol=FITS_VARY, atol=FITS_VARY)
+
+
+def test_nothing_is_near_where_nothing_is_known_of_a_row(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def looked(_bounds: object, _wanted: object, margins: Tensor, limits: Tensor, _budget: object) -> Tensor:
+        seen.append(limits)
+        return margins
+
+    monkeypatch.setattr(combine, "proved_above", looked)
+    original = combine.by_contradiction
+
+    def unknown(problem: Problem, bounds: LinearBounds, lower: Tensor) -> Tensor:
+        return original(problem, bounds, lower.index_fill(1, torch.tensor([0]), -torch.inf))
+
+    monkeypatch.setattr(combine, "by_contradiction", unknown)
+    certified(classifier(nn.RNN), x, "combine", 0.36, rounds=1, thorough=True)
+    assert seen
+    assert bool((torch.cat(seen) == -torch.inf).all())

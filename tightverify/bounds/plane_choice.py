@@ -121,9 +121,10 @@ def side_by_side(pairs: Sequence[Planes], room: int) -> list[Tensor]:
 def middles(boxes: Sequence[Interval], parts: int) -> list[Tensor]:
     """The operands (B, n, CELLS) in the middles of the cells, which are numbered along the last operand first."""
     number = torch.arange(CELLS, device=boxes[0].lower.device)
-    found = []
+    found: list[Tensor] = []
     for box in reversed(boxes):
-        found.append(box.lower[..., None] + box.width[..., None] * (number % parts + 0.5) / parts)
+        share = ((number % parts).to(box.lower) + 0.5) / parts
+        found.append(box.lower[..., None] + box.width[..., None] * share)
         number = number // parts
     return found[::-1]
 

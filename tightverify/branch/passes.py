@@ -76,15 +76,18 @@ def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits
     parents, rows = torch.nonzero(torch.isfinite(margins) & (margins < limits[:, None]), as_tuple=True)
     if not len(parents):
         return margins
-    whole = bounds.map(lambda value: value[parents], bounds.region[parents])
-    parts = bounded_again(under(whole, rows, limits[parents], margins[parents, rows], wanted[parents]), budget)
-    limit = limit_of(parts)
-    lower = torch.where(parts.nothing, limit, torch.minimum(bounded_row(parts)[0], limit))
-    found = margins.index_put((parents, rows), torch.maximum(margins[parents, rows], lower))
-    number = torch.ones_like(limits, dtype=torch.long)
-    for k, parent in enumerate(parents.tolist()):
-        if number[parent] == 1:
-            bounds.recorder.branch(parent, 0, 0, "", margins[parent])
-        parts.recorder.branch(k, int(number[parent]), 0, "", found[parent])
-        number[parent] += 1
+    found, number = margins.clone(), torch.ones_like(limits, dtype=torch.long)
+    most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, CONSTRAINED.fitting.directions))
+    for some, which in zip(parents.split(most), rows.split(most), strict=True):
+        whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
+        parts = bounded_again(under(whole, which, limits[some], margins[some, which], wanted[some]), budget)
+        lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
+        found[some, which] = torch.where(
+            lower > margins[some, which], lower, margins[some, which]
+        )  # also where it is no number
+        for k, parent in enumerate(some.tolist()):
+            if number[parent] == 1:
+                bounds.recorder.branch(parent, 0, 0, "", margins[parent])
+            parts.recorder.branch(k, int(number[parent]), 0, "", found[parent])
+            number[parent] += 1
     return found

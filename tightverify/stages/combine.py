@@ -56,7 +56,7 @@ AHEAD = 0.1
 
 MORE_STEPS = 3
 """So many times as many steps are taken where all operations have one operand: their lines cost nothing to make."""
-MOST_STEPS = 5, 2
+STRAIGHT_STEPS = 5, 2
 """So many where all of these are straight up to breakpoints, and for their last rows, to which no planes are added."""
 
 
@@ -66,7 +66,7 @@ def efforts_for(problem: Problem) -> tuple[Effort, ...]:
     ops = [node.op for node in problem.graph.nodes if isinstance(node, Apply)]
     if any(op.arity > 1 for op in ops):
         return rounds
-    more, last = MOST_STEPS if all(op.traits.straight for op in ops) else (MORE_STEPS, 1)
+    more, last = STRAIGHT_STEPS if all(op.traits.straight for op in ops) else (MORE_STEPS, 1)
     return tuple(replace(effort, steps=more * effort.steps, last_steps=last * effort.last_steps) for effort in rounds)
 
 
@@ -108,6 +108,9 @@ def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSo
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
                 lower = below(lower + now.wanted.offsets, 0.0)
                 lower = torch.where(torch.isfinite(lower), lower, -math.inf)
+                margins[left] = torch.maximum(margins[left], lower)
+                known = known.with_margins(part, margins)  # at once: the time may run out in what closes the round
+                known, begun = known.with_intervals(left + part.start, bounds.intervals), None
                 lower = closing(now, bounds, lower)
                 promising = torch.nan_to_num(lower - own[left], nan=0.0).amax(1) > LEAST_GAIN
                 former = now.wanted.worst(own[left])
@@ -115,7 +118,6 @@ def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSo
                 margins[left] = torch.maximum(margins[left], lower)
                 worst = now.wanted.worst(own[left])
                 known = known.with_margins(part, margins)
-                known = known.with_intervals(left + part.start, bounds.intervals)
                 now.report(known[part][left], number)
                 if not problem.settings.thorough:
                     promising &= ~now.wanted.proved(margins[left]) & (-worst < REACH * (worst - former))
@@ -191,4 +193,5 @@ def by_contradiction(problem: Problem, bounds: LinearBounds, margins: Tensor) ->
     within_reach = (value > -worst) | problem.settings.thorough
     nearly = torch.where(within_reach, (-LIMIT * worst).clamp(min=LEAST_LIMIT), -math.inf)
     limits = torch.where(worst > 0, higher, nearly)
+    limits = torch.where(torch.isfinite(limits), limits, -math.inf)  # where nothing is known of a row, nothing is near
     return proved_above(bounds, wanted, margins, limits, problem.budget)
