@@ -198,3 +198,16 @@ BLENDED = mixtures.blended
 def test_other_mixtures_are_caught(wrong: Callable[[Plane, Plane, Tensor], Plane], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixtures, "blended", wrong)
     assert faults()
+
+
+@pytest.mark.parametrize("arity", [1, 2, 3])
+def test_the_same_is_chosen_whatever_torch_s_default_dtype_is(arity: int) -> None:
+    boxes = boxes_of(arity)
+    pairs, points, upper = pairs_of(boxes, 9), points_of(boxes, 7), negative(drawn(INPUTS, ROWS, NEURONS, seed=3))
+    usual = PlaneChoice(pairs, boxes).tightest(upper, points)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = PlaneChoice(pairs, boxes).tightest(upper, points)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found.places, usual.places)

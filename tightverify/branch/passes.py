@@ -82,9 +82,8 @@ def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits
         whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
         parts = bounded_again(under(whole, which, limits[some], margins[some, which], wanted[some]), budget)
         lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
-        found[some, which] = torch.where(
-            lower > margins[some, which], lower, margins[some, which]
-        )  # also where it is no number
+        before = margins[some, which]
+        found[some, which] = torch.where(lower > before, lower, before)  # the old one also where the new is no number
         for k, parent in enumerate(some.tolist()):
             if number[parent] == 1:
                 bounds.recorder.branch(parent, 0, 0, "", margins[parent])
