@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import FEATURES, FRAMES, classifier
 from tests.bounds.test_mixtures import FITS_VARY
+from tests.helpers.evidence_check import Check, Numbers
 from tests.helpers.without_values import Logs
 from tightverify.bounds.result import LinearBounds
+from tightverify.branch import passes
+from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError
+from tightverify.evidence import read_evidence
 from tightverify.stages import combine
 from tightverify.stages.problem import Problem
 from tightverify.stages.progress import Step
@@ -188,3 +193,25 @@ def test_nothing_is_near_where_nothing_is_known_of_a_row(x: Tensor, monkeypatch:
     certified(classifier(nn.RNN), x, "combine", 0.36, rounds=1, thorough=True)
     assert seen
     assert bool((torch.cat(seen) == -torch.inf).all())
+
+
+def test_evidence_of_a_tree_whose_parts_the_time_cuts_short_follows(
+    x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are bounded one by one, as for want of memory; after the first there is no time for the others."""
+    model, calls, original = tv.load(classifier(nn.RNN), shape=(FRAMES, FEATURES)), 0, passes.bounded_again
+
+    def late(parts: LinearBounds, budget: Budget) -> LinearBounds:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OutOfTimeError("too late")
+        return original(parts, budget)
+
+    monkeypatch.setattr(passes, "bounded_again", late)
+    monkeypatch.setattr(passes, "most_together", lambda *_given: 1)
+    (result,) = tv.certify(
+        model, x[1:2], None, tv.LinfBall(0.45), method="combine", rounds=1, restarts=0, thorough=True, evidence=tmp_path
+    )
+    assert calls > 1
+    assert Check(list(read_evidence(tmp_path / "0.npz")), Numbers.of(model.graph)).rows.shape == result.margins.shape

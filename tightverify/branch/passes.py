@@ -76,17 +76,21 @@ def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits
     parents, rows = torch.nonzero(torch.isfinite(margins) & (margins < limits[:, None]), as_tuple=True)
     if not len(parents):
         return margins
-    found, number = margins.clone(), torch.ones_like(limits, dtype=torch.long)
+    found, recorders = margins.clone(), []
     most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, CONSTRAINED.fitting.directions))
     for some, which in zip(parents.split(most), rows.split(most), strict=True):
         whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
-        parts = bounded_again(under(whole, which, limits[some], margins[some, which], wanted[some]), budget)
-        lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
         before = margins[some, which]
+        parts = bounded_again(under(whole, which, limits[some], before, wanted[some]), budget)
+        lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
         found[some, which] = torch.where(lower > before, lower, before)  # the old one also where the new is no number
+        recorders.append(parts.recorder)
+    # Only now, as time may run out before: a tree without some of its parts proves nothing.
+    numbers = torch.ones_like(limits, dtype=torch.long)
+    for recorder, some in zip(recorders, parents.split(most), strict=True):
         for k, parent in enumerate(some.tolist()):
-            if number[parent] == 1:
+            if numbers[parent] == 1:
                 bounds.recorder.branch(parent, 0, 0, "", margins[parent])
-            parts.recorder.branch(k, int(number[parent]), 0, "", found[parent])
-            number[parent] += 1
+            recorder.branch(k, int(numbers[parent]), 0, "", found[parent])
+            numbers[parent] += 1
     return found
