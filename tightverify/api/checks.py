@@ -29,6 +29,8 @@ def as_inputs(x: Any) -> Tensor:
         )
     if len(tensor) == 0:
         raise InputError("there are no inputs: the first axis has length 0; give at least one")
+    if not tensor[0].numel():
+        raise InputError(f"the inputs have shape {tuple(tensor.shape)}: each is empty, of length 0; leave empty ones out")
     if tensor.is_complex():
         raise InputError("the inputs are complex numbers; wanted real ones")
     if not tensor.is_floating_point():
@@ -40,12 +42,21 @@ def as_inputs(x: Any) -> Tensor:
 
 
 def fitting(model: Model, x: Tensor) -> Tensor:
-    """The inputs in the model's own dtype, of the shape that it takes."""
+    """The inputs in the model's own dtype, of the shape that it takes: of token numbers their vectors."""
     wanted = model.graph.input_shape
     if tuple(x.shape[1:]) == wanted:
         return x.to(model.dtype)
+    if model.embedding is not None:
+        if tuple(x.shape[1:]) == wanted[:1]:
+            return as_read(model, x)
+        raise InputError(f"{batch_of(x)}; {model.source} takes sentences of {wanted[0]} token numbers, (N, {wanted[0]})")
     words = f"{batch_of(x)}; {model.source} takes (N, {', '.join(map(str, wanted))})"
     raise InputError(words + (": it is a single input, so give x[None]" if tuple(x.shape) == wanted else ""))
+
+
+def as_read(model: Model, x: Tensor) -> Tensor:
+    """Inputs of any length as the model's graph reads them: in its dtype, of token numbers their vectors."""
+    return x.to(model.dtype) if model.embedding is None or x.dim() > 2 else model.embedding(x)
 
 
 def as_region(region: Any) -> Perturbation:

@@ -16,13 +16,23 @@ AnyModel = torch.nn.Module | str | Path | Model
 
 
 @plainly
-def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int | None = None, inputs: Any = None) -> Model:
+def load(
+    model: AnyModel,
+    shape: tuple[int, ...] | None = None,
+    batch_axis: int | None = None,
+    inputs: Any = None,
+    *,
+    tokens: bool = False,
+) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
     `shape` is the shape of one input, without the batch axis; an ONNX file may state it itself. `batch_axis` is the axis
     of the model's input along which a batch goes: 0 if not given, or what an ONNX file says. `inputs` (N, *shape) are some
     that the model is for: they say the shape, and where the import is compared with the model should that have no value at
     random inputs (a logarithm).
+
+    `tokens` says that a torch module takes numbers of words (N, words), which it looks up in an `nn.Embedding`: regions are
+    about the vectors behind it (of an ONNX file its input's type says so). `shape` is (words,) then.
     """
     if isinstance(model, Model):
         return model
@@ -40,10 +50,13 @@ def load(model: AnyModel, shape: tuple[int, ...] | None = None, batch_axis: int 
         )
     if isinstance(model, torch.nn.Module):
         if shape is None:
-            raise UsageError("a torch module does not say what inputs it takes; give shape=(time, features) of one input")
+            raise UsageError(
+                "a torch module does not say what inputs it takes; give shape=(time, features) of one input, or "
+                "(words,) of one that takes tokens"
+            )
         from tightverify.models.from_torch.module import from_torch  # only what is used: onnxruntime and export start slowly
 
-        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs)
+        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens)
     if isinstance(model, (str, Path)):
         from tightverify.models.from_onnx.file import from_onnx
 

@@ -17,7 +17,7 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, as_region
+from tightverify.api.checks import as_inputs, as_labels, as_read, as_region
 from tightverify.api.gathering import Progress, gathered
 from tightverify.api.load import AnyModel, load, name_of
 from tightverify.api.results import Results, questions
@@ -37,15 +37,18 @@ KEPT = 64
 
 
 class AnyLength:
-    """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each."""
+    """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each.
 
-    def __init__(self, model: AnyModel, batch_axis: int | None = None) -> None:
-        self.model, self.batch_axis = model, batch_axis
+    `tokens` says that a torch module takes numbers of words, as in `load`.
+    """
+
+    def __init__(self, model: AnyModel, batch_axis: int | None = None, tokens: bool = False) -> None:
+        self.model, self.batch_axis, self.tokens = model, batch_axis, tokens
         self._imported: dict[tuple[int, ...], Model] = {}
 
     def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
         """The network for inputs of one shape (without the batch), `inputs` (N, *shape) among them."""
-        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis, inputs)
+        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis, inputs, tokens=self.tokens)
         self._imported[shape] = found
         if len(self._imported) > KEPT:
             del self._imported[next(iter(self._imported))]
@@ -150,11 +153,18 @@ class Clips:
             places.setdefault(shape, []).append(k)
         for shape, some in sorted(places.items(), key=lambda entry: (torch.Size(entry[0]).numel(), entry[0])):
             model = self._imported(shape, self.names[some[0]], self.clips[some[0]][None])
-            yield Group(model, torch.stack([self.clips[k].to(model.dtype) for k in some]), torch.tensor(some))
+            yield Group(model, torch.stack([self._fitting(k, model) for k in some]), torch.tensor(some))
+
+    def _fitting(self, k: int, model: Model) -> Tensor:
+        """A clip as the network reads it: of token numbers their vectors."""
+        with said_of(self.names[k]):
+            return as_read(model, self.clips[k][None])[0]
 
     def _imported(self, shape: tuple[int, ...], name: str, inputs: Tensor) -> Model:
         try:
             return self.network.at(shape, inputs)
+        except InputError as error:
+            raise InputError(of(name, error)) from error
         except ModelError as error:
             raise type(error)(
                 f"{name}, an input of shape {shape}: {error}; if it is shorter than one frame of the network, leave it out"
@@ -165,22 +175,22 @@ class Clips:
         model = next(self.groups()).model
         for k, name in enumerate(self.names):
             with said_of(name):
-                self._around(k, region, model.dtype)
+                self._around(k, region, model)
         if self.y is not None:
             classify_as(torch.stack([self.y.min(), self.y.max()]), model.graph.output_size, top)
 
     def balls(self, region: Perturbation) -> list[tuple[float, float]]:
         """Radius and norm of each clip's own region; a radius is infinite where it is no ball."""
-        dtype = next(self.groups()).model.dtype
+        model = next(self.groups()).model
         found: list[tuple[float, float]] = []
         for k, name in enumerate(self.names):
             with said_of(name):
-                found.extend(self._around(k, region, dtype).balls)
+                found.extend(self._around(k, region, model).balls)
         return found
 
-    def _around(self, k: int, region: Perturbation, dtype: torch.dtype) -> Region:
-        """The region of one clip."""
-        clip = self.clips[k][None].to(dtype)
+    def _around(self, k: int, region: Perturbation, model: Model) -> Region:
+        """The region of one clip, given the network for another length."""
+        clip = as_read(model, self.clips[k][None])
         return region.chosen(self.numbers[k : k + 1], clip.dim()).around(clip)
 
 
@@ -227,7 +237,7 @@ def _one(clip: Any, name: str) -> Tensor:
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"it cannot be made a tensor ({error}); give numbers") from error
         if tensor.dim() == 0 or not tensor.numel():
-            raise InputError(f"it has shape {tuple(tensor.shape)}; wanted samples")
+            raise InputError(f"it has shape {tuple(tensor.shape)}; wanted samples, or words, at least one")
         return as_inputs(tensor[None])[0]
 
 
@@ -237,5 +247,10 @@ def said_of(name: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        words = str(error)
-        raise type(error)(f"{name}{words[7:] if words.startswith('input 0 ') else f': {words}'}") from error
+        raise type(error)(of(name, error)) from error
+
+
+def of(name: str, error: UsageError) -> str:
+    """A sentence about a single input, of its name."""
+    words = str(error)
+    return f"{name}{words[7:] if words.startswith('input 0 ') else f': {words}'}"

@@ -21,13 +21,13 @@ WANTED_ROWS = "wanted an .npz file with C (R, classes) or (N, R, classes), and d
 
 
 def read_inputs(path: Path, classes: Sequence[str] = ()) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """x, and y if the file has it; labels may be names of classes."""
-    found = read_named(path, ("x", "y"))
+    """x, or tokens in its place, and y if the file has it; labels may be names of classes."""
+    found = read_named(path, ("x", "y"), instead="tokens")
     y = found.get("y")
     if y is not None and y.dtype.kind == "U":
         words = y.reshape(-1).tolist()
         y = np.array([class_of(word, classes, f"y in {path}") for word in words], dtype=np.int64).reshape(y.shape)
-    return found["x"], y
+    return found["x"] if "x" in found else found["tokens"], y
 
 
 def read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -36,8 +36,11 @@ def read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     return found["C"], found.get("d")
 
 
-def read_named(path: Path, names: Sequence[str], wanted: str = WANTED) -> dict[str, NDArray[Any]]:
-    """The first of some arrays, and of the others those that the file has. Pickled objects are refused, never opened."""
+def read_named(path: Path, names: Sequence[str], wanted: str = WANTED, instead: str = "") -> dict[str, NDArray[Any]]:
+    """The first of some arrays, or another `instead`, and of the others those that the file has.
+
+    Pickled objects are refused, never opened.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist; {wanted}")
     if not path.is_file():
@@ -49,6 +52,8 @@ def read_named(path: Path, names: Sequence[str], wanted: str = WANTED) -> dict[s
         if not zipfile.is_zipfile(path):
             raise InputError(f"{path} is not an .npz file, or was cut short; {wanted}")
         with np.load(path, allow_pickle=False) as arrays:
+            if names[0] not in arrays.files and instead in arrays.files:
+                names = (instead, *names[1:])
             if names[0] not in arrays.files:
                 raise InputError(f"{path} has no array {names[0]}, only {', '.join(arrays.files) or 'nothing'}; {wanted}")
             return {name: _array(arrays, name, path, wanted) for name in names if name in arrays.files}

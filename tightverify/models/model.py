@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tightverify.embedding import Embedding
 from tightverify.errors import ModelError
 from tightverify.graph import Apply, Graph
+from tightverify.models.tokens import random_sentences
 
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-5}
 """How far import and original may differ, relative to 1 + |output|, by the original's own precision."""
@@ -25,6 +27,7 @@ class Model:
     """`original` maps a batch (N, *input_shape) of `dtype` to outputs (N, K); `graph` is what is bounded.
 
     Where the model is `narrow`, some numbers on its way are float32 though its inputs are float64: it is as precise as that.
+    Where the user's model takes numbers of words, inputs are the vectors of its `embedding` (time, d).
     `source` says where it came from ("LSTM classifier in models/digits.onnx"), `notes` what the import did that a user may want
     to know, a sentence each.
     """
@@ -35,6 +38,7 @@ class Model:
     source: str
     notes: tuple[str, ...] = ()
     narrow: bool = False
+    embedding: Embedding | None = None
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.graph.input_shape))
@@ -73,7 +77,20 @@ def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: in
     x[count // 2 :] = torch.rand((count - count // 2, *shape), generator=generator, dtype=torch.float64)
     x = x.to(model.dtype)
     x, notes = inside(model, x, inputs, generator)
-    count, model = len(x), replace(model, notes=(*model.notes, *notes))
+    model = replace(model, notes=(*model.notes, *notes))
+    _agree_at(model, x)
+    if model.embedding is not None:
+        tokens = random_sentences(model.embedding, count, shape[0], generator)
+        words = model.embedding(tokens)
+        words = words[~anywhere(lost_at(model.graph, words), words)]
+        if len(words):
+            _agree_at(model, words)
+    return model
+
+
+def _agree_at(model: Model, x: Tensor) -> None:
+    """A `ModelError` where import and model differ at inputs, or where inputs in a batch depend on one another."""
+    count = len(x)
     with torch.no_grad():
         single = torch.cat([model.original(x[k : k + 1]) for k in range(count)]).to(torch.float64)
         values = model.graph.evaluate(x.to(torch.float64).flatten(1))
@@ -99,7 +116,6 @@ def checked(model: Model, inputs: Tensor | None = None, seed: int = 0, count: in
         ) from error
     fault = "its outputs depend on what else is in the batch; let it treat each input by itself"
     _compare(model, together, single, fault)
-    return model
 
 
 def inside(model: Model, x: Tensor, inputs: Tensor | None, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:

@@ -6,9 +6,11 @@ Nothing in a file is executed but by onnx's reference (constants) and onnxruntim
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,14 @@ from onnx.external_data_helper import load_external_data_for_model
 from onnx.inliner import inline_local_functions
 from torch import Tensor
 
+from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.builder import Builder
-from tightverify.models.from_onnx.node import Activations, Value, type_name
+from tightverify.models.from_onnx.node import Activations, Tokens, Value, type_name
+from tightverify.models.from_onnx.tokens import WHOLE, LookUp, on_table, with_table_given
 from tightverify.models.from_onnx.walk import walk
 from tightverify.models.model import Model, checked
+from tightverify.models.tokens import OnVectors
 
 OLDEST = 7
 """The first opset whose operators broadcast as all later ones do."""
@@ -37,7 +42,15 @@ FOREIGN = (
 )
 """What files that are not ONNX begin with, and what to do about them."""
 
-TYPES = {TensorProto.FLOAT: torch.float32, TensorProto.DOUBLE: torch.float64}
+TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, *WHOLE)
+DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+}
+"""By the names that onnxruntime has for them."""
+NOTHING: Mapping[str, NDArray[Any]] = MappingProxyType({})
 TIME_NAMES = ("time", "seq", "length", "frame", "step")
 BATCH_NAMES = ("batch", "unk_")
 WAVEFORM, FRAMES = 8000, (20, 28)
@@ -65,8 +78,10 @@ def from_onnx(
     axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
     shape = input_shape(axes, shape, axis, path)
 
-    builder = Builder()
-    known = walk(model.graph, opset, builder, {entry.name: np.expand_dims(builder.input(shape), axis)})
+    builder, tokens = Builder(), entry.type.tensor_type.elem_type in WHOLE
+    look_up = LookUp(builder, shape[0])
+    start = np.expand_dims(places(shape, path) if tokens else builder.input(shape), axis)
+    known = walk(model.graph, opset, builder, {entry.name: Tokens(start) if tokens else Activations(start)}, look_up)
     output = known.get(result)
     if not isinstance(output, Activations):
         raise ModelError(f"{path}: its output '{result}' does not depend on its input; choose an output that does")
@@ -82,7 +97,28 @@ def from_onnx(
     original = Runtime(session(model, path), str(path), entry.name, axis, output.numbers.shape, fixed)
     notes = (f"axis {axis} of the file's input '{entry.name}' was taken to be the batch",)
     narrow = narrows(model.graph, known)
-    return checked(Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow), inputs)
+    found = Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow)
+    if tokens:
+        found = behind(found, model, look_up, original)
+        inputs = None if inputs is None or found.embedding is None else found.embedding(inputs)
+    return checked(found, inputs)
+
+
+def places(shape: tuple[int, ...], path: Path) -> NDArray[np.int64]:
+    """Those of a sentence's words."""
+    if len(shape) != 1:
+        raise UnsupportedError(f"{path} takes token numbers of shape {shape} for one input; wanted one axis, that of words")
+    return np.arange(shape[0])
+
+
+def behind(found: Model, model: ModelProto, look_up: LookUp, original: Runtime) -> Model:
+    """The model of vectors, given the one of token numbers."""
+    assert look_up.table is not None  # the output depends on the input
+    embedding = Embedding(torch.from_numpy(np.array(look_up.table)))
+    given = with_table_given(model, look_up.name, look_up.table.shape[1], look_up.table)
+    rest = replace(original, session=session(given, Path(original.path)))
+    both = OnVectors(embedding, original, on_table(rest))
+    return replace(found, original=both, dtype=embedding.table.dtype, embedding=embedding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +134,18 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.float64 if self.session.get_inputs()[0].type == "tensor(double)" else torch.float32
+        return DTYPES[self.session.get_inputs()[0].type]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.cat([self.run(x[k : k + 1]) for k in range(len(x))]) if self.one_by_one else self.run(x)
+    def __call__(self, x: Tensor, others: Mapping[str, NDArray[Any]] = NOTHING) -> Tensor:
+        """The outputs (N, K), `others` of the file's inputs being the same for all."""
+        several = [x[k : k + 1] for k in range(len(x))] if self.one_by_one else [x]
+        return torch.cat([self.run(some, others) for some in several])
 
-    def run(self, x: Tensor) -> Tensor:
-        """One call of onnxruntime; its outputs (N, K)."""
+    def run(self, x: Tensor, others: Mapping[str, NDArray[Any]]) -> Tensor:
+        """One call of onnxruntime."""
         inputs = np.ascontiguousarray(np.moveaxis(torch.as_tensor(x).detach().to("cpu", self.dtype).numpy(), 0, self.axis))
         try:
-            found = np.asarray(self.session.run(None, {self.entry: inputs})[0])
+            found = np.asarray(self.session.run(None, {self.entry: inputs, **others})[0])
         except Exception as error:
             raise ModelError(
                 f"{self.path}: onnxruntime cannot run it on inputs of shape {inputs.shape} ({brief(error)}); "
@@ -201,8 +239,8 @@ def single_input(graph: GraphProto, path: Path) -> onnx.ValueInfoProto:
     if entry.type.tensor_type.elem_type not in TYPES:
         kind = type_name(entry.type.tensor_type.elem_type)
         raise UnsupportedError(
-            f"{path}: its input '{entry.name}' is of type {kind}; wanted FLOAT or DOUBLE: export it in float32 or float64, "
-            "without the part that turns tokens into vectors if it has one"
+            f"{path}: its input '{entry.name}' is of type {kind}; wanted FLOAT or DOUBLE, or INT64 or INT32 for token numbers: "
+            "export it in float32 or float64"
         )
     return entry
 
@@ -303,7 +341,7 @@ def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
         ) from error
 
 
-def narrows(graph: GraphProto, known: dict[str, Value]) -> bool:
+def narrows(graph: GraphProto, known: Mapping[str, Value | Tokens]) -> bool:
     """Whether activations are cast to float32 on their way, so that a float64 file is only as precise as that."""
     casts = [node for node in graph.node if node.op_type == "Cast" and isinstance(known[node.input[0]], Activations)]
     return any(a.i == TensorProto.FLOAT for node in casts for a in node.attribute if a.name == "to")

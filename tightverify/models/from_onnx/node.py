@@ -30,6 +30,13 @@ class Activations:
     numbers: Symbols
 
 
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A tensor of token numbers: their places in the sentence; the batch axis is there too."""
+
+    places: Symbols
+
+
 Value = Constant | Activations
 
 

@@ -7,7 +7,7 @@ line in its table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
@@ -15,10 +15,11 @@ from onnx.reference import ReferenceEvaluator
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
-from tightverify.models.from_onnx.node import Activations, Call, Constant, Value, describe
+from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
+from tightverify.models.from_onnx.tokens import LookUp
 from tightverify.models.from_onnx.windows import WINDOWS
 from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 
@@ -41,9 +42,11 @@ REFUSED = {
 """What to do about operators that people often bring."""
 
 
-def walk(graph: GraphProto, opset: int, builder: Builder, inputs: dict[str, Symbols]) -> dict[str, Value]:
-    """Every tensor of the graph by its name."""
-    known: dict[str, Value] = {name: Activations(numbers) for name, numbers in inputs.items()}
+def walk(
+    graph: GraphProto, opset: int, builder: Builder, inputs: Mapping[str, Activations | Tokens], look_up: LookUp
+) -> dict[str, Value | Tokens]:
+    """Every tensor of the graph by its name; token numbers go through `look_up`."""
+    known: dict[str, Value | Tokens] = dict(inputs)
     known.update({tensor.name: array(tensor) for tensor in graph.initializer})
     results = {output.name for output in graph.output}
     for node in graph.node:
@@ -53,7 +56,11 @@ def walk(graph: GraphProto, opset: int, builder: Builder, inputs: dict[str, Symb
                     f"{describe(node)} reads '{name}', an output that is not supported of the operator that makes it; "
                     "export the model without it"
                 )
-        values = [known[name] if name else None for name in node.input]
+        read = [known[name] if name else None for name in node.input]
+        values = [value for value in read if not isinstance(value, Tokens)]
+        if len(values) < len(read):
+            known.update(zip(node.output, look_up.values(node, read), strict=False))
+            continue
         made = evaluate(node, opset, builder, values, bool(results.intersection(node.output)))
         known.update({name: value for name, value in zip(node.output, made, strict=False) if name})
     return known

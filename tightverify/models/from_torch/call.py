@@ -154,3 +154,13 @@ def place_of(node: fx.Node) -> str:
             places.append(f"{os.path.basename(file)} line {line}: `{source.strip()}`")
             break
     return ", ".join(places) or "place unknown"
+
+
+def bind(
+    operator: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """An operator's arguments by name, and its defaults."""
+    schema = operator._schema.arguments
+    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    positional = [argument.name for argument in schema if not argument.kwarg_only]
+    return {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}, defaults

@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import getitem
 from typing import cast
 
@@ -22,12 +22,15 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
-from tightverify.models.from_torch.call import Call, Missing, operator_name, place_of
+from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
 from tightverify.models.from_torch.operators import OPERATORS, Handler
+from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.model import Model, checked
 from tightverify.models.sizes import MISFITS, TooLarge, batch_of, fits, in_short
+from tightverify.models.tokens import OnVectors
 
 KEPT = {
     "adaptive_avg_pool1d",
@@ -76,10 +79,13 @@ class BatchFirst:
         return cast(Tensor, self.module(torch.as_tensor(x).movedim(0, self.batch_axis)))
 
 
-def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None) -> Model:
+def from_torch(
+    module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None, tokens: bool = False
+) -> Model:
     """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
 
-    `inputs` (N, *shape) are some of those that it is for (see `checked`).
+    `inputs` (N, *shape) are some of those that it is for (see `checked`). Of one that takes `tokens`, numbers of words, the
+    graph begins behind its embedding.
     """
     source = f"the module {type(module).__name__}"
     if not shape or min(shape) < 1 or not 0 <= batch_axis <= len(shape):
@@ -89,13 +95,23 @@ def from_torch(module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, i
         )
     dtype = precision(module, source)
     x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
+    if tokens:
+        refuse_others(module, shape, source)
+        x = torch.zeros_like(x, dtype=torch.long)
     _try(_frozen(module, source), x, source, inputs)
     program = export(_frozen(module, source), x, source)
-    walk = Walk(program, shape, batch_axis)
+    walk = Walk(program, shape, batch_axis, tokens)
     graph = walk.builder.graph(walk.output())
     original = BatchFirst(_frozen(module, source), batch_axis)
     _check_repeats(original, x.movedim(batch_axis, 0), source)
-    return checked(Model(graph, original, dtype, source, _notes(module)), inputs)
+    model = Model(graph, original, dtype, source, _notes(module))
+    if tokens:
+        name, table = walk.table(source)
+        embedding = Embedding(table.to(dtype))
+        behind = OnVectors(embedding, original, with_table(_frozen(module, source), batch_axis, name))
+        model = replace(model, original=behind, embedding=embedding)
+        inputs = None if inputs is None else embedding(inputs)
+    return checked(model, inputs)
 
 
 def precision(module: nn.Module, source: str) -> torch.dtype:
@@ -142,6 +158,8 @@ def _try(module: nn.Module, x: Tensor, source: str, inputs: Tensor | None) -> No
             output = module(x)
     except Exception as error:
         words = f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({_reason(error)}); "
+        if x.is_floating_point() and any(isinstance(part, nn.Embedding) for part in module.modules()):
+            words += "it has an embedding: if it takes token numbers, give tokens=True to `tightverify.load`; else "
         if inputs is not None:
             words += f"{batch_of(inputs)}: give x[None] for a single input; else "
         raise ModelError(
@@ -210,16 +228,21 @@ def export(module: nn.Module, x: Tensor, source: str) -> ExportedProgram:
 class Walk:
     """An exported program, node by node: `values` maps nodes to what they hold (see `aten_call`)."""
 
-    def __init__(self, program: ExportedProgram, shape: tuple[int, ...], batch_axis: int) -> None:
+    def __init__(self, program: ExportedProgram, shape: tuple[int, ...], batch_axis: int, tokens: bool = False) -> None:
         self.program = program
         self.builder = Builder()
         self.values: dict[fx.Node, object] = {}
-        self._inputs(np.expand_dims(self.builder.input(shape), batch_axis))
+        self.names: dict[fx.Node, str] = {}
+        """of parameters"""
+        self.look_up = LookUp(self.builder, shape[0])
+        places = np.arange(shape[0]) if tokens else self.builder.input(shape)
+        x = np.expand_dims(places, batch_axis)
+        self._inputs(Tokens(x) if tokens else x)
         for node in program.graph.nodes:
             if node.op not in ("placeholder", "output") and node.users:
                 self.values[node] = self._value(node)
 
-    def _inputs(self, x: Symbols) -> None:
+    def _inputs(self, x: Symbols | Tokens) -> None:
         signature = self.program.graph_signature
         placeholders = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
         for entry in signature.input_specs:
@@ -227,11 +250,17 @@ class Walk:
             if entry.kind is InputKind.USER_INPUT:
                 self.values[node] = x
             elif entry.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-                target = cast(str, entry.target)
+                target = self.names[node] = cast(str, entry.target)
                 held = self.program.state_dict.get(target, self.program.constants.get(target))
                 self.values[node] = _finite(target, cast(Tensor, held).detach(), bool(node.users))
             elif node.users:
                 raise UnsupportedError(f"the module reads {entry.target}, of kind {entry.kind.name}: use plain tensors only")
+
+    def table(self, source: str) -> tuple[str, Tensor]:
+        """The table in which words are looked up, and its name."""
+        if self.look_up.table is None:
+            raise ModelError(f"{source} takes token numbers and looks none up: give a module that begins with nn.Embedding")
+        return self.names[self.look_up.table], cast(Tensor, self.values[self.look_up.table])
 
     def output(self) -> Symbols:
         """The one output's neurons."""
@@ -253,6 +282,8 @@ class Walk:
         args, kwargs = cast(tuple[tuple[object, ...], dict[str, object]], arguments)
         if node.target is getitem:
             return cast(tuple[object, ...], args[0])[cast(int, args[1])]
+        if _any(arguments, lambda value: isinstance(value, Tokens)):
+            return self.look_up.value(node, args, kwargs)
         if not isinstance(node.target, torch._ops.OpOverload):
             if getattr(node.target, "__module__", "") == "_operator" and not _any(
                 arguments, lambda value: not isinstance(value, int)
@@ -286,16 +317,6 @@ class Walk:
             raise _unsupported(node)
         with torch.no_grad(), _silence():
             return operator(*args, **kwargs)
-
-
-def bind(
-    operator: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
-) -> tuple[dict[str, object], dict[str, object]]:
-    """An operator's arguments by name, and its defaults."""
-    schema = operator._schema.arguments
-    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
-    positional = [argument.name for argument in schema if not argument.kwarg_only]
-    return {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}, defaults
 
 
 def _finite(name: str, values: Tensor, used: bool) -> Tensor:
