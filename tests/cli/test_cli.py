@@ -165,13 +165,18 @@ def test_nothing_left_to_certify(folder: Path, capsys: pytest.CaptureFixture[str
     assert "3 misclassified inputs were left out" in told
 
 
-def test_records_say_what_was_proved(folder: Path, tmp_path: Path) -> None:
+def test_records_say_what_was_proved(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.jsonl"
     options = ["--eps", "0.01", "--clip", "-9", "9", "--frames", "0,2-3", "--top", "2", "--limit", "1", "--out", str(out)]
     assert main(["certify", GRU, str(folder / "good.npz"), *options]) == 0
     (line,) = lines(out)
     assert line["limits"] == {"clip": [-9.0, 9.0], "frames": [0, 2, 3]}
     assert (line["top"], line["eps"]) == (2, 0.01)
+    capsys.readouterr()
+    given = ["--eps", "0.01", "--norm", "2", "--ball-per", "frame", "--limit", "1", "--out", "-"]
+    assert main(["certify", GRU, str(folder / "good.npz"), *given]) == 0
+    (line,) = (json.loads(words) for words in capsys.readouterr().out.splitlines())
+    assert (line["limits"], line["norm"], line["eps"], line["region"]) == ({"each_frame": []}, "2", 0.01, None)
 
 
 def test_without_labels_the_model_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

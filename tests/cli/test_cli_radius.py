@@ -31,6 +31,9 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "proved, dB" in printed
     assert "target" in printed
     assert told == ""
+    assert main([*given, "--out", str(tmp_path / "each"), "--norm", "2", "--ball-per", "frame", "--quiet"]) == 0
+    assert float((tmp_path / "each" / "radii.csv").read_text().splitlines()[1].split(",")[2]) > 0
+    capsys.readouterr()
     assert main([*given, "--out", str(tmp_path / "per"), "--per", "frame", "--fragile", "1", "--quiet"]) == 0
     assert capsys.readouterr().out.count("│ ") < 12
     assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
@@ -45,6 +48,8 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--target", "1", "--top", "2"], "leave one of them out"),
         (["--fragile", "2"], "give --per or --target each"),
         (["--per", "frame", "--family", "db"], "leave one out"),
+        (["--per", "frame", "--norm", "2", "--ball-per", "frame"], "leave one out"),
+        (["--ball-per", "frame", "--family", "db"], "let the regions themselves"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -134,6 +134,7 @@ BAD = [
     ("clips", [], "no size was given"),
     ("clips", ["--db", "-80", "--eps", "0.1"], "--eps and --db"),
     ("clips", ["--db", "-80", "--frames", "1"], "--frames was given beside --db"),
+    ("clips", ["--db", "-80", "--ball-per", "frame"], "--ball-per was given beside --db"),
     ("clips", ["--db", "-80", "--norm", "2"], "--norm was given beside --db"),
     ("clips", ["--gain", "1", "--samples", "0-3"], "--samples was given beside --gain"),
     ("clips", ["--db", "-80", "--samples", "9-3"], "such as 1000-1999"),

@@ -34,6 +34,8 @@ from tightverify.evidence import (
     read_evidence,
 )
 
+FRAMEWISE = tv.L2Ball(0.9, per="frame")
+
 
 @pytest.mark.parametrize("name", RUNS)
 def test_evidence_follows_from_the_network_alone(name: str, kept: Callable[[str], Kept]) -> None:
@@ -105,7 +107,9 @@ def test_all_kinds_of_entries_are_in_some_file(kept: Callable[[str], Kept]) -> N
     assert any(entry.mixed and entry.steps.max() > 1 for entry in again)
 
 
-@pytest.mark.parametrize("region", [tv.L2Ball(1.8), tv.L1Ball(5.0, clip=(-1, 2)), tv.LinfBall(0.9, clip=(0, 1), frames=[1])])
+@pytest.mark.parametrize(
+    "region", [tv.L2Ball(1.8), tv.L1Ball(5.0, clip=(-1, 2)), tv.LinfBall(0.9, clip=(0, 1), frames=[1]), FRAMEWISE]
+)
 def test_regions_are_written_as_they_are(region: tv.Perturbation, tmp_path: Path) -> None:
     model, x = network("lstm")
     tv.certify(model, x[:1], None, region, method="planes", thorough=True, evidence=tmp_path)
@@ -113,6 +117,7 @@ def test_regions_are_written_as_they_are(region: tv.Perturbation, tmp_path: Path
     assert isinstance(asked, Question)
     one = region.around(x[:1])
     assert (asked.norm, asked.radius) == (f"{one.norm:g}", float(one.radius[0]))
+    assert asked.groups.tolist() == ([0, 0, 0, 1, 1, 1, 2, 2, 2] if region is FRAMEWISE else [])
     for values, expected in ((asked.lower, one.box.lower), (asked.upper, one.box.upper), (asked.centre, one.centre)):
         assert np.array_equal(values, expected[0].numpy())
     assert [node["size"] for node in asked.nodes] == [node.size for node in model.graph.nodes]

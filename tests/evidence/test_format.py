@@ -98,8 +98,8 @@ def test_trees_of_another_format_are_refused(tmp_path: Path) -> None:
 
 
 FIELDS = {
-    "Question": "input model fingerprint method norm radius centre lower upper generators slack rows offsets needed output "
-    "shape nodes",
+    "Question": "input model fingerprint method norm radius centre lower upper generators slack groups rows offsets needed "
+    "output shape nodes",
     "BoundingPass": "bounding_pass stage parent node neuron value above",
     "Resumed": "bounding_pass whole",
     "Bounded": "bounding_pass node lower upper",
@@ -116,11 +116,11 @@ FIELDS = {
     "Leaves": "lower upper places dual bounds infeasible",
     "Ending": "verdict stage margin margins point",
 }
-"""Format 4. Whoever changes these raises `FORMAT`, and changes docs/evidence.md."""
+"""Format 5. Whoever changes these raises `FORMAT`, and changes docs/evidence.md."""
 
 
 def test_the_format_is_what_its_number_stands_for() -> None:
-    assert FORMAT == 4
+    assert FORMAT == 5
     assert {name: [field.name for field in fields(kind)] for name, kind in KINDS.items()} == {
         name: names.split() for name, names in FIELDS.items()
     }
@@ -253,6 +253,7 @@ def test_a_fingerprint_follows_from_the_file_alone() -> None:
         replace(asked, upper=asked.upper + 1e-12),
         replace(asked, generators=np.ones((1, len(asked.centre)))),
         replace(asked, slack=np.zeros(len(asked.centre))),
+        replace(asked, groups=np.zeros(len(asked.centre), dtype=np.int32)),
         replace(asked, rows=-asked.rows),
         replace(asked, offsets=asked.offsets + 1),
         replace(asked, needed=asked.needed - 1),

@@ -83,6 +83,7 @@ CHANGES: dict[str, tuple[str, type, Callable[[Any], Entry]]] = {
     "a share's side": ("mlp linear, gain", BoundingPass, lambda e: replace(e, above=not e.above)),
     "a piece's margins": ("gru planes, noise", Branch, lambda e: replace(e, margins=raised(e.margins, 10.0))),
     "a generator": ("mlp linear, gain", Question, lambda e: replace(e, generators=1.3 * e.generators)),
+    "groups": ("lstm planes, frames", Question, lambda e: replace(e, groups=np.arange(len(e.groups), dtype=np.int32))),
     "an energy's plane": ("speech complete", Pairs, steeper),
     "an energy's interval": ("speech linear, gain", Bounded, lambda e: replace(e, upper=e.upper - 0.1 * (e.upper - e.lower))),
     "a branch's parent": ("lstm complete", Branch, lambda e: replace(e, parent=e.parent - 1)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -63,10 +63,25 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
     return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 
 
+def factors(question: Question) -> Iterator[tuple[NDArray[np.intp], Question]]:
+    """For each group of coordinates these, and the ball that they may change in; all of them, if there are no groups."""
+    if not len(question.groups):
+        yield np.arange(len(question.centre)), question
+    for number in np.unique(question.groups):
+        (part,) = np.nonzero(question.groups == number)
+        ends = {name: getattr(question, name)[part] for name in ("centre", "lower", "upper")}
+        yield part, replace(question, groups=question.groups[:0], **ends)
+
+
 def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
     if question.norm == "inf":
         return lower, upper
+    if len(question.groups):
+        found_lower, found_upper = lower.copy(), upper.copy()
+        for part, factor in factors(question):
+            found_lower[part], found_upper[part] = reached(factor, lower[part], upper[part])
+        return found_lower, found_upper
     power = float(question.norm)
     away = np.abs(question.centre.clip(lower, upper) - question.centre) ** power
     reach = (question.radius**power - (away.sum() - away)).clip(min=0) ** (1 / power)
@@ -135,9 +150,11 @@ def samples_of(question: Question, lower: Floats, upper: Floats, shares: Floats)
     points[::2] = np.where(draw.random((200, len(lower))) < 0.5, lower, upper)
     if question.norm == "inf":
         return np.asarray(points)
-    step = points - question.centre
-    length = np.linalg.norm(step, ord=float(question.norm), axis=1, keepdims=True)
-    inside = question.centre + step * np.minimum(1, question.radius / np.maximum(length, 1e-300))
+    inside = points.copy()
+    for part, factor in factors(question):
+        step = points[:, part] - factor.centre
+        length = np.linalg.norm(step, ord=float(question.norm), axis=1, keepdims=True)
+        inside[:, part] = factor.centre + step * np.minimum(1, question.radius / np.maximum(length, 1e-300))
     return np.asarray(inside[((inside >= lower) & (inside <= upper)).all(1)])
 
 
@@ -145,6 +162,9 @@ def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Flo
     """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
     if question.norm == "inf":
         return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
+    if len(question.groups):
+        each = [least(factor, rows[:, part], lower[part], upper[part]) for part, factor in factors(question)]
+        return np.asarray(np.sum(each, 0))
     centre, radius = question.centre, question.radius
     low, high = lower - centre, upper - centre
     if question.norm == "1":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.helpers.evidence_arithmetic import Floats, inside, put, samples_of
+from tests.helpers.evidence_arithmetic import Floats, factors, inside, put, samples_of
 from tests.helpers.evidence_network import NEAR, Numbers, Refused, State, demand
 from tests.helpers.evidence_substitution import BackSubstitutions
 from tightverify.evidence import (
@@ -317,7 +317,8 @@ class Check(BackSubstitutions):
                 np.abs(step - shares @ question.generators) <= question.slack + NEAR, "a counterexample is not in the region"
             )
         elif question.norm != "inf":
-            length = np.linalg.norm(step, ord=float(question.norm))
-            demand(length <= question.radius, "a counterexample is not in the region")
+            for part, _ in factors(question):
+                length = np.linalg.norm(step[part], ord=float(question.norm))
+                demand(length <= question.radius, "a counterexample is not in the region")
         margins = question.rows @ self.values_at(point[None])[question.output][0] + question.offsets
         demand((margins >= OWN).sum() < question.needed, "a counterexample breaks nothing")

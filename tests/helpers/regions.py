@@ -20,12 +20,13 @@ from tightverify.region import (
 )
 
 SAMPLES = 9
+GROUPS = [0, 0, 2, 1, 1, 1, 1, 0, 2]
 
 EXAMPLES: dict[str, tuple[Perturbation, ...]] = {
     "LinfBall": (LinfBall(0.1), LinfBall(0.3, clip=(0.0, 1.0)), LinfBall(0.0)),
-    "L2Ball": (L2Ball(0.5), L2Ball(0.7, clip=(0.0, 1.0))),
-    "L1Ball": (L1Ball(0.5), L1Ball(0.9, clip=(0.0, 1.0), samples=(2, 7))),
-    "LpBall": (LpBall(0.5, 2, features=[0, 3, 4]),),
+    "L2Ball": (L2Ball(0.5), L2Ball(0.7, clip=(0.0, 1.0)), L2Ball(0.4, clip=(0.0, 1.0), per=GROUPS)),
+    "L1Ball": (L1Ball(0.5), L1Ball(0.9, clip=(0.0, 1.0), samples=(2, 7)), L1Ball(0.4, per=GROUPS)),
+    "LpBall": (LpBall(0.5, 2, features=[0, 3, 4]), LpBall(0.5, 2, per="feature")),
     "Box": (Box(torch.tensor(-0.5), torch.linspace(1.0, 3.0, SAMPLES)),),
     "DecibelBall": (DecibelBall(-20.0), DecibelBall(-6.0, samples=(1, 4))),
     "SnrBall": (SnrBall(10.0), SnrBall(3.0, clip=(0.0, 1.0))),

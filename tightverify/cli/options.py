@@ -69,6 +69,12 @@ def segment(_context: click.Context, _parameter: click.Parameter, value: str | N
     return int(first), int(last) + 1
 
 
+BALL_PER = option(
+    IN_REGION,
+    "--ball-per",
+    type=click.Choice(["frame", "feature"]),
+    help="A ball of that radius for each frame or feature, all at once, not one for the whole input.",
+)
 CLIP = option(IN_REGION, "--clip", type=float, nargs=2, default=None, metavar="LOW HIGH", help="Range that inputs keep to.")
 LIMITS = (
     NORM,
@@ -82,6 +88,7 @@ LIMITS = (
     ),
     option(IN_REGION, "--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
     option(IN_REGION, "--samples", callback=segment, metavar="A-B", help="Stretch of a waveform's samples that may change."),
+    BALL_PER,
 )
 
 
@@ -101,8 +108,8 @@ def region_of(
 
         inputs = click.get_current_context().params["inputs"]
         return own_region(inputs if isinstance(inputs, tuple) else (inputs,), **limits)
-    without = ("norm", "frames", "features") if gain is None else ("norm", "frames", "features", "clip", "samples")
-    useless = [name for name in without if limits[name] not in (None, "inf")]
+    without = ("norm", "frames", "features", "ball_per", *(() if gain is None else ("clip", "samples")))
+    useless = [name.replace("_", "-") for name in without if limits[name] not in (None, "inf")]
     if useless:
         raise UsageError(f"--{useless[0]} was given beside {given[0]}, and says nothing there; leave it out, or give --eps")
     if db is not None:
@@ -110,11 +117,11 @@ def region_of(
     return SnrBall(snr, limits["clip"], limits["samples"]) if snr is not None else Gain(gain or 0.0)
 
 
-def ball_of(eps: float, norm: str, **limits: Any) -> LpBall:
+def ball_of(eps: Any, norm: str, ball_per: str | None, **limits: Any) -> LpBall:
     """The ball that the options name."""
     from tightverify.region import LpBall
 
-    return LpBall(eps, float(norm), **limits)
+    return LpBall(eps, float(norm), per=ball_per, **limits)
 
 
 REGION = gathered("region", region_of, *LEVEL, *LIMITS)

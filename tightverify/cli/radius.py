@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, CLIP, IN_REGION, LIMIT, MODEL, NORM, QUESTION, WRITTEN, into_folder, say_if_busy
+from tightverify.cli.options import (
+    BALL_PER,
+    BATCH_AXIS,
+    CLIP,
+    IN_REGION,
+    LIMIT,
+    MODEL,
+    NORM,
+    QUESTION,
+    WRITTEN,
+    into_folder,
+    say_if_busy,
+)
 from tightverify.console import output, say
 from tightverify.decimals import at_least, at_most, no_less_than, no_more_than
 from tightverify.errors import UsageError
@@ -48,6 +60,7 @@ ASKED = (
     ),
     NORM,
     CLIP,
+    BALL_PER,
     option(IN_REGION, "--per", type=click.Choice(["frame", "feature"]), help="A radius for each, when it alone may change."),
     option(IN_REGION, "--tolerance", type=float, default=0.01, show_default=True, help="How near to tell a radius, relative."),
 )

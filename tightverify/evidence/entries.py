@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
-FORMAT = 4
+FORMAT = 5
 """Files of another number are not read, nor gone on with: raise it whenever entries, or their fields, say something else."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
 SHARE = -2
 """Stands for a node whose neurons are the unknown shares that move an input."""
+UNGROUPED: Places = np.zeros(0, dtype=np.int32)
+"""Of a region that is no product of balls."""
 EQUATION, PLANE, EDGE, PIECES = range(4)
 """Where a program's row comes from (`Program.origins`)."""
 
@@ -36,13 +38,15 @@ class RegionEntry:
     upper: Floats
     generators: Floats
     slack: Floats
+    groups: Places
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """What is asked: of `rows @ y + offsets`, so many (`needed`) are above 0 on the region.
 
-    The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there is a `slack` (N,), it is instead
+    The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there are `groups` (N,), numbers of groups
+    of coordinates, the radius and the norm are those of each group by itself. Where there is a `slack` (N,), it is instead
     centre + t @ generators + r for all shares |t_k| <= 1 and all |r_i| <= slack_i, `generators` being (K, N), and `lower` and
     `upper` are its hull. `shape` is the input's. `nodes` are the network's, in the order in which all other entries number
     them, with hashes of their weights; of an operation they have its name `op`, and its parameters, None for an infinite one.
@@ -60,6 +64,7 @@ class Question:
     upper: Floats
     generators: Floats
     slack: Floats
+    groups: Places
     rows: Floats
     offsets: Floats
     needed: int

@@ -23,10 +23,10 @@ def own_region(inputs: Sequence[Path], norm: str, **limits: Any) -> Perturbation
     if given == ["eps"]:
         if found["eps"].shape != found["x"].shape[:1]:
             raise InputError(f"eps in {path} has shape {found['eps'].shape}, and x {found['x'].shape}; {WANTED}")
-        return LpBall(found["eps"], float(norm), **limits)  # type: ignore[arg-type]
+        return LpBall(found["eps"], float(norm), per=limits.pop("ball_per", None), **limits)  # type: ignore[arg-type]
     if given != ["lower", "upper"]:
         raise InputError(f"{path} has {' and '.join(given) or 'neither eps nor lower and upper'} beside x; {WANTED}")
-    useless = [name for name, value in {"norm": norm, **limits}.items() if value not in (None, "inf")]
+    useless = [name.replace("_", "-") for name, value in {"norm": norm, **limits}.items() if value not in (None, "inf")]
     if useless:
         raise UsageError(f"--{useless[0]} was given with boxes, which {path} has, and says nothing there; leave it out")
     for name in given:

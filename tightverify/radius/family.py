@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tightverify.errors import RegionError, UsageError
 from tightverify.region import DecibelBall, Frames, Gain, LpBall, Perturbation, SnrBall
-from tightverify.region.perturbation import BALLS
+from tightverify.region.groups import Groups
+from tightverify.region.perturbation import BALLS, limit_words
 
 MOST = 1e6
 """No size beyond is tried where nothing else ends it."""
@@ -43,13 +44,21 @@ class Family:
         return self.region(self.number(size))
 
 
-def balls(norm: float, clip: tuple[float, float] | None, values: int, frames: Frames = None, features: Frames = None) -> Family:
-    """Balls of a norm in so many values that may change; within a range there is a largest."""
+def balls(
+    norm: float,
+    clip: tuple[float, float] | None,
+    values: int,
+    frames: Frames = None,
+    features: Frames = None,
+    per: Groups | None = None,
+) -> Family:
+    """Balls of a norm in so many values that may change, or products of balls; within a range there is a largest."""
     if norm not in (1, 2, math.inf):
         raise RegionError(f"the norm is {norm}; balls of the norms 1, 2 and inf are supported")
-    LpBall(0.0, norm, clip)  # says what is wrong with the range
+    limits = LpBall(0.0, norm, clip, per=per).limits  # says what is wrong with the range, or with the groups
     most = MOST if clip is None else (clip[1] - clip[0]) * values ** (1 / norm) * (1 + 1e-9)
-    return Family(BALLS[f"{norm:g}"], lambda eps: LpBall(eps, norm, clip, frames, features), most=most)
+    words = BALLS[f"{norm:g}"] + limit_words({name: values for name, values in limits.items() if name != "clip"})
+    return Family(words, lambda eps: LpBall(eps, norm, clip, frames, features, per=per), most=most)
 
 
 def ball_parts(norm: float, clip: tuple[float, float] | None, shape: tuple[int, ...], per: str) -> list[Family]:
@@ -98,11 +107,17 @@ FAMILIES: dict[str, Callable[[tuple[float, float] | None], Family]] = {
 
 
 def family_of(
-    given: str | Callable[[float], Perturbation] | None, norm: float, clip: tuple[float, float] | None, values: int
+    given: str | Callable[[float], Perturbation] | None,
+    norm: float,
+    clip: tuple[float, float] | None,
+    values: int,
+    each: Groups | None = None,
 ) -> Family:
     """The family that a user names: one of `FAMILIES`, a function from a number to a region, or balls of a norm."""
     if given is None:
-        return balls(norm, clip, values)
+        return balls(norm, clip, values, per=each)
+    if each is not None:
+        raise UsageError("groups of a ball each were given beside a family; let the regions themselves have them")
     if isinstance(given, str):
         if given not in FAMILIES:
             raise UsageError(f"the family {given!r} does not exist; choose one of {', '.join(FAMILIES)}, or give a function")

@@ -26,6 +26,7 @@ from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
 from tightverify.region import Perturbation
+from tightverify.region.groups import Groups
 from tightverify.settings import KEPT, Options, Settings, merged, refuse_others
 from tightverify.spec import Property, classify_as, linear_property
 
@@ -56,6 +57,7 @@ def radius(
     tolerance: float = TOLERANCE,
     target: Target = None,
     per: str | None = None,
+    ball_per: Groups | None = None,
     rows: Rows = None,
     top: int = 1,
     settings: Settings | None = None,
@@ -73,6 +75,7 @@ def radius(
     each input, or "each" for a radius per other class. `top=k` and `rows=(C, d)` are as in `certify`.
 
     `per="frame"` or `"feature"` gives a radius for each of these when it alone may change, all others being as they are.
+    `ball_per` asks for one radius of a ball for each frame or feature, all changing at once (`per` of `L2Ball`).
 
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
     the method finds nothing more. Settings are as in `certify`, but that the method is `complete` if none is given. Ctrl-C
@@ -86,11 +89,11 @@ def radius(
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     asked = Asked.of(loaded, x, labels, target, rows, top)
-    families = [family_of(family, float(norm), clip, x[0].numel())] * asked.each
+    families = [family_of(family, float(norm), clip, x[0].numel(), ball_per)] * asked.each
     part = "target" if isinstance(target, str) else per
     if per is not None:
-        if family is not None or isinstance(target, str):
-            other = "a family" if family is not None else 'target="each"'
+        others = {"a family": family, "ball_per": ball_per, 'target="each"': target if isinstance(target, str) else None}
+        if other := next((name for name, value in others.items() if value is not None), None):
             raise UsageError(f"per={per!r} was given beside {other}; parts have balls of a norm, and one target: leave one out")
         families = ball_parts(float(norm), clip, tuple(x.shape[1:]), per)
         asked = asked.in_parts(len(families))

@@ -6,6 +6,8 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 |---|---|
 | `base` | `Region`: what every kind of region answers |
 | `ball` | `Ball`: balls cut to boxes |
+| `ball_product` | `BallProduct`: a ball for each group of coordinates, cut to boxes |
+| `groups` | groups of coordinates: frames, features, any |
 | `zonotope` | `Zonotope`: a point moved along given directions by unknown coefficients |
 | `perturbation` | Lp balls and boxes |
 | `sound` | decibels, signal to noise, gain, added noise, shift |
@@ -17,6 +19,7 @@ that is no ball and no zonotope: its own final kind of `Region` too); that puts 
 from collections.abc import Callable
 
 from tightverify.region.ball import Ball
+from tightverify.region.ball_product import BallProduct
 from tightverify.region.base import Generated, Region, SplitBy
 from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
@@ -40,6 +43,7 @@ __all__ = [
     "REGIONS",
     "AddedNoise",
     "Ball",
+    "BallProduct",
     "Box",
     "DecibelBall",
     "Frames",

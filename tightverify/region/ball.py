@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightverify.evidence import RegionEntry
+from tightverify.evidence import UNGROUPED, RegionEntry
 from tightverify.region.base import Region, SplitBy
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, by_sign, gamma, times
 
@@ -82,7 +82,8 @@ class Ball(Region):
     @property
     def written(self) -> RegionEntry:
         centre, lower, upper = (part[0].cpu().numpy() for part in (self.centre, self.box.lower, self.box.upper))
-        return RegionEntry(f"{self.norm:g}", float(self.radius[0]), centre, lower, upper, np.zeros((0, 1)), np.zeros(0))
+        moved = np.zeros((0, 1)), np.zeros(0)
+        return RegionEntry(f"{self.norm:g}", float(self.radius[0]), centre, lower, upper, *moved, UNGROUPED)
 
     @property
     def rounding_scale(self) -> Tensor:

@@ -19,7 +19,9 @@ from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Ball
+from tightverify.region.ball_product import BallProduct
 from tightverify.region.base import Region
+from tightverify.region.groups import EACH, Groups, checked_groups, group_numbers, group_words, stated_groups
 from tightverify.values import Interval, above, below
 
 Frames = Sequence[int] | Tensor | None
@@ -41,6 +43,8 @@ def limit_words(limits: Mapping[str, Sequence[float]]) -> str:
             words += f" within [{values[0]:g}, {values[1]:g}]"
         elif name == "samples":
             words += f" on samples {values[0]:g}-{values[-1]:g}"
+        elif name.startswith(EACH):
+            words += group_words(name, values)
         else:
             words += f" on {len(values)} {name}"
     return words
@@ -97,6 +101,8 @@ class LpBall(Perturbation):
     `eps` is a number, or one for each input: a list, an array or a tensor (N,).
     `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
     `samples=(start, stop)` is a stretch of a waveform's samples: start, start + 1, ..., stop - 1.
+    `per="frame"` or "feature" allows eps to each of these, all at once: a product of balls. Any other groups are given by
+    numbers of an input's shape, or of one that broadcasts to it, such as (frames, 1): equal numbers are a group.
     """
 
     eps: float | Tensor
@@ -105,8 +111,10 @@ class LpBall(Perturbation):
     frames: Frames = None
     features: Frames = None
     samples: Segment = None
+    per: Groups | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "per", checked_groups(self.per))
         object.__setattr__(self, "eps", radius_of(self.eps))
         if self.norm not in (1, 2, torch.inf):
             raise RegionError(f"the norm is {self.norm}; balls of the norms 1, 2 and inf are supported")
@@ -139,20 +147,24 @@ class LpBall(Perturbation):
         axes = {"frames": self.frames, "features": self.features}
         chosen = {name: torch.as_tensor(given) for name, given in axes.items() if given is not None}
         places = {name: (torch.nonzero(x) if x.dtype == torch.bool else x).flatten().tolist() for name, x in chosen.items()}
-        return {**plain_limits(self.clip, self.samples), **places}
+        return {**plain_limits(self.clip, self.samples), **places, **stated_groups(self.per)}
 
     @property
     def boxes(self) -> bool:
         return self.norm == torch.inf
 
-    def around(self, x: Tensor) -> Ball:
+    def around(self, x: Tensor) -> Region:
         centre = own(x).to(torch.float64)
         free = positions(centre, self.frames, self.features) & segment(centre, self.samples)
         radius = own(torch.as_tensor(self.eps, dtype=torch.float64, device=centre.device))
         if radius.dim() and len(radius) != len(centre):
             raise RegionError(f"{len(radius)} radii were given for {len(centre)} inputs; give one for each, or a single number")
         radius = radius.expand(len(centre))
-        return ball(centre, radius, float(self.norm), self.clip, free)
+        whole = ball(centre, radius, float(self.norm), self.clip, free)
+        if self.per is None:
+            return whole
+        groups = group_numbers(self.per, centre.shape[1:])
+        return whole if whole.separable else BallProduct.of(whole, groups)  # boxes are products as they are
 
 
 Radius = float | Sequence[float] | Tensor | NDArray[Any]
@@ -176,9 +188,10 @@ def L2Ball(
     frames: Frames = None,
     features: Frames = None,
     samples: Segment = None,
+    per: Groups | None = None,
 ) -> LpBall:
-    """The Euclidean length of the change is at most eps."""
-    return LpBall(radius_of(eps), 2, clip, frames, features, samples)
+    """The Euclidean length of the change is at most eps; `per="frame"`: that of each frame's change."""
+    return LpBall(radius_of(eps), 2, clip, frames, features, samples, per)
 
 
 def L1Ball(
@@ -187,9 +200,10 @@ def L1Ball(
     frames: Frames = None,
     features: Frames = None,
     samples: Segment = None,
+    per: Groups | None = None,
 ) -> LpBall:
-    """The sum of all changes is at most eps."""
-    return LpBall(radius_of(eps), 1, clip, frames, features, samples)
+    """The sum of all changes is at most eps; `per="frame"`: that of each frame's change."""
+    return LpBall(radius_of(eps), 1, clip, frames, features, samples, per)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from tightverify.evidence import RegionEntry
+from tightverify.evidence import UNGROUPED, RegionEntry
 from tightverify.region.base import Generated, SplitBy
 from tightverify.values import UNIT_ROUNDOFF, Interval, above, below, gamma, times
 
@@ -66,7 +66,8 @@ class Zonotope(Generated):
     @property
     def written(self) -> RegionEntry:
         parts = (self.centre, self.box.lower, self.box.upper, self.generators, self.slack)
-        return RegionEntry("inf", math.inf, *(part[0].cpu().numpy() for part in parts))
+        centre, lower, upper, generators, slack = (part[0].cpu().numpy() for part in parts)
+        return RegionEntry("inf", math.inf, centre, lower, upper, generators, slack, UNGROUPED)
 
     @property
     def reach(self) -> Interval:
