@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from tightverify.radius.inputs import radius
     from tightverify.radius.records import Radii, Radius
     from tightverify.radius.segments import Segments, segments
-    from tightverify.region import AddedNoise, Box, DecibelBall, Gain, L1Ball, L2Ball, LinfBall, LpBall, Shift, SnrBall
+    from tightverify.region import (
+        AddedNoise,
+        Box,
+        DecibelBall,
+        Gain,
+        L1Ball,
+        L2Ball,
+        LinfBall,
+        LpBall,
+        Shift,
+        SnrBall,
+        Substitution,
+    )
     from tightverify.relax.polygons import Polygons
     from tightverify.settings import Settings
     from tightverify.values import Interval
@@ -59,6 +71,7 @@ __all__ = [
     "Settings",
     "Shift",
     "SnrBall",
+    "Substitution",
     "TightVerifyError",
     "Verdict",
     "bounds",
@@ -97,6 +110,7 @@ HOMES = {
     "Settings": "settings",
     "Shift": "region",
     "SnrBall": "region",
+    "Substitution": "region",
     "TightVerifyError": "errors",
     "Verdict": "verify",
     "bounds": "api.bounds",

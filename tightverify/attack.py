@@ -3,6 +3,8 @@
 The search runs on the graph in float64. What it finds is only a suspicion: each point is moved into the user's own dtype,
 checked to lie inside the region surely, and replayed through the user's own model, alone, as other inputs beside it may change
 the last digits; where its outputs break the property in exact arithmetic it is a counterexample.
+
+Finite regions are searched greedily as well: of all points next to one (a word replaced) the worst, over and over.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError
 from tightverify.graph import Graph
 from tightverify.models.model import Model
-from tightverify.region import Region
+from tightverify.region import Finite, Region
 from tightverify.spec import Property
 
 SHRINKS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """How far towards the centre a point is moved, at most, to stay inside the region after rounding to the user's dtype."""
+GREEDY = 4
+"""From so many of the points that are met, and from the input, a finite region is searched point by point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,10 @@ def attack(
     """
     found = torch.zeros(len(region), dtype=torch.bool, device=region.centre.device)
     points = region.centre.clone()
-    for candidate in descend(graph, region, wanted, search, budget, starts):
+    met = descend(graph, region, wanted, search, budget, starts)
+    if region.finite is not None:
+        met = [*met, *(improved(graph, region.finite, wanted, x, budget) for x in (region.centre, *met[:GREEDY]))]
+    for candidate in met:
         moved, inside = into_dtype(region, candidate, model.dtype)
         (left,) = torch.nonzero(inside & ~found, as_tuple=True)
         fresh = left[breaks(model, wanted[left], moved[left])]
@@ -99,6 +106,21 @@ def descend(
     return list(best.unbind(1))
 
 
+def improved(graph: Graph, region: Finite, wanted: Property, x: Tensor, budget: Budget) -> Tensor:
+    """(B, n): points of finite regions, from x (B, n) on always the best of those next to it, as long as that is better."""
+    lowest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    better = torch.ones_like(lowest, dtype=torch.bool)
+    while bool(better.any()) and budget.left > 0:
+        some = torch.nonzero(better).flatten()
+        near = region[some].nearby(x[some])
+        worst, which = wanted[some].worst(wanted[some].margins(graph.forward(near))).min(1)
+        better[some] = worst < lowest[some]
+        fresh = better[some]
+        lowest[some[fresh]] = worst[fresh]
+        x = x.index_copy(0, some[fresh], near[torch.nonzero(fresh).flatten(), which[fresh]])
+    return x
+
+
 def random_starts(region: Region, search: Search) -> Tensor:
     """(B, S, n): the centre and random points, of each input the same whichever others are beside it."""
     alone = (region[k : k + 1] for k in range(len(region)))
@@ -112,7 +134,7 @@ def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, T
     """Points (B, n) whose values the dtype holds, as close to x as it takes to be surely inside; and whether they are."""
     result, inside = x, torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for shrink in SHRINKS:
-        moved = (region.centre + (x - region.centre) * (1 - shrink)).to(dtype).to(torch.float64)
+        moved = (region.centre + (x - region.centre) * (1 - shrink) if shrink else x).to(dtype).to(torch.float64)
         fits = region.contains(moved) & ~inside
         result = torch.where(fits[:, None], moved, result)
         inside = inside | fits

@@ -7,17 +7,19 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from tightverify.errors import InputError
+from tightverify.errors import InputError, UsageError
 
 NONE = -1
 """The number of what is no word."""
+NOBODY = [NONE]
+NEARNESS = ("cosine", "l2")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,15 +47,38 @@ class Embedding:
     def tokens(self, vectors: Tensor) -> Tensor:
         """The numbers of the first words that have the vectors (..., d), `NONE` where there is no such word."""
         flat = vectors.reshape(-1, vectors.shape[-1])
-        found = [self._numbers.get(key, NONE) for key in keys(flat)]
+        found = [self._same.get(key, NOBODY)[0] for key in keys(flat)]
         return torch.tensor(found, dtype=torch.long).reshape(vectors.shape[:-1])
 
+    def alike(self, token: int) -> list[int]:
+        """All words that have the vector of a word."""
+        return self._same[keys(self.table[token : token + 1])[0]]
+
     @cached_property
-    def _numbers(self) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
+    def _same(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
         for number, key in enumerate(keys(self.table)):
-            found.setdefault(key, number)
+            found.setdefault(key, []).append(number)
         return found
+
+    @cached_property
+    def firsts(self) -> Tensor:
+        """(V,): of words of one vector the first."""
+        found = torch.zeros(len(self.table), dtype=torch.bool)
+        found[[several[0] for several in self._same.values()]] = True
+        return found
+
+    def nearest(self, count: int, by: str = "cosine") -> Nearest:
+        """For each word the nearest others, so many: by the angle between their vectors, or by their distance ("l2")."""
+        return Nearest(self, count, by)
+
+    def number(self, word: str) -> int:
+        """The number of a word, `NONE` if it is not known."""
+        return self._by_name.get(word, NONE)
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {word: number for number, word in reversed(list(enumerate(self.words)))}
 
     def names(self, tokens: Sequence[int]) -> list[str]:
         """What words are called: by their numbers, where there are no names."""
@@ -64,3 +89,42 @@ def keys(vectors: Tensor) -> list[bytes]:
     """The same for equal vectors (n, d) only."""
     numbers = vectors.detach().cpu().to(torch.float64).numpy() + 0.0  # of two zeros one
     return [row.tobytes() for row in numbers]
+
+
+class Nearest(Mapping[int, tuple[int, ...]]):
+    """For each word the others that are nearest to it, worked out when they are asked for; of words of one vector the first.
+
+    A word whose vector is 0 has no direction: by the angle it has no neighbours, and is nobody's.
+    """
+
+    def __init__(self, embedding: Embedding, count: int, by: str) -> None:
+        if by not in NEARNESS:
+            raise UsageError(f"the words nearest by {by!r} were asked for; choose one of {', '.join(NEARNESS)}")
+        if count < 1:
+            raise UsageError(f"the {count} nearest words were asked for; wanted 1 or more")
+        self._embedding, self._count, self._by = embedding, count, by
+        self._found: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._embedding.table)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, token: int) -> tuple[int, ...]:
+        if not (isinstance(token, int) and 0 <= token < len(self)):
+            raise KeyError(token)
+        if token not in self._found:
+            self._found[token] = self._nearest(token)
+        return self._found[token]
+
+    def _nearest(self, token: int) -> tuple[int, ...]:
+        table = self._embedding.table.to(torch.float64)
+        own = table[token]
+        away = (table - own).square().sum(1)
+        there = (table != own).any(1) & self._embedding.firsts
+        if self._by == "cosine":
+            lengths = torch.linalg.vector_norm(table, dim=1)
+            away, there = -(table @ own) / (lengths * lengths[token]), there & (lengths > 0) & (lengths[token] > 0)
+        order = torch.where(there, away, torch.inf).argsort(stable=True)[: self._count]
+        return tuple(order[there[order]].tolist())

@@ -98,8 +98,8 @@ def test_trees_of_another_format_are_refused(tmp_path: Path) -> None:
 
 
 FIELDS = {
-    "Question": "input model fingerprint method norm radius centre lower upper generators slack groups rows offsets needed "
-    "output shape nodes",
+    "Question": "input model fingerprint method norm radius centre lower upper generators slack groups vectors most rows "
+    "offsets needed output shape nodes",
     "BoundingPass": "bounding_pass stage parent node neuron value above",
     "Resumed": "bounding_pass whole",
     "Bounded": "bounding_pass node lower upper",
@@ -114,13 +114,14 @@ FIELDS = {
     "dual bound breaks limit",
     "CutoffTightening": "limit variables above ends places dual",
     "Leaves": "lower upper places dual bounds infeasible",
+    "Points": "bounding_pass numbers proved",
     "Ending": "verdict stage margin margins point",
 }
-"""Format 5. Whoever changes these raises `FORMAT`, and changes docs/evidence.md."""
+"""Format 6. Whoever changes these raises `FORMAT`, and changes docs/evidence.md."""
 
 
 def test_the_format_is_what_its_number_stands_for() -> None:
-    assert FORMAT == 5
+    assert FORMAT == 6
     assert {name: [field.name for field in fields(kind)] for name, kind in KINDS.items()} == {
         name: names.split() for name, names in FIELDS.items()
     }
@@ -254,6 +255,8 @@ def test_a_fingerprint_follows_from_the_file_alone() -> None:
         replace(asked, generators=np.ones((1, len(asked.centre)))),
         replace(asked, slack=np.zeros(len(asked.centre))),
         replace(asked, groups=np.zeros(len(asked.centre), dtype=np.int32)),
+        replace(asked, vectors=np.zeros((1, 1, len(asked.centre)))),
+        replace(asked, most=1),
         replace(asked, rows=-asked.rows),
         replace(asked, offsets=asked.offsets + 1),
         replace(asked, needed=asked.needed - 1),

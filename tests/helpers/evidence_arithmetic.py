@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.helpers.evidence_choices import least_chosen, reached_by_choice, sampled_choices
 from tightverify.evidence import Polygon, Program, Question
 
 Floats = NDArray[np.float64]
@@ -75,6 +76,8 @@ def factors(question: Question) -> Iterator[tuple[NDArray[np.intp], Question]]:
 
 def reached(question: Question, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """What of a part's box the ball lets each coordinate have, where the others are as near to the centre as they can be."""
+    if len(question.vectors):
+        return reached_by_choice(question, lower, upper)
     if question.norm == "inf":
         return lower, upper
     if len(question.groups):
@@ -141,6 +144,8 @@ def least_moved(question: Question, rows: Floats, shares: Floats) -> Floats:
 def samples_of(question: Question, lower: Floats, upper: Floats, shares: Floats) -> Floats:
     """Inputs (S, N) all over the part of the region with these coordinates, or these shares; many on its border."""
     draw = np.random.default_rng(0)
+    if len(question.vectors):
+        return sampled_choices(question, lower, upper)
     if len(question.slack):
         centre, generators, slack = moved(question, shares)
         t = draw.uniform(-1, 1, (400, len(generators)))
@@ -160,6 +165,8 @@ def samples_of(question: Question, lower: Floats, upper: Floats, shares: Floats)
 
 def least(question: Question, rows: Floats, lower: Floats, upper: Floats) -> Floats:
     """The least values of rows (R, N) over a part's box, cut to the ball by its dual, whose every value is a bound."""
+    if len(question.vectors):
+        return least_chosen(question, rows, lower, upper)
     if question.norm == "inf":
         return np.asarray(rows.clip(min=0) @ lower + rows.clip(max=0) @ upper)
     if len(question.groups):

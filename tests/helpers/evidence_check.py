@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.helpers.evidence_arithmetic import Floats, factors, inside, put, samples_of
+from tests.helpers.evidence_choices import every_sentence, is_a_sentence
 from tests.helpers.evidence_network import NEAR, Numbers, Refused, State, demand
 from tests.helpers.evidence_substitution import BackSubstitutions
 from tightverify.evidence import (
@@ -29,6 +30,7 @@ from tightverify.evidence import (
     Ending,
     Leaves,
     Pairs,
+    Points,
     Polygon,
     Program,
     Question,
@@ -47,6 +49,7 @@ class Check(BackSubstitutions):
     def __init__(self, entries: Any, numbers: Numbers) -> None:
         demand(isinstance(entries[0], Question), "it does not begin with what is asked")
         super().__init__(entries[0], numbers)
+        self.at_every_point = False
         self.branches = [entry for entry in entries if isinstance(entry, Branch)]
         for entry in entries[1:]:
             demand(not isinstance(entry, Question), "it asks twice")
@@ -80,6 +83,8 @@ class Check(BackSubstitutions):
                 self.cutoff_tightening(entry)
             case Leaves():
                 self.leaves(entry)
+            case Points():
+                self.points(entry)
             case Ending():
                 self.ending(entry)
 
@@ -237,6 +242,20 @@ class Check(BackSubstitutions):
         demand(np.abs(left) < 1e-12, "a row about operands is over others too")
         return normals.reshape(len(entry.neurons), -1, 2), proved.reshape(len(entry.neurons), -1)
 
+    def points(self, entry: Points) -> None:
+        """All sentences of the region are there, and the rows are above their bounds at each."""
+        state = self.states[entry.bounding_pass]
+        demand(state.whole, "points of a part were tried in place of all")
+        told = set(map(tuple, entry.numbers.tolist()))
+        demand(told >= every_sentence(self.question), "not every sentence was tried")
+        places = np.arange(len(self.question.vectors))
+        sentences = self.question.vectors[places, entry.numbers].reshape(len(entry.numbers), -1)
+        outputs = self.values_at(sentences)[self.question.output]
+        rows = outputs @ self.question.rows.T + self.question.offsets
+        demand(entry.proved <= rows + NEAR, "a bound at a sentence is above its value")
+        self.proved(state, entry.proved.min(0))
+        self.at_every_point |= bool(((entry.proved > 0).sum(1) >= self.question.needed).all())
+
     # The end.
 
     def trees(self) -> list[list[Branch]]:
@@ -296,7 +315,7 @@ class Check(BackSubstitutions):
         return proved
 
     def ending(self, entry: Ending) -> None:
-        proved = False
+        proved = self.at_every_point
         for branches in self.trees():
             margins, on_all_leaves = self.tree(branches)
             self.rows, proved = np.maximum(self.rows, margins), proved or on_all_leaves
@@ -311,7 +330,9 @@ class Check(BackSubstitutions):
         question = self.question
         step = point - question.centre
         demand((question.lower <= point) & (point <= question.upper), "a counterexample is not in the region")
-        if len(question.slack):
+        if len(question.vectors):
+            demand(is_a_sentence(question, point), "a counterexample is not in the region")
+        elif len(question.slack):
             shares = np.linalg.lstsq(question.generators.T, step, rcond=None)[0].clip(-1, 1)
             demand(
                 np.abs(step - shares @ question.generators) <= question.slack + NEAR, "a counterexample is not in the region"

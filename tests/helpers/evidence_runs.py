@@ -12,8 +12,10 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import FEATURES, Classifier
 from tests.helpers.evidence_check import Numbers
+from tests.helpers.texts import LENGTH, reader, sentences
 from tests.stages.test_milp import relu_model
 from tightverify import speech
+from tightverify.embedding import Embedding
 from tightverify.evidence import (
     Entry,
 )
@@ -49,6 +51,10 @@ class Odd(nn.Module):
         return torch.as_tensor(self.head(torch.cat([*parts, torch.log(square[:, :2] + 1)], dim=1)))
 
 
+TEXT = reader("rnn", seed=3)
+with torch.no_grad():
+    TEXT.words.weight.mul_(0.7)
+EMBEDDING = Embedding(TEXT.words.weight.detach())
 RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "lstm linear": ("lstm", "linear", 0.5, slice(0, 2), "linear"),
     "lstm wide": ("lstm", "linear", 3.0, slice(0, 1), ""),
@@ -76,6 +82,8 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "speech complete": ("speech", "complete", tv.L2Ball(0.22), slice(2, 3), "branch"),
     "speech linear, gain": ("speech", "linear", tv.Gain(3.0), slice(0, 1), "pieces"),
     "speech planes, shift": ("speech", "planes", tv.Shift(0.5), slice(0, 2), "pieces"),
+    "text linear": ("text", "linear", tv.Substitution(EMBEDDING, EMBEDDING.nearest(3), most=2), slice(0, 3), "sentences"),
+    "text complete": ("text", "complete", tv.Substitution(EMBEDDING, EMBEDDING.nearest(8)), slice(0, 1), "branch"),
     "lstm lp": ("short lstm", "lp", 0.6, slice(2, 3), ""),
     "speech lp": ("short speech", "lp", 0.1, slice(1, 2), ""),
     "odd lp": ("odd", "lp", 1.2, slice(0, 1), ""),
@@ -90,6 +98,8 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
     """A network, and inputs; `short` ones, of two frames and two units, for programs of all kinds of rows."""
     short, name = name.startswith("short "), name.removeprefix("short ")
     frames, units = (2, 2) if short else (FRAMES, 4)
+    if name == "text":
+        return tv.load(TEXT, (LENGTH,), tokens=True), sentences(3)
     if name == "straight":
         return relu_model()
     if name == "steep":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tightverify.embedding import Embedding
 from tightverify.region import (
     AddedNoise,
     Box,
@@ -17,10 +18,26 @@ from tightverify.region import (
     Perturbation,
     Shift,
     SnrBall,
+    Substitution,
 )
 
 SAMPLES = 9
 GROUPS = [0, 0, 2, 1, 1, 1, 1, 0, 2]
+
+
+def clips(batch: int = 3, seed: int = 5) -> Tensor:
+    """Inputs (B, SAMPLES) between 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.02 + 0.96 * torch.rand((batch, SAMPLES), generator=generator, dtype=torch.float64)
+
+
+def numbers() -> Embedding:
+    """The numbers of `clips` and some others as words of one number each."""
+    return Embedding(torch.cat([clips().flatten(), torch.linspace(0, 1, 14, dtype=torch.float64)])[:, None])
+
+
+CHOICES = {word: [(5 * word + 3 * k * k) % 41 for k in range(word % 5)] for word in range(27)}
+"""Up to four other words in the place of each."""
 
 EXAMPLES: dict[str, tuple[Perturbation, ...]] = {
     "LinfBall": (LinfBall(0.1), LinfBall(0.3, clip=(0.0, 1.0)), LinfBall(0.0)),
@@ -33,11 +50,10 @@ EXAMPLES: dict[str, tuple[Perturbation, ...]] = {
     "Gain": (Gain(3.0), Gain(0.0)),
     "AddedNoise": (AddedNoise(torch.linspace(-1.0, 1.0, SAMPLES, dtype=torch.float64), (-0.5, 0.25)),),
     "Shift": (Shift(1.0), Shift(-0.4)),
+    "Substitution": (
+        Substitution(numbers(), CHOICES),
+        Substitution(numbers(), CHOICES, most=2, frames=[1, 3, 4, 8]),
+        Substitution(numbers(), numbers().nearest(3, "l2"), most=3),
+    ),
 }
 """By the names of `tightverify.region.REGIONS`."""
-
-
-def clips(batch: int = 3, seed: int = 5) -> Tensor:
-    """Inputs (B, SAMPLES) between 0 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    return 0.02 + 0.96 * torch.rand((batch, SAMPLES), generator=generator, dtype=torch.float64)

@@ -6,7 +6,7 @@ part of it, which begins as a copy of its parent. An entry changes what its swee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
-FORMAT = 5
+FORMAT = 6
 """Files of another number are not read, nor gone on with: raise it whenever entries, or their fields, say something else."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""
@@ -39,6 +39,8 @@ class RegionEntry:
     generators: Floats
     slack: Floats
     groups: Places
+    vectors: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    most: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,10 @@ class Question:
     The region is |x - centre| <= radius in a norm, and lower <= x <= upper; where there are `groups` (N,), numbers of groups
     of coordinates, the radius and the norm are those of each group by itself. Where there is a `slack` (N,), it is instead
     centre + t @ generators + r for all shares |t_k| <= 1 and all |r_i| <= slack_i, `generators` being (K, N), and `lower` and
-    `upper` are its hull. `shape` is the input's. `nodes` are the network's, in the order in which all other entries number
-    them, with hashes of their weights; of an operation they have its name `op`, and its parameters, None for an infinite one.
+    `upper` are its hull. Where there are `vectors` (T, C, d), it is instead all sequences of T words, word t being one of the C
+    vectors of its place, and another than the first of them, the centre's, for at most `most` words. `shape` is the input's.
+    `nodes` are the network's, in the order in which all other entries number them, with hashes of their weights; of an
+    operation they have its name `op`, and its parameters, None for an infinite one.
     `fingerprint` is a hash of all that is asked (`evidence.fingerprint`).
     """
 
@@ -65,6 +69,8 @@ class Question:
     generators: Floats
     slack: Floats
     groups: Places
+    vectors: Floats
+    most: int
     rows: Floats
     offsets: Floats
     needed: int
@@ -279,6 +285,18 @@ class Leaves:
 
 
 @dataclass(frozen=True, eq=False)
+class Points:
+    """All points of a finite region, and lower bounds (P, R) of the property's rows at each, by interval arithmetic.
+
+    `numbers` (P, T) say which of its vectors each word is. Every sequence of different vectors is there.
+    """
+
+    bounding_pass: int
+    numbers: Places
+    proved: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Ending:
     """How it ended: the verdict's name, the margins, and a counterexample's flat values, none of them if there is none."""
 
@@ -303,6 +321,7 @@ Entry = (
     | Program
     | CutoffTightening
     | Leaves
+    | Points
     | Ending
 )
 KINDS: dict[str, type[Entry]] = {
@@ -319,6 +338,7 @@ KINDS: dict[str, type[Entry]] = {
     "Program": Program,
     "CutoffTightening": CutoffTightening,
     "Leaves": Leaves,
+    "Points": Points,
     "Ending": Ending,
 }
 """Each kind of entry by its name in files, which stays when the class is renamed or moved."""

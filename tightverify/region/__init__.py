@@ -11,6 +11,8 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 | `zonotope` | `Zonotope`: a point moved along given directions by unknown coefficients |
 | `perturbation` | Lp balls and boxes |
 | `sound` | decibels, signal to noise, gain, added noise, shift |
+| `choices` | `Choices`: sequences of which each word is one of several vectors |
+| `substitution` | words replaced by others |
 
 `REGIONS` is the list of what a user can name. To add a region, write its `Perturbation` in a file here and name it there (a set
 that is no ball and no zonotope: its own final kind of `Region` too); that puts it under every contract test.
@@ -20,9 +22,11 @@ from collections.abc import Callable
 
 from tightverify.region.ball import Ball
 from tightverify.region.ball_product import BallProduct
-from tightverify.region.base import Generated, Region, SplitBy
+from tightverify.region.base import Finite, Generated, Region, SplitBy
+from tightverify.region.choices import Choices
 from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
+from tightverify.region.substitution import Substitution
 from tightverify.region.zonotope import Zonotope
 
 REGIONS: dict[str, Callable[..., Perturbation]] = {
@@ -36,6 +40,7 @@ REGIONS: dict[str, Callable[..., Perturbation]] = {
     "Gain": Gain,
     "AddedNoise": AddedNoise,
     "Shift": Shift,
+    "Substitution": Substitution,
 }
 """The regions that a user can state, by name."""
 
@@ -45,7 +50,9 @@ __all__ = [
     "Ball",
     "BallProduct",
     "Box",
+    "Choices",
     "DecibelBall",
+    "Finite",
     "Frames",
     "Gain",
     "Generated",
@@ -59,5 +66,6 @@ __all__ = [
     "Shift",
     "SnrBall",
     "SplitBy",
+    "Substitution",
     "Zonotope",
 ]

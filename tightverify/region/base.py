@@ -116,6 +116,11 @@ class Region(ABC):
     def generated(self) -> Generated | None:
         """The same regions, if they may be cut along generators."""
 
+    @property
+    def finite(self) -> Finite | None:
+        """The same regions, if each is a set of so many points."""
+        return None
+
     @abstractmethod
     def minimiser(self, rows: Tensor) -> Tensor:
         """(B, R, n): a point at which `rows @ x` is least, or nearly: it steers a search, and proves nothing."""
@@ -163,3 +168,25 @@ class Generated(Region):
     @abstractmethod
     def halves(self, which: Tensor) -> Self:
         """(2 B): both halves of each, one after the other, along a generator (B,) of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finite(Region):
+    """Regions of so many points each, which may be tried one by one."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> list[int]:
+        """How many points there are in each."""
+
+    @abstractmethod
+    def all_of(self, number: int) -> Tensor:
+        """(P, T): all points of one region, by their numbers."""
+
+    @abstractmethod
+    def sentences(self, number: int, which: Tensor) -> Tensor:
+        """(P, n): points of one region, given their numbers (P, T)."""
+
+    @abstractmethod
+    def nearby(self, x: Tensor) -> Tensor:
+        """(B, K, n): points of each region next to one of its points x (B, n), and x itself."""

@@ -16,6 +16,7 @@ from tightverify.stages.combine import combine_stage, first_round_stage, rounds_
 from tightverify.stages.lp import lp_stage
 from tightverify.stages.milp import milp_stage, surely_ends
 from tightverify.stages.problem import Problem, Stage
+from tightverify.stages.sentences import sentences_stage
 from tightverify.stages.zonotope_splits import pieces_stage
 
 METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
@@ -112,13 +113,16 @@ def stages_of(method: str) -> tuple[tuple[str, Stage], ...]:
 def stages_for(problem: Problem) -> tuple[tuple[str, Stage], ...]:
     """The stages of a problem's method.
 
-    Where a few unknown shares move the inputs, bounds over pieces decide most of what is open after `attack`, in a fraction of
-    the time of what comes next; what they leave open is cut again in the end, when more is known. Where mixed-integer programs
+    Regions of few points are decided point by point, before anything that takes longer. Where a few unknown shares move the
+    inputs, bounds over pieces decide most of what is open after `attack`, in a fraction of the time of what comes next; what
+    they leave open is cut again in the end, when more is known. Where mixed-integer programs
     are sure to end they stand in for branch and bound, whose halves they outdo by far.
     """
     stages = stages_of(problem.settings.method)
     if problem.region.separable and surely_ends(problem.graph):
         stages = tuple(("milp", milp_stage) if stage is branch_stage else (name, stage) for name, stage in stages)
+    if problem.region.finite is not None:
+        stages = (*stages[:1], ("sentences", sentences_stage), *stages[1:])
     if SplitBy.GENERATORS in problem.region.splits and linear_stage in dict(stages).values():
         last = ("pieces", pieces_stage)
         place = next((k for k, (_, stage) in enumerate(stages, start=1) if stage is attack_stage), len(stages))
