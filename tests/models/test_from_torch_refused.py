@@ -91,7 +91,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "layer-norm": (lambda: Nested(nn.LayerNorm(FEATURES)), ("aten.layer_norm ", "'part.1'", "batch norm")),
     "group-norm": (lambda: Nested(nn.GroupNorm(2, TIME)), ("aten.group_norm ",)),
     "instance-norm": (lambda: Nested(nn.InstanceNorm1d(TIME)), ("aten._native_batch_norm_legit ", "running statistics")),
-    "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.native_dropout ", "only in training")),
+    "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.dropout ", "only in training")),
     "random": (Random, ("aten.rand ",)),
     "empty": (lambda: Function(lambda x: x + torch.empty(3).fill_(1.0) * torch.empty(3)), ("aten.empty ",)),
     "compare": (lambda: Function(lambda x: torch.where(x > 0, x, 2 * x)), ("aten.gt ", "maximum")),

@@ -7,11 +7,7 @@ in its own precision, are taken exactly as they are. The user's module is never 
 from __future__ import annotations
 
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import getitem
 from typing import cast
@@ -26,33 +22,12 @@ from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
+from tightverify.models.from_torch.export import export, reason_of, silence
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.model import Model, checked
 from tightverify.models.sizes import MISFITS, TooLarge, batch_of, fits, in_short
 from tightverify.models.tokens import OnVectors
-
-KEPT = {
-    "adaptive_avg_pool1d",
-    "adaptive_max_pool1d",
-    "avg_pool1d",
-    "group_norm",
-    "hardsigmoid",
-    "hardswish",
-    "layer_norm",
-    "lerp",
-    "log_sigmoid",
-    "log_softmax",
-    "logsumexp",
-    "max_pool1d",
-    "mish",
-    "prelu",
-    "roll",
-    "softmax",
-    "softplus",
-    "std",
-}
-"""Operators that are better kept whole: they are imported as one, or refused by the name that the user wrote."""
 
 LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
 ADVICE = {
@@ -140,24 +115,18 @@ def _frozen(module: nn.Module, source: str) -> nn.Module:
         return copy.deepcopy(module).cpu().eval().requires_grad_(False)
     except Exception as error:
         raise ModelError(
-            f"{source} cannot be copied ({_reason(error)}): give one that `copy.deepcopy` can copy, "
+            f"{source} cannot be copied ({reason_of(error)}): give one that `copy.deepcopy` can copy, "
             "without tensors that it computed itself (old weight norm, states from an earlier call)"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """An error in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 def _try(module: nn.Module, x: Tensor, source: str, inputs: Tensor | None) -> None:
     """Runs a module once: most mistakes show here, in the module's own words."""
     try:
-        with torch.no_grad(), _silence():
+        with torch.no_grad(), silence():
             output = module(x)
     except Exception as error:
-        words = f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({_reason(error)}); "
+        words = f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({reason_of(error)}); "
         if x.is_floating_point() and any(isinstance(part, nn.Embedding) for part in module.modules()):
             words += "it has an embedding: if it takes token numbers, give tokens=True to `tightverify.load`; else "
         if inputs is not None:
@@ -175,7 +144,7 @@ def _try(module: nn.Module, x: Tensor, source: str, inputs: Tensor | None) -> No
 
 
 def _check_repeats(original: BatchFirst, x: Tensor, source: str) -> None:
-    with torch.no_grad(), _silence():
+    with torch.no_grad(), silence():
         first, second = original(x), original(x)
     if not torch.equal(first, second) and not bool(first.isnan().any()):
         raise ModelError(
@@ -191,38 +160,6 @@ def _notes(module: nn.Module) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"The module was in training mode; it is verified in evaluation mode, which changes {', '.join(names)}.",)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Export warns of what is no concern of the user's, and logs and prints what is raised anyway."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    unread = io.StringIO()
-    try:
-        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def export(module: nn.Module, x: Tensor, source: str) -> ExportedProgram:
-    """The module as core ATen operators, recurrent layers and `KEPT` whole."""
-    try:
-        with torch.no_grad(), _silence():
-            table = torch.export.default_decompositions()
-            for operator in list(table):
-                name = str(operator).split(".")[1]
-                if name in KEPT or any(kind in name for kind in ("lstm", "gru", "rnn_")):
-                    del table[operator]
-            program: ExportedProgram = torch.export.export(module, (x,), strict=False).run_decompositions(table)
-            return program
-    except Exception as error:
-        raise ModelError(
-            f"{source} cannot be exported by torch.export ({_reason(error)}): let its Python code depend on "
-            "shapes only, never on the numbers in tensors, and use no packed sequences"
-        ) from error
 
 
 class Walk:
@@ -315,7 +252,7 @@ class Walk:
         operator = cast(torch._ops.OpOverload, node.target)
         if torch.Tag.nondeterministic_seeded in operator.tags or "empty" in operator_name(node) or operator._schema.is_mutable:
             raise _unsupported(node)
-        with torch.no_grad(), _silence():
+        with torch.no_grad(), silence():
             return operator(*args, **kwargs)
 
 

@@ -49,7 +49,8 @@ def _symbols(result: object) -> object:
 
 
 def reshape(call: Call) -> Symbols:
-    return call.symbols("self").reshape(call.integers("size"))
+    call.read.update(("size", "shape", "start_dim", "end_dim"))
+    return call.symbols("self").reshape(tuple(cast(Tensor, call.node.meta["val"]).shape))
 
 
 def same(call: Call) -> Symbols:
@@ -107,7 +108,9 @@ PLAIN = (
 """All of their tensors hold values."""
 
 MOVES: dict[str, Callable[[Call], object]] = {
-    **dict.fromkeys(("aten.view.default", "aten._unsafe_view.default"), reshape),
+    **dict.fromkeys(
+        ("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.flatten.using_ints"), reshape
+    ),
     **dict.fromkeys(("aten.alias.default", "aten.clone.default", "aten.detach.default", "aten.lift_fresh_copy.default"), same),
     **dict.fromkeys(PLAIN, move()),
     "aten.copy.default": copied,

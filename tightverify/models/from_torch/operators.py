@@ -187,6 +187,23 @@ def biased_product(call: Call) -> object:
     return call.builder.combine([(product, alpha)], beta * call.constant("self"))
 
 
+def product_with_matrix(call: Call) -> object:
+    return call.builder.matmul(call.symbols("self"), call.constant("other").T)
+
+
+def dense(call: Call) -> object:
+    bias = None if call["bias"] is None else call.constant("bias")
+    return call.builder.matmul(call.symbols("input"), call.constant("weight"), bias)
+
+
+def dropout(call: Call) -> object:
+    """Nothing, in evaluation."""
+    call.number("p")
+    if call.flag("train"):
+        raise call.refuse("in training is not supported", "drop out only in training: `torch.nn.Dropout`")
+    return call.symbols("input")
+
+
 def batched_product(call: Call) -> object:
     return np.stack([times(call, a, b) for a, b in zip(_each(call["self"]), _each(call["mat2"]), strict=True)])
 
@@ -333,6 +350,9 @@ OPERATORS: dict[str, Handler] = {
     "aten.mm.default": matrix_product,
     "aten.bmm.default": batched_product,
     "aten.addmm.default": biased_product,
+    "aten.matmul.default": product_with_matrix,
+    "aten.linear.default": dense,
+    "aten.dropout.default": dropout,
     "aten._native_batch_norm_legit_no_training.default": batch_norm,
     "aten.sum.default": addition(mean=False),
     "aten.sum.dim_IntList": addition(mean=False),
