@@ -40,3 +40,21 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not a folder; let TIGHTVERIFY_DATA name the one with the trained models and data sets")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `covering`, what does not belong to a few combinations that cover every value is slow."""
+    groups: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("covering"):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for group in groups.values():
+        axes = [name for name in group[0].callspec.indices if name != "device"]
+        sizes = {name: 1 + max(item.callspec.indices[name] for item in group) for name in axes}
+        longest = max(axes, key=lambda name: sizes[name])
+        for item in group:
+            at = item.callspec.indices[longest]
+            wanted = {name: at if name == longest else (at + at // size) % size for name, size in sizes.items()}
+            if any(item.callspec.indices[name] != place for name, place in wanted.items()):
+                item.add_marker(pytest.mark.slow)

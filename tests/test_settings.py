@@ -169,7 +169,7 @@ def test_bounds_take_settings() -> None:
     whole, same = (tv.bounds(*given, settings=tv.Settings("linear", **more)) for more in ({}, {"batch": 1, "memory": 1}))  # type: ignore[arg-type]
     wider = tv.bounds(*given, "planes", settings=tv.Settings("linear"), directions=8)
     assert torch.allclose(whole.lower, same.lower, rtol=0, atol=1e-9)
-    assert bool((wider.width.sum() < plain.width.sum()).all())
+    assert bool((wider.width < plain.width - 1e-4).any())
     first = tv.bounds(*given, settings=tv.Settings("combine", rounds=3, directions=4))
     assert torch.equal(first.lower, tv.bounds(*given, "combine").lower)
 

@@ -32,6 +32,7 @@ def margins(bounds: LinearBounds) -> Tensor:
     return bounds.lower({bounds.graph.output: torch.cat([torch.eye(size), -torch.eye(size)]).double()[None]})
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("region", ["linf", "l2", "mask", "gain"])
 @pytest.mark.parametrize("network", HAVE_SOME)
 def test_rows_and_planes_hold(network: str, region: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.bounds.test_bounds import CASES, NETWORKS, REGIONS, SCALES, centres, probes, sign_rows, violations
+from tests.bounds.test_bounds import NETWORKS, REGIONS, SCALES, centres, probes, sign_rows, violations
 from tests.helpers import exact
 from tests.test_mutations import Breaker, earlier_node, install
 from tightverify.bounds import mixtures
@@ -47,7 +47,9 @@ def combined(effort: Effort) -> Callable[[Graph, Region], LinearBounds]:
     return compute
 
 
-@pytest.mark.parametrize(("network", "scale"), CASES)
+@pytest.mark.covering
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_combined_bounds_hold_everything_that_is_found(network: str, scale: str) -> None:
     graph = NETWORKS[network](SCALES[scale], len(network))
     for name in ("l2",) if scale == "steep" else ("linf",):
@@ -117,6 +119,7 @@ def test_every_node_is_no_looser_than_what_was_known(network: str) -> None:
         assert (after.upper <= before.upper).all()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name", ["linf", "l2"])
 @pytest.mark.parametrize("network", NETS)
 def test_inputs_of_a_batch_do_not_mix(network: str, name: str) -> None:
@@ -150,6 +153,7 @@ def test_rows_do_not_mix(network: str) -> None:
         assert torch.allclose(bounds.lower({graph.output: rows[:, k : k + 1]}, 10)[:, 0], together[:, k], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("scale", [1.0, 150.0])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_many_steps_hold_in_exact_arithmetic(network: str, scale: float) -> None:
@@ -222,6 +226,7 @@ DAMAGE: dict[str, tuple[object, str, object]] = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("network", NETS)
 def test_wrong_mixtures_are_caught(network: str, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def swept_again(bounds: LinearBounds, part: float) -> LinearBounds:
     return rebound(bounds, weightiest(scores.gains, part), anew, MORE, UNLIMITED)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("part", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_sweeping_again_over_what_matters_holds_and_never_loosens(network: str, part: float) -> None:

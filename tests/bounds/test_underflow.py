@@ -88,7 +88,7 @@ def test_no_method_proves_what_underflows(case: str) -> None:
     rows = torch.ones(1, 1, dtype=torch.float64), torch.tensor([float(value) / 2], dtype=torch.float64)
     model, x = tv.load(chain, (1,)), torch.zeros(1, 1, dtype=torch.float64)
     for method, norm in itertools.product(METHODS, (torch.inf, 2, 1)):
-        (result,) = tv.certify(model, x, None, tv.LpBall(radius, norm), method=method, rows=rows, time_limit=5)
+        (result,) = tv.certify(model, x, None, tv.LpBall(radius, norm), method=method, rows=rows, splits=5)
         assert result.verdict is not tv.Verdict.ROBUST
 
 
@@ -106,7 +106,7 @@ def test_random_chains_hold_exact_values() -> None:
                 assert at_most(-float(found.upper[0, k]), -value)
         rows = torch.eye(2, dtype=torch.float64), torch.full((2,), 2.0**-200, dtype=torch.float64)
         for method in METHODS:
-            (result,) = tv.certify(model, x, None, region, method=method, rows=rows, time_limit=5, restarts=0)
+            (result,) = tv.certify(model, x, None, region, method=method, rows=rows, splits=5, restarts=0)
             assert at_most(result.margin, min(map(min, values)) + Fraction(2.0**-200))
 
 

@@ -164,12 +164,12 @@ def searched(most_leaves: int, splits: int, count: int = 3) -> tuple[list[tuple[
 
 
 def test_search_is_sound_and_only_gets_better() -> None:
-    searched(10_000, 6)
+    searched(10_000, 4, count=2)
 
 
 def test_little_memory_goes_deep_first() -> None:
-    wide, _ = searched(10_000, 8, count=1)
-    narrow, _ = searched(2, 8, count=1)
+    wide, _ = searched(10_000, 5, count=1)
+    narrow, _ = searched(2, 5, count=1)
     assert max(map(sum, narrow)) <= max(map(sum, wide))
 
 
@@ -294,18 +294,18 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
             network, x[some], labels[some], region or LinfBall(eps), method="complete", rounds=1, splits=splits, trees=trees
         )
 
-    whole = run(7)
-    first = run(3, kept)
+    whole = run(4)
+    first = run(2, kept)
     files = sorted(kept.iterdir())
     assert [file.name for file in files] == [f"{r.index}.npz" for r in first if r.tree]
     assert files
-    rebound = run(7, kept)
+    rebound = run(4, kept)
     for before, after, once in zip(first, rebound, whole, strict=True):
         assert after.verdict is once.verdict
         assert after.margin >= before.margin
         assert after.tree[: len(before.tree)] == before.tree
         assert abs(after.margin - once.margin) < 0.1
-    done = run(7, kept)
+    done = run(4, kept)
     assert [result.verdict for result in done] == [result.verdict for result in rebound]
     with pytest.raises(UsageError, match="another network, region or property"):
         run(5, kept, LinfBall(eps * 1.01))

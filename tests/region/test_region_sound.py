@@ -236,6 +236,7 @@ def test_a_gain_is_certified_as_a_line_and_refuted_beyond() -> None:
     assert boxed.verdict is not tv.Verdict.ROBUST
 
 
+@pytest.mark.covering
 @every_line
 @pytest.mark.parametrize("method", ["interval", "linear", "planes", "combine"])
 def test_bounds_over_lines_hold_what_the_network_gives(perturbation: Perturbation, method: str) -> None:

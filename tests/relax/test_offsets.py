@@ -38,6 +38,7 @@ from tightverify.relax.polygons import Polygons
 from tightverify.values import FUNCTION_ERROR
 
 
+@pytest.mark.covering
 @every_span
 @every_function
 def test_proved_offsets_hold_and_lose_little(name: str, span: str) -> None:

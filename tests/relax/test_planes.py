@@ -37,6 +37,7 @@ from tightverify.relax.fitted.family import KINDS
 from tightverify.relax.polygons import Polygons
 
 
+@pytest.mark.covering
 @every_span
 @every_function
 def test_planes_of_every_kind_hold_in_exact_arithmetic(name: str, span: str) -> None:
@@ -50,6 +51,7 @@ def test_planes_of_every_kind_hold_in_exact_arithmetic(name: str, span: str) -> 
             assert not violations(name, lower, upper, polygons.vertices)
 
 
+@pytest.mark.covering
 @every_span
 @every_pair
 def test_planes_over_polygons_hold_in_exact_arithmetic(name: str, span: str) -> None:
@@ -116,6 +118,7 @@ def gap_faults(name: str, found: PlaneFit, polygons: Polygons, count: int, tight
     return faults
 
 
+@pytest.mark.covering
 @every_function
 @pytest.mark.parametrize("tolerance", [1e-6, 0.3])
 def test_gaps_bound_what_a_tighter_plane_could_gain(name: str, tolerance: float) -> None:
@@ -132,6 +135,7 @@ def test_gaps_over_polygons_bound_what_a_tighter_plane_could_gain(name: str) -> 
     assert not gap_faults(name, found, polygons, 5, 1e-4)
 
 
+@pytest.mark.covering
 @every_span
 @every_function
 def test_gaps_are_within_the_tolerance_or_rounding(name: str, span: str) -> None:

@@ -103,6 +103,7 @@ def test_every_step_is_told(given: tuple[tv.Model, Any, Any], method: str, batch
         assert all((point.round > 0) == (point.stage == "combine") for point in points)
 
 
+@pytest.mark.usefixtures("rounds_alone")
 def test_the_method_combine_shows_its_rounds(given: tuple[tv.Model, Any, Any]) -> None:
     results, steps = certified(given, method="combine")
     assert {result.verdict.name for result in results} >= {"ROBUST", "COUNTEREXAMPLE", "UNKNOWN", "MISCLASSIFIED"}
@@ -132,6 +133,7 @@ def test_parts_of_a_batch_are_told_as_they_end(given: tuple[tv.Model, Any, Any])
     assert all(points[-1].margin == results[index].margin for index, points in histories(steps).items())
 
 
+@pytest.mark.usefixtures("rounds_alone")
 def test_steps_are_not_changed_afterwards(given: tuple[tv.Model, Any, Any]) -> None:
     copies: list[torch.Tensor] = []
     steps: list[Step] = []
@@ -182,6 +184,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("rounds_alone")
 @pytest.mark.parametrize("skip", ["--skip-wrong", "--keep-wrong"])
 def test_a_traced_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], skip: str) -> None:
     out, trace = tmp_path / "results.jsonl", tmp_path / "trace.jsonl"

@@ -58,6 +58,7 @@ def asked(method: str, module: nn.Module, **options: Any) -> tuple[Sequence[tv.R
     return first, tv.certify(model, X, None, region, method=method, rows=rows, restarts=0, **options)
 
 
+@pytest.mark.covering
 @pytest.mark.usefixtures("rounds_alone")
 @pytest.mark.parametrize("lp_solver", ["highs", "scipy"])
 @pytest.mark.parametrize("size", [1e20, 1e250])
@@ -72,6 +73,7 @@ def test_weights_that_are_too_large(method: str, size: float, lp_solver: str) ->
             assert f"the stage {result.stage} left row" in result.note
 
 
+@pytest.mark.covering
 @pytest.mark.usefixtures("rounds_alone")
 @pytest.mark.parametrize("taken", [0, 1, 4])
 @pytest.mark.parametrize("call", ["__init__", "_extend", "_change", "_run"])
@@ -135,6 +137,7 @@ def test_planes_without_an_answer(solver: str, monkeypatch: pytest.MonkeyPatch) 
     assert not weights[1].any()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("size", [1e20, 1e150, 1e300])
 @pytest.mark.parametrize("solver", ["batched", "highs", "scipy"])
 @pytest.mark.parametrize("method", ["planes", "combine"])

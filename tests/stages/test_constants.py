@@ -58,7 +58,7 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milp, "Deciding", partial(Deciding, leaves=10, cuts=1))
 
 
-@pytest.mark.usefixtures("briefly")
+@pytest.mark.usefixtures("briefly", "rounds_alone")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_method_takes_constants(case: Case, tmp_path: Path) -> None:
     model = case.load(tmp_path)
