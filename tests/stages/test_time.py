@@ -76,6 +76,7 @@ def test_a_stage_leaves_the_later_ones_their_time(
     model: tv.Model, x: Tensor, method: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`combine` never ends, to all surprise: it takes its share, and the last stage is no worse than alone in what is left."""
+    x = x[:1]
     before = run(model, x, "planes", math.inf)
     monkeypatch.setattr(stages, "PREPARATIONS", {})
     monkeypatch.setattr(combine, "bounding_pass", lambda problem, *_: for_ever(problem.budget))
@@ -105,7 +106,8 @@ def test_a_search_is_no_worse_for_what_should_prepare_it(
 
 
 @pytest.mark.parametrize("method", ["combine", "complete"])
-def test_no_limit_is_no_share(model: tv.Model, x: Tensor, method: str) -> None:
+def test_no_limit_is_no_share(x: Tensor, method: str) -> None:
+    model = tv.load(classifier(nn.RNN), (4, 3))
     found, late = run(model, x[:1], method, math.inf), run(model, x[:1], method, 1e9)
     assert torch.equal(found[0].margins, late[0].margins)
     assert found[0].verdict is late[0].verdict is not tv.Verdict.TIMED_OUT
@@ -162,7 +164,7 @@ def test_what_is_too_dear_is_made_do_without(
 
     monkeypatch.setattr(module, name, slow)
     monkeypatch.setitem(METHODS, "alone", METHODS[method][-1:])
-    before, found = run(model, x, "planes", math.inf), run(model, x, "alone")
+    before, found = run(model, x[:1], "planes", math.inf), run(model, x[:1], "alone")
     refuted = torch.tensor([result.verdict is tv.Verdict.COUNTEREXAMPLE for result in found])
     assert bool((refuted | (margins(found) > margins(before))).all())
 
@@ -170,15 +172,15 @@ def test_what_is_too_dear_is_made_do_without(
 def test_bounds_hold_wherever_the_time_runs_out(model: tv.Model, x: Tensor) -> None:
     """Of whatever is cut short the rest goes on: no better than samples, and no worse than the cheap stages."""
     cheap, points = (
-        margins(run(model, x[:2], "linear", math.inf)),
-        tv.LinfBall(EPS).around(x[:2]).sample(2000, torch.Generator()),
+        margins(run(model, x[:1], "linear", math.inf)),
+        tv.LinfBall(EPS).around(x[:1]).sample(2000, torch.Generator()),
     )
-    outputs = model.original(points.view(-1, 4, 3)).view(2, -1, 5)
-    label = model.original(x[:2]).argmax(1)
+    outputs = model.original(points.view(-1, 4, 3)).view(1, -1, 5)
+    label = model.original(x[:1]).argmax(1)
     leads = outputs.gather(2, label[:, None, None].expand(-1, outputs.shape[1], 1)) - outputs
     least = leads.scatter(2, label[:, None, None].expand(-1, outputs.shape[1], 1), math.inf).amin((1, 2))
-    for limit in range(60, 300, 60):
-        found = margins(run(model, x[:2], "complete", float(limit)))
+    for limit in (60, 240):
+        found = margins(run(model, x[:1], "complete", float(limit)))
         assert bool((found >= cheap).all())
         assert bool((found <= least).all())
 
