@@ -80,6 +80,11 @@ class Embedding:
     def _by_name(self) -> dict[str, int]:
         return {word: number for number, word in reversed(list(enumerate(self.words)))}
 
+    def sentence(self, vectors: Tensor) -> str:
+        """The words whose vectors (T, d) these are, "" where one is of no word."""
+        tokens = self.tokens(vectors).tolist()
+        return "" if NONE in tokens else " ".join(self.names(tokens))
+
     def names(self, tokens: Sequence[int]) -> list[str]:
         """What words are called: by their numbers, where there are no names."""
         return [self.words[k] if 0 <= k < len(self.words) else f"#{k}" for k in tokens]
@@ -104,6 +109,9 @@ class Nearest(Mapping[int, tuple[int, ...]]):
             raise UsageError(f"the {count} nearest words were asked for; wanted 1 or more")
         self._embedding, self._count, self._by = embedding, count, by
         self._found: dict[int, tuple[int, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"Nearest({self._count}, {self._by})"
 
     def __len__(self) -> int:
         return len(self._embedding.table)

@@ -37,6 +37,9 @@ Deliver = Callable[[Record], None]
 Prepare = Callable[[DataSet, Perturbation, Settings, int, Callback], Callable[[certifying.Deliver], None]]
 """Checks inputs, and gives what decides them: `inputs.dataset.prepared`, or the same over several processes."""
 
+SENTENCES = 20
+"""Counterexamples that are printed in words."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
@@ -298,7 +301,7 @@ class Gathering:
             say(f"note: input {noted[0].file or noted[0].index}: {noted[0].note}{others}")
         if quiet and lines:
             return
-        grid, words = table(records, classes=self.what.classes), [summary(records, seconds)]
+        grid, words = table(records, classes=self.what.classes), [*found_sentences(records), summary(records, seconds)]
         if len(self.what.regions) > 1:
             by_eps: dict[float, list[Record]] = {}
             for record in records:
@@ -319,6 +322,13 @@ class Gathering:
             with suppress(OSError):
                 show(output(beside=True))
             raise
+
+
+def found_sentences(records: Sequence[Record]) -> list[str]:
+    """Counterexamples that are sentences, the first few of them."""
+    told = [f"{record.file or record.index}: {record.sentence}" for record in records if record.sentence]
+    more = [f"{len(told) - SENTENCES} more sentences are in the records"] if len(told) > SENTENCES else []
+    return [*told[:SENTENCES], *more]
 
 
 @dataclass(frozen=True, eq=False)

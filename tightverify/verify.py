@@ -55,6 +55,7 @@ class Ending:
     order of the classes), -inf where nothing was proved; `margin` is the one that decides. `stage` is the stage that
     decided, or the last that tried. `seconds` is the input's share of the time of its batch. `tree` has the nodes of the search
     tree, if the region was split. `note` says what kept a stage from trying all it could, where an input was left open.
+    `sentence` has the counterexample's words, where it is made of words.
     """
 
     verdict: Verdict
@@ -65,6 +66,7 @@ class Ending:
     counterexample: Tensor | None
     tree: tuple[Branch, ...] = ()
     note: str = ""
+    sentence: str = ""
 
     def evidence(self) -> evidence.Ending:
         """What is written down of it beside what led there."""
@@ -175,7 +177,8 @@ class Ledger:
             tree = self.known.trees.get(number, ())
             note = self.known.refusals.get(number, "") if verdict in (Verdict.UNKNOWN, Verdict.TIMED_OUT) else ""
             margins, seconds = self.known.margins[k].clone(), float(self.seconds[k])
-            deliver(number, Ending(verdict, margins, decisive[k], self.stages[k], seconds, point, tree, note))
+            words = "" if point is None or problem.model.embedding is None else problem.model.embedding.sentence(point)
+            deliver(number, Ending(verdict, margins, decisive[k], self.stages[k], seconds, point, tree, note, words))
 
 
 def decide(problem: Problem, deliver: Deliver) -> None:

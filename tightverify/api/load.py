@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 
 from tightverify.api.checks import as_inputs
 from tightverify.calling import plainly
+from tightverify.embedding import Embedding
 from tightverify.errors import InputError, UsageError
 from tightverify.models.model import Model
 
@@ -23,6 +26,7 @@ def load(
     inputs: Any = None,
     *,
     tokens: bool = False,
+    vocabulary: Sequence[str] = (),
 ) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
@@ -33,9 +37,10 @@ def load(
 
     `tokens` says that a torch module takes numbers of words (N, words), which it looks up in an `nn.Embedding`: regions are
     about the vectors behind it (of an ONNX file its input's type says so). `shape` is (words,) then.
+    `vocabulary` has the names of the words, in the order of their numbers.
     """
     if isinstance(model, Model):
-        return model
+        return named(model, vocabulary)
     if inputs is not None:
         inputs = as_inputs(inputs)
         if shape is not None and tuple(shape) != tuple(inputs.shape[1:]):
@@ -56,17 +61,31 @@ def load(
             )
         from tightverify.models.from_torch.module import from_torch  # only what is used: onnxruntime and export start slowly
 
-        return from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens)
+        return named(from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens), vocabulary)
     if isinstance(model, (str, Path)):
         from tightverify.models.from_onnx.file import from_onnx
 
-        return from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs)
+        return named(from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs), vocabulary)
     what = (
         f"the class {model.__name__}, not a module made of it,"
         if isinstance(model, type)
         else f"an object of type {type(model).__name__}"
     )
     raise UsageError(f"{what} was given for the model; wanted a torch module, or the path of an ONNX file")
+
+
+def named(model: Model, vocabulary: Sequence[str]) -> Model:
+    """The model, its words with names, if there are any."""
+    if not len(vocabulary):
+        return model
+    if model.embedding is None:
+        raise UsageError(f"a vocabulary was given, and {model.source} takes no token numbers; leave it out")
+    if len(vocabulary) != len(model.embedding.table):
+        raise InputError(
+            f"the vocabulary has {len(vocabulary)} words, and {model.source} knows {len(model.embedding.table)}; wanted as "
+            "many, in the order of their numbers"
+        )
+    return replace(model, embedding=Embedding(model.embedding.table, tuple(vocabulary)))
 
 
 def name_of(model: AnyModel, loaded: Model) -> str:

@@ -20,6 +20,7 @@ from tightverify.cli.options import (
     READING,
     REGIONS,
     SOUNDS,
+    TEXT,
     WRITTEN,
     output_of,
     positions,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tightverify.report.outputs import Output
     from tightverify.settings import Settings
 
-INPUTS = click.argument("inputs", type=FILE, metavar="INPUTS.npz|CLIPS...", nargs=-1, required=True)
+INPUTS = click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT|CLIPS...", nargs=-1, required=True)
 LABELS = option(SOUNDS, "--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label.")
 ROWS = option(
     QUESTION, "--rows", type=FILE, metavar="ROWS.npz", help="Ask for C y + d > 0 in place of labels: arrays C and d of a file."
@@ -91,12 +92,14 @@ def source_of(
     rows: Path | None,
     classes: Path | None,
     batch_axis: int | None,
+    vocabulary: Path | None,
+    unknown: str | None,
     **reading: Any,
 ) -> Source:
     """Where inputs come from."""
     from tightverify.inputs.source import Source
 
-    return Source(model, inputs, labels, batch_axis, reading_of(**reading), rows, classes)
+    return Source(model, inputs, labels, batch_axis, reading_of(**reading), rows, classes, vocabulary, unknown)
 
 
 EXAMPLES = (
@@ -138,7 +141,7 @@ class Chosen:
 
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Decide for every input whether the answer stays.")
-@gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, BATCH_AXIS, LABELS, *READING)
+@gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, BATCH_AXIS, LABELS, *TEXT, *READING)
 @TOP
 @gathered("chosen", Chosen, ONLY, LIMIT, SKIP, SHARD)
 @REGIONS
@@ -157,7 +160,8 @@ def certify(
 ) -> None:
     """Decide for every input whether the model keeps its answer on the region around it.
 
-    Inputs are arrays in a file INPUTS.npz, or clips: audio files, or folders of them, each verified at its own length.
+    Inputs are arrays in a file INPUTS.npz, or clips: audio files, or folders of them; or sentences, a .txt file with one a line
+    or a .csv file with the heading text,label. Clips and sentences are each verified at their own length.
     """
     from tightverify.report.origin import Origin, sha256_of
     from tightverify.report.outputs import refuse_evidence

@@ -29,13 +29,24 @@ BATCH_AXIS = option(
     QUESTION, "--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."
 )
 EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
-LEVELS = "--eps", "--db", "--snr", "--gain", "--own"
+LEVELS = "--eps", "--db", "--snr", "--gain", "--own", "--substitute", "--nearest"
 LEVEL = (
     EPS,
     option(IN_REGION, "--db", type=float, help="Decibel ball instead: changes of so many dB of the peak, such as -80."),
     option(IN_REGION, "--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     option(IN_REGION, "--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
     option(IN_REGION, "--own", is_flag=True, help="Region of each input's own: eps, or lower and upper, beside x in its file."),
+    option(
+        IN_REGION,
+        "--substitute",
+        type=FILE,
+        metavar="CHOICES",
+        help="Words replaced by others instead: lines of word: other, third, or a JSON object of lists.",
+    ),
+    option(
+        IN_REGION, "--nearest", type=AT_LEAST_ONE, help="Words replaced by so many that are nearest in the embedding instead."
+    ),
+    option(IN_REGION, "--most", type=AT_LEAST_ONE, help="Words replaced at once, at most; any number if not given."),
 )
 NORM = option(
     IN_REGION, "--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."
@@ -93,14 +104,25 @@ LIMITS = (
 
 
 def region_of(
-    db: float | None, snr: float | None, gain: float | None, own: bool, eps: float | None, **limits: Any
+    db: float | None,
+    snr: float | None,
+    gain: float | None,
+    own: bool,
+    eps: float | None,
+    substitute: Path | None,
+    nearest: int | None,
+    most: int | None,
+    **limits: Any,
 ) -> Perturbation:
     """The region that the options name."""
     from tightverify.region import DecibelBall, Gain, SnrBall
 
-    given = [name for name, value in zip(LEVELS, (eps, db, snr, gain, own or None), strict=True) if value is not None]
+    sizes = (eps, db, snr, gain, own or None, substitute, nearest)
+    given = [name for name, value in zip(LEVELS, sizes, strict=True) if value is not None]
     if len(given) != 1:
         raise UsageError(f"{' and '.join(given) or 'no size'} was given for the region; wanted one of {', '.join(LEVELS)}")
+    if most is not None and given[0] not in LEVELS[-2:]:
+        raise UsageError(f"--most was given beside {given[0]}, and says nothing there; leave it out, or give --nearest")
     if eps is not None:
         return ball_of(eps, **limits)
     if own:
@@ -108,13 +130,40 @@ def region_of(
 
         inputs = click.get_current_context().params["inputs"]
         return own_region(inputs if isinstance(inputs, tuple) else (inputs,), **limits)
-    without = ("norm", "frames", "features", "ball_per", *(() if gain is None else ("clip", "samples")))
+    words = given[0] in LEVELS[-2:]
+    without = ("norm", "features", "ball_per", *(("clip", "samples") if words or gain is not None else ()))
+    without = without if words else (*without, "frames")
     useless = [name.replace("_", "-") for name in without if limits[name] not in (None, "inf")]
     if useless:
         raise UsageError(f"--{useless[0]} was given beside {given[0]}, and says nothing there; leave it out, or give --eps")
+    if words:
+        return substitution_of(substitute, nearest, most, limits["frames"])
     if db is not None:
         return DecibelBall(db, limits["clip"], limits["samples"])
     return SnrBall(snr, limits["clip"], limits["samples"]) if snr is not None else Gain(gain or 0.0)
+
+
+def substitution_of(
+    substitute: Path | None, nearest: int | None, most: int | None, frames: tuple[int, ...] | None
+) -> Perturbation:
+    """Words replaced by others, those of the model that is given beside it."""
+    from tightverify.embedding import Embedding
+    from tightverify.inputs.text import Vocabulary, read_choices
+    from tightverify.models.from_onnx.file import read
+    from tightverify.models.from_onnx.tokens import embedding_of
+    from tightverify.region import Substitution
+
+    given = click.get_current_context().params
+    embedding, vocabulary = embedding_of(read(given["model"])), given.get("vocabulary")
+    if embedding is None:
+        raise UsageError(f"{given['model']} looks no words up in a table; words are replaced in models that take token numbers")
+    if vocabulary is not None:
+        embedding = Embedding(embedding.table, Vocabulary.read(vocabulary).words)
+    if nearest is not None:
+        return Substitution(embedding, embedding.nearest(nearest), most, frames)
+    if vocabulary is None:
+        raise UsageError("--substitute names words, and nothing says which words the model knows; give --vocabulary")
+    return Substitution(embedding, read_choices(substitute or Path()), most, frames)
 
 
 def ball_of(eps: Any, norm: str, ball_per: str | None, **limits: Any) -> LpBall:
@@ -182,6 +231,10 @@ READING = (
     option(SOUNDS, "--channel", type=click.IntRange(min=0), help="Channel to take of audio files that have several."),
     option(SOUNDS, "--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Stretch to take, in seconds."),
     option(SOUNDS, "--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
+)
+TEXT = (
+    option(QUESTION, "--vocabulary", type=FILE, metavar="WORDS.txt", help="Words of the model, one a line, in their order."),
+    option(QUESTION, "--unknown", metavar="WORD", help="Word of the vocabulary for others; these are refused if not given."),
 )
 FORCE = option(WRITTEN, "--force", is_flag=True, help="Replace files that exist.")
 FORMAT = option(

@@ -66,12 +66,19 @@ class Arrays:
         return region.chosen(self.numbers, self.x.dim())
 
 
-def read_arrays(model: Path, inputs: Path, batch_axis: int | None = None, top: int = 1, classes: Sequence[str] = ()) -> Arrays:
+def read_arrays(
+    model: Path,
+    inputs: Path,
+    batch_axis: int | None = None,
+    top: int = 1,
+    classes: Sequence[str] = (),
+    vocabulary: Sequence[str] = (),
+) -> Arrays:
     """Both files, every input and label checked, those that a limit will leave out among them."""
     arrays = read_inputs(inputs, classes)
     x = as_inputs(arrays[0])
     y = None if arrays[1] is None else as_labels(arrays[1], len(x))
-    loaded = load(model, batch_axis=batch_axis, inputs=x)
+    loaded = load(model, batch_axis=batch_axis, inputs=x, vocabulary=vocabulary)
     x = fitting(loaded, x)
     if y is not None:
         classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)

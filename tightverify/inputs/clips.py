@@ -39,20 +39,25 @@ KEPT = 64
 class AnyLength:
     """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each.
 
-    `tokens` says that a torch module takes numbers of words, as in `load`.
+    `tokens` says that a torch module takes numbers of words, and `vocabulary` has their names, as in `load`.
     """
 
-    def __init__(self, model: AnyModel, batch_axis: int | None = None, tokens: bool = False) -> None:
-        self.model, self.batch_axis, self.tokens = model, batch_axis, tokens
+    def __init__(
+        self, model: AnyModel, batch_axis: int | None = None, tokens: bool = False, vocabulary: Sequence[str] = ()
+    ) -> None:
+        self.model, self.batch_axis, self.tokens, self.vocabulary = model, batch_axis, tokens, vocabulary
         self._imported: dict[tuple[int, ...], Model] = {}
 
     def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
         """The network for inputs of one shape (without the batch), `inputs` (N, *shape) among them."""
-        found = self._imported.pop(shape, None) or load(self.model, shape, self.batch_axis, inputs, tokens=self.tokens)
+        found = self._imported.pop(shape, None) or self._load(shape, inputs)
         self._imported[shape] = found
         if len(self._imported) > KEPT:
             del self._imported[next(iter(self._imported))]
         return found
+
+    def _load(self, shape: tuple[int, ...], inputs: Tensor | None) -> Model:
+        return load(self.model, shape, self.batch_axis, inputs, tokens=self.tokens, vocabulary=self.vocabulary)
 
     @property
     def name(self) -> str:

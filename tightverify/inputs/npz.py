@@ -30,6 +30,25 @@ def read_inputs(path: Path, classes: Sequence[str] = ()) -> tuple[NDArray[Any], 
     return found["x"] if "x" in found else found["tokens"], y
 
 
+def read_lengths(path: Path) -> NDArray[Any] | None:
+    """How many of the `tokens` (N, T) of each input are its own, where a file says that."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            there = {"tokens", "lengths"} <= set(arrays.files)
+    except Exception:  # whatever is wrong with the file is said when its inputs are read
+        return None
+    if not there:
+        return None
+    found = read_named(path, ("tokens", "lengths"))
+    tokens, lengths = found["tokens"], found["lengths"]
+    most = tokens.shape[1] if tokens.ndim > 1 else 0
+    if lengths.dtype.kind not in "iu" or lengths.shape != tokens.shape[:1] or bool(((lengths < 1) | (lengths > most)).any()):
+        raise InputError(
+            f"lengths in {path} do not fit tokens of shape {tokens.shape}; wanted (N,), whole numbers from 1 to {most}"
+        )
+    return lengths
+
+
 def read_rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """The rows C and the offsets d of a property C y + d > 0."""
     found = read_named(path, ("C", "d"), WANTED_ROWS)

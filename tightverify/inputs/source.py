@@ -17,7 +17,8 @@ from tightverify.inputs.audio import SUFFIXES, Reading, passed_over, read_labels
 from tightverify.inputs.classes import read_classes
 from tightverify.inputs.clips import AnyLength, Clips, said_of
 from tightverify.inputs.dataset import DataSet
-from tightverify.inputs.npz import ARRAYS, read_rows
+from tightverify.inputs.npz import ARRAYS, read_inputs, read_lengths, read_rows
+from tightverify.inputs.text import TEXTS, Vocabulary, read_text
 from tightverify.spec import linear_property
 
 
@@ -32,11 +33,13 @@ class Source:
     reading: Reading
     rows: Path | None = None
     names: Path | None = None
+    vocabulary: Path | None = None
+    unknown: str | None = None
 
     @property
     def files(self) -> list[Path]:
         """All files that a run reads, those in folders among them: results must not replace them."""
-        found = [path for path in (self.model, self.labels, self.rows, self.names) if path is not None]
+        found = [path for path in (self.model, self.labels, self.rows, self.names, self.vocabulary) if path is not None]
         for path in self.inputs:
             found.extend(path.iterdir() if path.is_dir() else [path])
         return found
@@ -54,13 +57,14 @@ class Source:
     def data(self) -> list[Path]:
         """The files that inputs, labels and rows are read from."""
         found = sound_files(self.inputs) if any(path.is_dir() for path in self.inputs) else list(self.inputs)
-        return [*found, *(path for path in (self.labels, self.rows, self.names) if path is not None)]
+        return [*found, *(path for path in (self.labels, self.rows, self.names, self.vocabulary) if path is not None)]
 
     @property
     def said(self) -> dict[str, Any]:
         """How files are read, in plain values: what is not as it is if nothing is said."""
         told = {"batch_axis": self.batch_axis, **asdict(self.reading), "rows": None if self.rows is None else self.rows.name}
-        usual = {"batch_axis": None, **asdict(Reading()), "rows": None}
+        told["unknown"] = self.unknown
+        usual = {"batch_axis": None, **asdict(Reading()), "rows": None, "unknown": None}
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
         }
@@ -69,6 +73,11 @@ class Source:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, if there are any."""
         return () if self.names is None else read_classes(self.names)
+
+    @cached_property
+    def words(self) -> Vocabulary | None:
+        """The names of the words, if there are any."""
+        return None if self.vocabulary is None else Vocabulary.read(self.vocabulary, self.unknown)
 
     def read(self, top: int) -> DataSet:
         """Inputs, their labels, or the rows that are asked for in place of these."""
@@ -96,6 +105,8 @@ class Source:
                 f"{other} was given beside others; wanted one {ARRAYS} file of arrays, or audio files "
                 f"({', '.join(SUFFIXES)}) and folders of them"
             )
+        if inputs[0].suffix.lower() in TEXTS:
+            return self.sentences()
         if inputs[0].is_file() and inputs[0].suffix.lower() not in (ARRAYS, ".npy") and not zipfile.is_zipfile(inputs[0]):
             raise InputError(
                 f"{inputs[0]} is not an {ARRAYS} file of arrays, and of audio files only {', '.join(SUFFIXES)} are read; "
@@ -105,7 +116,25 @@ class Source:
             raise UsageError(
                 f"options for audio files were given with {inputs[0]}, which is none; leave them out, or give clips"
             )
-        return read_arrays(self.model, inputs[0], self.batch_axis, top, self.classes)
+        names = () if self.words is None else self.words.words
+        lengths = read_lengths(inputs[0])
+        if lengths is None:
+            return read_arrays(self.model, inputs[0], self.batch_axis, top, self.classes, names)
+        tokens, y = read_inputs(inputs[0], self.classes)
+        network = AnyLength(self.model, self.batch_axis, vocabulary=names)
+        called = [f"input {k}" for k in range(len(tokens))]
+        return Clips.of(network, [one[:n] for one, n in zip(tokens, lengths, strict=True)], y, called)
+
+    def sentences(self) -> Clips:
+        """The sentences of a file of text, by a vocabulary."""
+        if self.words is None:
+            raise UsageError(f"{self.inputs[0]} holds text, and nothing says which words the model knows; give --vocabulary")
+        lines = read_text(self.inputs[0], self.classes)
+        tokens = [self.words.numbers(line.text, line.where) for line in lines]
+        labels = [line.label for line in lines]
+        y = None if None in labels else labels
+        network = AnyLength(self.model, self.batch_axis, vocabulary=self.words.words)
+        return Clips.of(network, tokens, y, [line.where for line in lines])
 
     def _clips(self) -> Clips:
         """Audio files, and their labels if there is a file of them, in the shape that an ONNX model takes."""

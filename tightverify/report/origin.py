@@ -7,6 +7,7 @@ names: only then can one run go on with what the other left.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
@@ -86,7 +87,11 @@ def to_plain(value: Any) -> Any:
         return digest(value)
     if isinstance(value, (list, tuple)):
         return [to_plain(each) for each in value]
-    return f"{value:g}" if isinstance(value, float) and math.isinf(value) else value
+    if isinstance(value, dict):
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    if isinstance(value, float) and math.isinf(value):
+        return f"{value:g}"
+    return value if value is None or isinstance(value, (str, int, float)) else repr(value)
 
 
 def now() -> str:

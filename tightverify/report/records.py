@@ -34,6 +34,8 @@ class Record:
     greatest outputs. `tree` has the nodes of the search tree of a region that was split. `note` says what kept a stage from
     trying all it could.
 
+    `sentence` has the words of a counterexample that is made of words.
+
     `schema` names the format, None for what was written before there was a name. `attempt` counts from 1 how often the input
     was tried: the last one counts. `written` is the moment (UTC), `carried` that the verdict follows from that at a smaller eps
     without any work, and `made` how it was made: an `Origin` in plain values.
@@ -62,6 +64,7 @@ class Record:
     written: str | None = None
     carried: bool = False
     made: Any = None
+    sentence: str | None = None
 
     @classmethod
     def of(
@@ -96,6 +99,7 @@ class Record:
             top=top,
             note=result.note or None,
             schema=SCHEMA,
+            sentence=result.sentence or None,
         )
 
 

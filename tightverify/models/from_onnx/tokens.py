@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from tightverify.embedding import Embedding
 from tightverify.errors import UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.node import FLOATS, Activations, Call, Constant, Tokens, Value, describe
@@ -68,6 +70,17 @@ class LookUp:
         elif self.name != node.input[0]:
             raise UnsupportedError(f"{describe(node)} looks words up in another table than before; join the two into one")
         return self.vectors
+
+
+def embedding_of(model: ModelProto) -> Embedding | None:
+    """The table in which a file looks its words up, as far as that is seen without an import: a constant that is gathered."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Gather" and node.input[0] in constants and node.input[1] not in constants:
+            table = numpy_helper.to_array(constants[node.input[0]])
+            if table.ndim == 2 and table.dtype in FLOATS:
+                return Embedding(torch.from_numpy(np.array(table)))
+    return None
 
 
 def with_table_given(model: ModelProto, name: str, width: int, kind: NDArray[np.generic]) -> ModelProto:
