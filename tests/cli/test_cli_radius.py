@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.refusals import assert_one_sentence
@@ -39,6 +40,19 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
 
 
+def test_pictures_of_groups(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with np.load(folder / "good.npz") as arrays:
+        np.savez(tmp_path / "groups.npz", x=arrays["x"][:1], y=arrays["y"][:1], groups=[[7], *[[3]] * 7])
+    given = ["radius", str(NETWORKS["GRU"]), str(tmp_path / "groups.npz"), "--method", "linear", "--restarts", "0"]
+    out = tmp_path / "out"
+    assert main([*given, "--out", str(out), "--per", "group", "--plot", "map", "--format", "svg"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["map-0.svg", "radii.csv"]
+    assert "map-0.svg" in capsys.readouterr().err
+    lines = [line.split(",") for line in (out / "radii.csv").read_text().splitlines()]
+    assert [line[2] for line in lines] == ["group", "3", "7"]
+    assert float(lines[1][3]) < float(lines[2][3])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -46,6 +60,9 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--tolerance", "0"], "wanted a number above 0"),
         (["--family", "db", "--norm", "2"], "says nothing there"),
         (["--target", "1", "--top", "2"], "leave one of them out"),
+        (["--plot", "map"], "give --per"),
+        (["--length", "2"], "no parts are asked for"),
+        (["--per", "group"], "wanted groups beside x"),
         (["--fragile", "2"], "give --per or --target each"),
         (["--per", "frame", "--family", "db"], "leave one out"),
         (["--per", "frame", "--norm", "2", "--ball-per", "frame"], "leave one out"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,41 @@ def test_parts(per: str, axis: int, norm: float) -> None:
         tv.radius(network, x, per="word")
     with pytest.raises(UsageError, match="leave one out"):
         tv.radius(network, x, per=per, family="db")
+
+
+def test_values_segments_and_groups_are_parts_too() -> None:
+    network, x = flat_linear(), inputs(2)
+    outputs, weight = network(x).detach(), network[1].weight.detach()  # type: ignore[index]
+    numbers = torch.tensor([[7], [3], [7]])
+    frames = torch.arange(FRAMES).repeat_interleave(FEATURES)
+    for given, names, of in (
+        ({"per": "value"}, range(6), torch.arange(6)),
+        ({"per": "segment", "length": 2}, range(2), frames // 2),
+        ({"per": "segment"}, range(3), frames),
+        ({"per": "group", "groups": numbers}, (3, 7), (frames != 1).long()),
+    ):
+        found = tv.radius(network, x, None, norm=1, method="linear", restarts=0, **given)
+        assert found[0].parts == tuple(names)
+        for n, k in product(range(2), range(len(names))):
+            label = int(outputs[n].argmax())
+            others = [other for other in range(CLASSES) if other != label]
+            falls = [(outputs[n, label] - outputs[n, c]) / (weight[label] - weight[c])[of == k].abs().max() for c in others]
+            true = float(torch.stack(falls).min())
+            assert true * 0.989 < float(found.proved[n, k]) < true * (1 + 1e-12)
+        assert torch.equal(found.maps.flatten(1), found.proved[:, of])
+    for wrong in (
+        {"per": "group"},
+        {"length": 2},
+        {"per": "frame", "length": 2},
+        {"per": "segment", "length": 4},
+        {"groups": numbers},
+    ):
+        with pytest.raises(UsageError):
+            tv.radius(network, x, **wrong)
+    with pytest.raises(RegionError):
+        tv.radius(network, x, per="group", groups=[0.5])
+    with pytest.raises(UsageError):
+        _ = tv.radius(network, x, method="linear", restarts=0).maps
 
 
 def test_families_that_are_not_nested_are_refused() -> None:

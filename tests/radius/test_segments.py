@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tests.helpers.sounds import Listener, recordings, to_onnx
-from tightverify.errors import InputError, RegionError, UsageError
+from tightverify.errors import InputError, UsageError
 from tightverify.radius import FILES
-from tightverify.radius.segments import OnSegments
 
 DOUBLE = torch.float64
 
@@ -65,15 +64,6 @@ def test_what_was_never_proved_is_zero() -> None:
     assert found.proved.tolist() == [0.0, 0.0]
     assert found.levels == [-math.inf, -math.inf]
     assert found.rows()[0] == {"first": 0, "last": 5, "proved": 0.0, "proved_db": None, "refuted": None, "refuted_db": None}
-
-
-def test_one_region_per_copy() -> None:
-    x = torch.rand((2, 1, 7), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
-    region = OnSegments((0, 3, 7), torch.tensor([0.1, 0.2], dtype=DOUBLE), math.inf).around(x)
-    width = region.box.width
-    assert torch.allclose(width, torch.tensor([[0.2] * 3 + [0.0] * 4, [0.0] * 3 + [0.4] * 4], dtype=DOUBLE))
-    with pytest.raises(RegionError):
-        OnSegments((0, 3, 8), torch.ones(2), math.inf).around(x)
 
 
 def test_files_and_pictures(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ GROUPS: dict[str, Any] = {
     "uneven": NUMBERS,
     "pairs of frames": torch.tensor([[0], [0], [1]]),
     "one": torch.zeros((1, 1), dtype=torch.long),
-    "alone": np.arange(12).reshape(3, 4).tolist(),
+    "alone": np.arange(12).reshape(3, 4),
 }
 every_grouping = pytest.mark.parametrize("groups", GROUPS.values(), ids=list(GROUPS))
 

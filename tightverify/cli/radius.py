@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +30,15 @@ from tightverify.settings import KEPT, Options, Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
     from tightverify.radius import Radii
     from tightverify.report.outputs import Folder
 
 NAMES = ("db", "snr", "gain")
+GROUPS = "wanted groups beside x: whole numbers of an input's shape, equal ones within each group"
+PICTURES = ("map", "wave", "stroke")
+MOST_PICTURES = 8
 
 
 def target_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -61,7 +67,13 @@ ASKED = (
     NORM,
     CLIP,
     BALL_PER,
-    option(IN_REGION, "--per", type=click.Choice(["frame", "feature"]), help="A radius for each, when it alone may change."),
+    option(
+        IN_REGION,
+        "--per",
+        type=click.Choice(["frame", "feature", "value", "segment", "group"]),
+        help="A radius for each, when it alone may change; groups are the numbers `groups` in INPUTS.npz, of an input's shape.",
+    ),
+    option(IN_REGION, "--length", type=AT_LEAST_ONE, help="Frames of a segment; a sixteenth of all if not given."),
     option(IN_REGION, "--tolerance", type=float, default=0.01, show_default=True, help="How near to tell a radius, relative."),
 )
 
@@ -92,6 +104,12 @@ EXAMPLES = (
 )
 @threads
 @option(WRITTEN, "--fragile", type=AT_LEAST_ONE, help="Print so many parts only of each input, those of the least radius.")
+@option(
+    WRITTEN,
+    "--plot",
+    type=click.Choice(PICTURES),
+    help="Draw the parts' radii: a map, along a waveform, or along a pen's way (dx, dy, lifted); of 8 inputs at most.",
+)
 @into_folder("radii-out", "the table")
 def radius(
     model: Path,
@@ -101,6 +119,7 @@ def radius(
     asked: dict[str, Any],
     settings: Settings,
     fragile: int | None,
+    plot: str | None,
     folder: Folder,
 ) -> None:
     """Find for every input the largest radius that is proved, and the least at which a counterexample is found.
@@ -109,33 +128,48 @@ def radius(
     """
     from tightverify.disk import alone_in
     from tightverify.inputs.arrays import read_arrays
+    from tightverify.inputs.npz import read_named
     from tightverify.radius.inputs import Interrupted
     from tightverify.radius.inputs import radius as find
     from tightverify.radius.records import FILE as TABLE
 
-    folder.refuse((TABLE,))
+    folder.refuse((TABLE, *(f"{plot}-{k}.{folder.format}" for k in range(MOST_PICTURES))))
+    if plot is not None and asked["per"] is None:
+        raise UsageError("--plot was given, and no radii of parts are asked for; give --per, or leave it out")
     if fragile is not None and asked["per"] is None and asked["target"] != "each":
         raise UsageError(
             "--fragile was given, and no radii of parts are asked for; give --per or --target each, or leave it out"
         )
+    if asked["per"] == "group":
+        asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
     given = read_arrays(model, inputs, batch_axis, asked["top"])[:limit]
     say_if_busy(folder.quiet)
     with alone_in(results=folder.out):
         try:
             found = find(given.model, given.x, given.y, settings=settings, progress=not folder.quiet, **asked)
         except Interrupted as error:
-            show(error.radii, folder, fragile)
+            show(error.radii, folder, fragile, None)
             raise
-        show(found, folder, fragile)
+        show(found, folder, fragile, None if plot is None else partial(drawn, plot, given.x))
 
 
-def show(found: Radii, folder: Folder, fragile: int | None) -> None:
-    """Print what was found, and write it."""
+def drawn(kind: str, x: Tensor, found: Radii, folder: Folder) -> list[Path]:
+    """A picture of each of the first inputs that have radii."""
+    from tightverify import plots
+
+    right = [each.index for each in found if not each.misclassified][:MOST_PICTURES]
+    draw = {"map": lambda k: plots.radius_map(found, k), "wave": lambda k: plots.wave(found, x[k], k)}
+    draw["stroke"] = lambda k: plots.stroke(found, x[k], k)
+    return [plots.save(draw[kind](k), folder.out / f"{kind}-{k}.{folder.format}") for k in right]
+
+
+def show(found: Radii, folder: Folder, fragile: int | None, draw: Callable[[Radii, Folder], list[Path]] | None) -> None:
+    """Print what was found, write it, and draw it where pictures are asked for."""
     output().print(table(found, found.rows() if fragile is None else found.fragile(fragile)))
     output().print(found.summary(), soft_wrap=True)
-    written = found.save(folder.out)
+    written = [found.save(folder.out), *([] if draw is None else draw(found, folder))]
     if not folder.quiet:
-        say(f"written: {written}")
+        say(f"written: {', '.join(map(str, written))}")
 
 
 def table(found: Radii, rows: list[dict[str, Any]]) -> Table:

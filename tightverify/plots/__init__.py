@@ -6,6 +6,7 @@ from tightverify.plots.curve import curve
 from tightverify.plots.gaps import gap_maps, gaps
 from tightverify.plots.margins import margins
 from tightverify.plots.planes import planes
+from tightverify.plots.radii import radius_map, stroke, wave
 from tightverify.plots.saving import save
 from tightverify.plots.segments import segments
 from tightverify.plots.style import SIZES, figure
@@ -20,10 +21,13 @@ __all__ = [
     "gaps",
     "margins",
     "planes",
+    "radius_map",
     "ratios",
     "relaxed_margins",
     "save",
     "segments",
+    "stroke",
     "trace",
+    "wave",
     "widths",
 ]

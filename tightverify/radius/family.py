@@ -12,14 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tightverify.errors import RegionError, UsageError
-from tightverify.region import DecibelBall, Frames, Gain, LpBall, Perturbation, SnrBall
+from tightverify.region import DecibelBall, Gain, LpBall, Perturbation, SnrBall
 from tightverify.region.groups import Groups
-from tightverify.region.perturbation import BALLS, limit_words
+from tightverify.region.perturbation import BALLS, check_clip, limit_words
 
 MOST = 1e6
 """No size beyond is tried where nothing else ends it."""
-PARTS = ("frame", "feature")
-"""What radii are found for one by one."""
 
 
 def itself(size: float) -> float:
@@ -44,36 +42,19 @@ class Family:
         return self.region(self.number(size))
 
 
-def balls(
-    norm: float,
-    clip: tuple[float, float] | None,
-    values: int,
-    frames: Frames = None,
-    features: Frames = None,
-    per: Groups | None = None,
-) -> Family:
-    """Balls of a norm in so many values that may change, or products of balls; within a range there is a largest."""
+def balls(norm: float, clip: tuple[float, float] | None, values: int, per: Groups | None = None) -> Family:
+    """Balls of a norm in so many values, or products of balls."""
+    most = largest(norm, clip, values)
+    limits = LpBall(0.0, norm, per=per).limits  # says what is wrong with the groups
+    return Family(BALLS[f"{norm:g}"] + limit_words(limits), lambda eps: LpBall(eps, norm, clip, per=per), most=most)
+
+
+def largest(norm: float, clip: tuple[float, float] | None, values: int) -> float:
+    """The radius of the largest ball in so many values that may change: within a range there is one."""
     if norm not in (1, 2, math.inf):
         raise RegionError(f"the norm is {norm}; balls of the norms 1, 2 and inf are supported")
-    limits = LpBall(0.0, norm, clip, per=per).limits  # says what is wrong with the range, or with the groups
-    most = MOST if clip is None else (clip[1] - clip[0]) * values ** (1 / norm) * (1 + 1e-9)
-    words = BALLS[f"{norm:g}"] + limit_words({name: values for name, values in limits.items() if name != "clip"})
-    return Family(words, lambda eps: LpBall(eps, norm, clip, frames, features, per=per), most=most)
-
-
-def ball_parts(norm: float, clip: tuple[float, float] | None, shape: tuple[int, ...], per: str) -> list[Family]:
-    """For each frame or feature of inputs of a shape, the balls in which it alone may change."""
-    if per not in PARTS:
-        raise UsageError(f"radii per {per!r} were asked for; choose one of {', '.join(PARTS)}")
-    if per == "frame" and len(shape) < 2:
-        raise UsageError(
-            f"radii per frame were asked for, and an input has shape {shape} and no frames; ask for them per feature"
-        )
-    count = shape[0] if per == "frame" else shape[-1]
-    values = math.prod(shape) // count
-    if per == "frame":
-        return [balls(norm, clip, values, frames=[part]) for part in range(count)]
-    return [balls(norm, clip, values, features=[part]) for part in range(count)]
+    check_clip(clip)
+    return MOST if clip is None else (clip[1] - clip[0]) * values ** (1 / norm) * (1 + 1e-9)
 
 
 def decibels(size: float) -> float:

@@ -21,7 +21,8 @@ from tightverify.errors import InputError, UsageError
 from tightverify.models.answers import answers, rightly_answered
 from tightverify.models.model import Model
 from tightverify.radius.bracket import Bracket
-from tightverify.radius.family import Family, ball_parts, family_of
+from tightverify.radius.family import Family, family_of
+from tightverify.radius.parts import Parts, parts_of
 from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
@@ -57,6 +58,8 @@ def radius(
     tolerance: float = TOLERANCE,
     target: Target = None,
     per: str | None = None,
+    length: int | None = None,
+    groups: Groups | None = None,
     ball_per: Groups | None = None,
     rows: Rows = None,
     top: int = 1,
@@ -74,7 +77,9 @@ def radius(
     `labels` None takes the model's own answers. `target` asks when one other class may come before the label: a class, one for
     each input, or "each" for a radius per other class. `top=k` and `rows=(C, d)` are as in `certify`.
 
-    `per="frame"` or `"feature"` gives a radius for each of these when it alone may change, all others being as they are.
+    `per="frame"`, `"feature"`, `"value"`, `"segment"` or `"group"` gives a radius for each of these when it alone may change,
+    all others being as they are. A segment has `length` frames, or samples of a waveform (a sixteenth of all if not given);
+    `groups` are whole numbers of an input's shape, or of one that broadcasts to it, equal numbers being a group.
     `ball_per` asks for one radius of a ball for each frame or feature, all changing at once (`per` of `L2Ball`).
 
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
@@ -90,14 +95,18 @@ def radius(
     x = fitting(loaded, x)
     asked = Asked.of(loaded, x, labels, target, rows, top)
     families = [family_of(family, float(norm), clip, x[0].numel(), ball_per)] * asked.each
-    part = "target" if isinstance(target, str) else per
+    part, parts = "target" if isinstance(target, str) else per, None
     if per is not None:
         others = {"a family": family, "ball_per": ball_per, 'target="each"': target if isinstance(target, str) else None}
         if other := next((name for name, value in others.items() if value is not None), None):
             raise UsageError(f"per={per!r} was given beside {other}; parts have balls of a norm, and one target: leave one out")
-        families = ball_parts(float(norm), clip, tuple(x.shape[1:]), per)
-        asked = asked.in_parts(len(families))
-    about = About(name_of(model, loaded), families[0].words, families[0].unit, settings.method, part)
+        parts = parts_of(per, tuple(x.shape[1:]), length, groups)
+        families = parts.families(float(norm), clip)
+        asked = asked.in_parts(parts)
+    elif length is not None or groups is not None:
+        raise UsageError('a length or groups were given, and no parts are asked for; give per="segment" or per="group" as well')
+    spread = None if parts is None else parts.spread
+    about = About(name_of(model, loaded), families[0].words, families[0].unit, settings.method, part, spread)
     return found(loaded, x, asked, families, about, settings, tolerance, progress)
 
 
@@ -131,10 +140,10 @@ class Asked:
         parts = tuple(map(tuple, targets.tolist())) if isinstance(target, str) else none
         return cls(Property(against, torch.zeros(against.shape[:2], dtype=torch.float64), 1), kept, right, parts)
 
-    def in_parts(self, count: int) -> Asked:
-        """The same asked of so many parts of each input."""
-        again = torch.arange(len(self.right)).repeat_interleave(count)
-        return replace(self, wanted=self.wanted[again], parts=(tuple(range(count)),) * len(self.right))
+    def in_parts(self, parts: Parts) -> Asked:
+        """The same asked of parts of each input."""
+        again = torch.arange(len(self.right)).repeat_interleave(len(parts))
+        return replace(self, wanted=self.wanted[again], parts=(parts.names,) * len(self.right))
 
     @property
     def each(self) -> int:

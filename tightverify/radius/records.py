@@ -59,15 +59,19 @@ def flat(value: float | Tensor) -> list[float]:
     return torch.as_tensor(value, dtype=torch.float64).reshape(-1).tolist()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class About:
-    """What radii are about: the model, the family of regions, its unit, the method, and what the parts of an input are."""
+    """What radii are about: the model, the family of regions, its unit, the method, and what the parts of an input are.
+
+    `spread`, of an input's shape, says for each of its values of which part it is: that of this place among an input's parts.
+    """
 
     model: str
     family: str
     unit: str
     method: str
     part: str | None = None
+    spread: Tensor | None = None
 
 
 @final
@@ -101,6 +105,15 @@ class Radii(Sequence[Radius]):
     def refuted(self) -> Tensor:
         """(N,) or (N, parts): the radii that were refuted."""
         return torch.stack([torch.as_tensor(each.refuted, dtype=torch.float64) for each in self])
+
+    @property
+    def maps(self) -> Tensor:
+        """(N, ...): for each value of the inputs the radius that was proved of its part; NaN of misclassified inputs."""
+        if self.about.spread is None:
+            raise UsageError('no radii of parts were asked for; give per="frame", "feature", "value", "segment" or "group"')
+        found = self.proved[:, self.about.spread]
+        found[[each.misclassified for each in self]] = math.nan
+        return found
 
     def fragile(self, most: int) -> list[dict[str, Any]]:
         """Of the lines of `rows`, those of so many parts of each input that have the least radius proved, the least first."""

@@ -1,9 +1,9 @@
 """For each stretch of a clip, the largest ball on its samples alone on which the network is proved to keep its answer.
 
 Levels in decibels, relative to the clip, are bisected: a level proved is the new least, any other outcome the new most. All
-stretches are worked on together, each at its own level, as so many copies of the clip with a region each. What is reported of
-a stretch is the highest level at which it was itself proved, never one in between; nothing is taken to hold at lower
-levels because it holds at higher ones, or the other way round.
+stretches are worked on together, each at its own level: they are parts of an input (`parts`), and a level is a size of a ball
+on one. What is reported of a stretch is the highest level at which it was itself proved, never one in between; nothing is taken
+to hold at lower levels because it holds at higher ones, or the other way round.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from tightverify.api.certify import stream
+from tightverify.api.certify import usable_settings
 from tightverify.api.checks import as_inputs, fitting
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
@@ -27,40 +26,17 @@ from tightverify.former import renamed
 from tightverify.json_lines import finite
 from tightverify.models.answers import answers
 from tightverify.models.model import Model
-from tightverify.region import Perturbation, Region
-from tightverify.region.perturbation import ball, samples_axis, segment
+from tightverify.radius.parts import edges_of, parts_of, time_axis
+from tightverify.radius.questions import Questions
 from tightverify.region.sound import ROUNDED_UP
 from tightverify.settings import PROOFS, Options, Settings, merged
-from tightverify.verify import Verdict
+from tightverify.spec import classify_as
+from tightverify.verify import Result, Verdict
 from tightverify.writing import write_rows
 
 FILES = ("stretches.csv", "stretches.png")
-PARTS = 16
-"""So many stretches a clip is cut into, where nobody says how long they shall be."""
 BETWEEN = (-100.0, -20.0)
 """The levels that are tried, in decibels."""
-
-
-@dataclass(frozen=True, eq=False)
-class OnSegments(Perturbation):
-    """For the k-th of several inputs, the ball of radius `radii[k]` on samples `edges[k]` to `edges[k + 1] - 1`."""
-
-    edges: tuple[int, ...]
-    radii: Tensor
-    norm: float
-
-    @property
-    def words(self) -> str:
-        return "stretches"
-
-    @property
-    def boxes(self) -> bool:
-        return self.norm == math.inf
-
-    def around(self, x: Tensor) -> Region:
-        centre = x.detach().to(torch.float64)
-        free = [segment(centre[:1], pair).expand_as(centre[:1]) for pair in pairwise(self.edges)]
-        return ball(centre, self.radii.to(centre.device), self.norm, None, torch.cat(free))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,29 +112,35 @@ def segments(
     looked for only if `restarts` are asked for. Settings are as in `certify`. `progress(done, total)` counts rounds.
     """
     rounds = rounds_of(between, tolerance)
-    settings = merged(settings, options, PROOFS)
+    settings = usable_settings(merged(settings, options, PROOFS))
     x = as_inputs(clip if isinstance(clip, Tensor) and clip.dim() == 0 else torch.as_tensor(clip)[None])
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     kept = kept_label(loaded, x, label)
-    edges = edges_of(x.shape[samples_axis(tuple(x.shape))], length)
+    parts = parts_of("segment", tuple(x.shape[1:]), length)
+    edges = edges_of(x.shape[1:][time_axis(tuple(x.shape[1:]))], length)
     size = float(torch.linalg.vector_norm(x.to(torch.float64).flatten(), ord=norm))
     if size == 0:
         raise InputError("the clip is silent: all its samples are 0, and levels relative to it mean nothing; take another")
     count = len(edges) - 1
     least, most = (torch.full((count,), end, dtype=torch.float64) for end in between)
     proved, refuted = torch.zeros(count, dtype=torch.float64), torch.full((count,), math.inf, dtype=torch.float64)
-    copies = x.expand(count, *x.shape[1:])
+    wanted = classify_as(torch.full((count,), kept), loaded.graph.output_size)
+    questions = Questions(loaded, x, torch.zeros(count, dtype=torch.long), wanted, parts.families(float(norm), None))
+
+    def enter(k: int, result: Result) -> None:
+        robust = result.verdict is Verdict.ROBUST
+        proved[k] = radii[k] if robust else proved[k]
+        (least if robust else most)[k] = level[k]
+        if result.verdict is Verdict.COUNTEREXAMPLE:
+            refuted[k] = torch.minimum(refuted[k], radii[k])
+
     for step in range(rounds):
         level = (least + most) / 2
         radii = size * 10.0 ** (level / 20) * ROUNDED_UP
-        labels = torch.full((count,), kept)
-        for result in stream(loaded, copies, labels, OnSegments(edges, radii, float(norm)), settings):
-            k, robust = result.index, result.verdict is Verdict.ROBUST
-            proved[k] = radii[k] if robust else proved[k]
-            (least if robust else most)[k] = level[k]
-            if result.verdict is Verdict.COUNTEREXAMPLE:
-                refuted[k] = torch.minimum(refuted[k], radii[k])
+        for start in range(0, count, settings.batch):
+            places = range(start, min(start + settings.batch, count))
+            questions.decide(places, radii[start : places.stop].tolist(), settings, enter)
         if progress is not None:
             progress(step + 1, rounds)
     wave = x[0].to(torch.float64).flatten()
@@ -182,16 +164,6 @@ def kept_label(model: Model, x: Tensor, label: int | None) -> int:
     if label is not None and label != answer:
         raise InputError(f"the model's answer on the clip is {answer}, not the label {label}: there is nothing to keep")
     return answer
-
-
-def edges_of(samples: int, length: int | None) -> tuple[int, ...]:
-    """Where stretches begin, and the last one's end."""
-    each = math.ceil(samples / PARTS) if length is None else length
-    if not 1 <= each <= samples:
-        raise UsageError(
-            f"stretches of {each} samples were asked for; the clip has {samples}: give a length from 1 to {samples}"
-        )
-    return (*range(0, samples, each), samples)
 
 
 def decibels(ratio: float) -> float:

@@ -22,8 +22,8 @@ EACH = "each_"
 
 def checked_groups(groups: Groups | None) -> str | Tensor | None:
     """What a user handed over, a name or numbers."""
-    if groups is None or groups in tuple(AXES):
-        return groups  # type: ignore[return-value]
+    if groups is None or (isinstance(groups, str) and groups in AXES):
+        return groups
     wanted = f"give one of {', '.join(AXES)}, or whole numbers of an input's shape, equal ones within each group"
     if isinstance(groups, str):
         raise RegionError(f"groups per {groups!r} were asked for; {wanted}")
