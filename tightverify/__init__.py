@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tightverify.errors import TightVerifyError
     from tightverify.evidence import read_evidence
     from tightverify.inputs.clips import AnyLength, certify_clips
+    from tightverify.inputs.vnnlib.answer import Answer, Outcome, vnnlib
     from tightverify.models.model import Model
     from tightverify.radius.inputs import radius
     from tightverify.radius.records import Radii, Radius
@@ -50,6 +51,7 @@ refuse_shadowed()  # before the first import that needs `solvers`
 
 __all__ = [
     "AddedNoise",
+    "Answer",
     "AnyLength",
     "Box",
     "DecibelBall",
@@ -61,6 +63,7 @@ __all__ = [
     "LinfBall",
     "LpBall",
     "Model",
+    "Outcome",
     "PlaneFit",
     "Polygons",
     "Radii",
@@ -85,10 +88,12 @@ __all__ = [
     "read_results",
     "segments",
     "stream",
+    "vnnlib",
 ]
 
 HOMES = {
     "AddedNoise": "region",
+    "Answer": "inputs.vnnlib.answer",
     "AnyLength": "inputs.clips",
     "Box": "region",
     "DecibelBall": "region",
@@ -100,6 +105,7 @@ HOMES = {
     "LinfBall": "region",
     "LpBall": "region",
     "Model": "models.model",
+    "Outcome": "inputs.vnnlib.answer",
     "PlaneFit": "api.planes",
     "Polygons": "relax.polygons",
     "Radii": "radius.records",
@@ -123,6 +129,7 @@ HOMES = {
     "read_results": "api.results",
     "segments": "radius.segments",
     "stream": "api.certify",
+    "vnnlib": "inputs.vnnlib.answer",
 }
 """Where each name of this package is defined."""
 PARTS = ("plots",)
