@@ -44,15 +44,18 @@ if TYPE_CHECKING:
     )
     from tightverify.relax.polygons import Polygons
     from tightverify.settings import Settings
+    from tightverify.statements import Above, Below, SameSide, Within
     from tightverify.values import Interval
     from tightverify.verify import Result, Verdict
 
 refuse_shadowed()  # before the first import that needs `solvers`
 
 __all__ = [
+    "Above",
     "AddedNoise",
     "Answer",
     "AnyLength",
+    "Below",
     "Box",
     "DecibelBall",
     "Gain",
@@ -70,6 +73,7 @@ __all__ = [
     "Radius",
     "Result",
     "Results",
+    "SameSide",
     "Segments",
     "Settings",
     "Shift",
@@ -77,6 +81,7 @@ __all__ = [
     "Substitution",
     "TightVerifyError",
     "Verdict",
+    "Within",
     "bounds",
     "certify",
     "certify_clips",
@@ -92,9 +97,11 @@ __all__ = [
 ]
 
 HOMES = {
+    "Above": "statements",
     "AddedNoise": "region",
     "Answer": "inputs.vnnlib.answer",
     "AnyLength": "inputs.clips",
+    "Below": "statements",
     "Box": "region",
     "DecibelBall": "region",
     "Gain": "region",
@@ -112,6 +119,7 @@ HOMES = {
     "Radius": "radius.records",
     "Result": "verify",
     "Results": "api.results",
+    "SameSide": "statements",
     "Segments": "radius.segments",
     "Settings": "settings",
     "Shift": "region",
@@ -119,6 +127,7 @@ HOMES = {
     "Substitution": "region",
     "TightVerifyError": "errors",
     "Verdict": "verify",
+    "Within": "statements",
     "bounds": "api.bounds",
     "certify": "api.certify",
     "certify_clips": "inputs.clips",

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, as_region, as_rows, fitting, usable
+from tightverify.api.checks import as_inputs, as_labels, as_region, asked_of, fitting, usable
 from tightverify.api.gathering import Progress, gathered
 from tightverify.api.load import AnyModel, load, name_of
 from tightverify.api.results import Results, questions
@@ -30,13 +30,14 @@ from tightverify.refine.network_lp import check_program_solver
 from tightverify.region import Perturbation, Region
 from tightverify.relax.fitted.programs import check_solver
 from tightverify.settings import Options, Settings, merged
-from tightverify.spec import Property, classify_as, linear_property
+from tightverify.spec import Property, classify_as
 from tightverify.stages import stages_of
 from tightverify.stages.problem import Problem
 from tightverify.stages.progress import Callback, no_callback
+from tightverify.statements import Statement
 from tightverify.verify import Ending, Keep, Result, keeper, misclassified
 
-Rows = tuple[Any, Any] | None
+Rows = tuple[Any, Any] | Statement | None
 Deliver = Callable[[Result], None]
 """Takes a result when its input is decided."""
 Batch = Callable[[Deliver], None]
@@ -62,8 +63,9 @@ def certify(
     """Decide for every input whether the model keeps its answer on the region around it.
 
     `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
-    `C y + d > 0` instead of a label; `top=k` for the label among the k greatest outputs. How to run is said by `settings`, or
-    by keywords of the same names (`method="complete", time_limit=60`), which count where both are given.
+    `C y + d > 0` instead of a label, `rows=tv.SameSide(0.5)` (`Above`, `Below`, `Within`) about outputs and a number, `top=k`
+    for the label among the k greatest outputs. How to run is said by `settings`, or by keywords of the same names
+    (`method="complete", time_limit=60`), which count where both are given.
 
     `progress(done, total)` is called whenever an input is done; `progress=True` shows a bar. What comes back is a sequence of
     results, to count, to save and to look at. A call that is interrupted, or ended by an error, loses nothing: the error has
@@ -125,7 +127,7 @@ def prepared(
     files = torch.arange(len(x)) if names is None else names
     regions = region.around(x)
     if rows is not None:
-        stated = linear_property(*as_rows(rows), len(x), classes)
+        stated = asked_of(model, x, rows)
         return Work(model, x, regions, settings, files, callback, None, lambda part: stated[part])
     kept = answers(model, x) if labels is None else as_labels(labels, len(x))
     classify_as(torch.stack([kept.min(), kept.max()]), classes, top)  # speaks up before the first batch

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from tightverify.calling import own
 from tightverify.errors import InputError, RegionError, UsageError
+from tightverify.models.answers import run_original
 from tightverify.models.model import Model
 from tightverify.models.sizes import batch_of
 from tightverify.region import Perturbation
+from tightverify.spec import Property, linear_property
+from tightverify.statements import Statement
 
 
 def as_inputs(x: Any) -> Tensor:
@@ -96,6 +99,13 @@ def as_rows(rows: Any) -> tuple[Tensor, Tensor | None]:
     if C is None:
         raise InputError("rows has no C; wanted a pair (C, d) for C y + d > 0")
     return C, d
+
+
+def asked_of(model: Model, x: Tensor, rows: Any) -> Property:
+    """What is asked by rows, or by what is stated of the outputs at the inputs."""
+    if isinstance(rows, Statement):
+        return rows.at(run_original(model, x))
+    return linear_property(*as_rows(rows), len(x), model.graph.output_size)
 
 
 def usable(device: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, switch, threads
 from tightverify.cli.options import (
     BATCH_AXIS,
     FORCE,
@@ -35,11 +35,18 @@ if TYPE_CHECKING:
     from tightverify.region import Perturbation
     from tightverify.report.outputs import Output
     from tightverify.settings import Settings
+    from tightverify.statements import Statement
 
 INPUTS = click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT|CLIPS...", nargs=-1, required=True)
 LABELS = option(SOUNDS, "--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label.")
 ROWS = option(
     QUESTION, "--rows", type=FILE, metavar="ROWS.npz", help="Ask for C y + d > 0 in place of labels: arrays C and d of a file."
+)
+STATEMENTS = (
+    option(QUESTION, "--side", type=float, metavar="T", help="Ask that outputs stay on their side of T, in place of labels."),
+    option(QUESTION, "--above", type=float, metavar="T", help="Ask that every output stays above T."),
+    option(QUESTION, "--below", type=float, metavar="T", help="Ask that every output stays below T."),
+    option(QUESTION, "--within", type=float, metavar="D", help="Ask that every output moves by less than D."),
 )
 CLASSES = option(
     QUESTION, "--classes", type=FILE, metavar="NAMES.txt", help="Names of the classes, one a line: labels may be these words."
@@ -83,6 +90,16 @@ SHARD = option(
     QUESTION, "--shard", callback=part_of, metavar="K/N", help="The K-th of N parts of the inputs, for as many machines."
 )
 TRACE = option(WRITTEN, "--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
+
+
+def statement_of(**given: float | None) -> Statement | None:
+    """What is asked of the outputs by a number, if anything is."""
+    from tightverify.statements import STATEMENTS
+
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(map(switch, named))} were given; ask for one of them")
+    return next((STATEMENTS[name](value) for name, value in named.items()), None)
 
 
 def source_of(
@@ -142,6 +159,7 @@ class Chosen:
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Decide for every input whether the answer stays.")
 @gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, BATCH_AXIS, LABELS, *TEXT, *READING)
+@gathered("statement", statement_of, *STATEMENTS)
 @TOP
 @gathered("chosen", Chosen, ONLY, LIMIT, SKIP, SHARD)
 @REGIONS
@@ -151,6 +169,7 @@ class Chosen:
 @gathered("output", output_of, OUT, JSON, RESUME, RETRY, TRACE, FORCE, QUIET)
 def certify(
     source: Source,
+    statement: Statement | None,
     top: int,
     chosen: Chosen,
     regions: tuple[Perturbation, ...],
@@ -170,6 +189,7 @@ def certify(
     from tightverify.threads import busy
 
     stages_of(settings.method)
+    source = source.stating(statement)
     output.refuse(*source.files)
     refuse_folders(settings, regions)
     given = source.read(top)

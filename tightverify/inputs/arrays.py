@@ -17,6 +17,7 @@ from tightverify.inputs.npz import read_inputs
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.spec import Property, classify_as
+from tightverify.statements import Statement
 
 
 @final
@@ -28,7 +29,7 @@ class Arrays:
     x: Tensor
     y: Tensor | None
     numbers: Tensor
-    rows: Property | None = None
+    rows: Property | Statement | None = None
 
     def __getitem__(self, chosen: Tensor | slice) -> Arrays:
         y = None if self.y is None else self.y[chosen]

@@ -31,6 +31,7 @@ from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
 from tightverify.spec import Property, classify_as
 from tightverify.stages.progress import Callback, no_callback
+from tightverify.statements import Statement
 
 KEPT = 64
 """So many imports of one network are kept, the last ones used."""
@@ -110,7 +111,7 @@ class Clips:
     numbers: Tensor
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    rows: Property | None = None
+    rows: Property | Statement | None = None
 
     @classmethod
     def of(

@@ -22,6 +22,7 @@ from tightverify.region import Perturbation
 from tightverify.settings import Settings
 from tightverify.spec import Property, classify_as
 from tightverify.stages.progress import Callback, Step, no_callback
+from tightverify.statements import Statement
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class DataSet(Protocol):
         """(N,): the labels; None for the network's own answers, or where rows are asked for."""
 
     @property
-    def rows(self) -> Property | None:
+    def rows(self) -> Property | Statement | None:
         """What is asked of the outputs of each input in place of a label."""
 
     @property
@@ -88,7 +89,7 @@ def prepared(
         told, names = at_places(callback, group.places), data.numbers[group.places]
         own = region.chosen(names, group.x.dim())
         wanted = None if data.rows is None else data.rows[group.places]
-        rows = None if wanted is None else (wanted.rows, wanted.offsets)
+        rows = (wanted.rows, wanted.offsets) if isinstance(wanted, Property) else wanted
         work = certifying.prepared(group.model, group.x, labels, own, settings, rows, top, told, names)
 
         def run(deliver: Deliver) -> None:

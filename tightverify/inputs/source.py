@@ -20,6 +20,7 @@ from tightverify.inputs.dataset import DataSet
 from tightverify.inputs.npz import ARRAYS, read_inputs, read_lengths, read_rows
 from tightverify.inputs.text import TEXTS, Vocabulary, read_text
 from tightverify.spec import linear_property
+from tightverify.statements import Statement
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Source:
     names: Path | None = None
     vocabulary: Path | None = None
     unknown: str | None = None
+    statement: Statement | None = None
+
+    def stating(self, statement: Statement | None) -> Source:
+        """The same, asked of the outputs by a number if there is one."""
+        if self.rows is not None and statement is not None:
+            raise UsageError(f"--rows and {statement.switch} were both given; ask for one of them")
+        return replace(self, statement=statement)
 
     @property
     def files(self) -> list[Path]:
@@ -63,8 +71,9 @@ class Source:
     def said(self) -> dict[str, Any]:
         """How files are read, in plain values: what is not as it is if nothing is said."""
         told = {"batch_axis": self.batch_axis, **asdict(self.reading), "rows": None if self.rows is None else self.rows.name}
+        told["statement"] = None if self.statement is None else repr(self.statement)
         told["unknown"] = self.unknown
-        usual = {"batch_axis": None, **asdict(Reading()), "rows": None, "unknown": None}
+        usual = {"batch_axis": None, **asdict(Reading()), "rows": None, "statement": None, "unknown": None}
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
         }
@@ -82,15 +91,19 @@ class Source:
     def read(self, top: int) -> DataSet:
         """Inputs, their labels, or the rows that are asked for in place of these."""
         found = self._inputs(top)
-        if self.rows is None and not self.classes:
+        if self.rows is None and self.statement is None and not self.classes:
             return found
         outputs = next(found.groups()).model.graph.output_size
         if self.classes and len(self.classes) != outputs:
             raise InputError(f"{self.names} names {len(self.classes)} classes; {self.model} has {outputs}")
-        if self.rows is None:
+        if self.rows is None and self.statement is None:
             return found
+        name = "--rows" if self.statement is None else self.statement.switch
         if top != 1:
-            raise UsageError(f"--top {top} was given beside --rows, which ask nothing of labels; leave one of them out")
+            raise UsageError(f"--top {top} was given beside {name}, which asks nothing of labels; leave one of them out")
+        if self.statement is not None:
+            return replace(found, y=None, rows=self.statement)
+        assert self.rows is not None
         return replace(found, y=None, rows=linear_property(*as_rows(read_rows(self.rows)), len(found), outputs))
 
     def _inputs(self, top: int) -> Arrays | Clips:

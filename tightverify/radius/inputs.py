@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api.certify import Rows, usable_settings
-from tightverify.api.checks import as_inputs, as_labels, as_rows, fitting
+from tightverify.api.checks import as_inputs, as_labels, asked_of, fitting
 from tightverify.api.load import AnyModel, load, name_of
 from tightverify.calling import plainly
 from tightverify.console import progress as bar
@@ -29,7 +29,7 @@ from tightverify.radius.search import RadiusSearch
 from tightverify.region import Perturbation
 from tightverify.region.groups import Groups
 from tightverify.settings import KEPT, Options, Settings, merged, refuse_others
-from tightverify.spec import Property, classify_as, linear_property
+from tightverify.spec import Property, classify_as
 
 COMPLETE = Settings(method="complete")
 TOLERANCE = 0.01
@@ -125,7 +125,7 @@ class Asked:
         if rows is not None:
             if labels is not None or target is not None or top != 1:
                 raise UsageError("rows were given beside labels, a target or top, of which they ask nothing; leave those out")
-            stated = linear_property(*as_rows(rows), len(x), classes)
+            stated = asked_of(model, x, rows)
             return cls(stated, None, rightly_answered(model, stated, x), none)
         kept = answers(model, x) if labels is None else as_labels(labels, len(x))
         stated = classify_as(kept, classes, top)
