@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -123,6 +124,27 @@ def test_what_makes_no_sense_is_refused(
     files = [str(texts / name) if (texts / name).exists() else name for name in options]
     assert main(["certify", str(texts / "model.onnx"), str(texts / inputs), *files, "--quiet", "--out", str(out)]) == 2
     assert_one_sentence(capsys, words, out)
+
+
+def test_words_have_radii(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["radius", str(texts / "model.onnx"), str(texts / "plain.txt"), "--vocabulary", str(texts / "words.txt")]
+    quick = ["--per", "word", "--method", "linear", "--restarts", "0", "--tolerance", "0.5", "--quiet"]
+    out = tmp_path / "radii"
+    assert main([*given, *quick, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = list(csv.DictReader((out / "radii.csv").open()))
+    several = (texts / "plain.txt").read_text().splitlines()
+    assert [row["text"] for row in rows] == [word for line in several for word in line.split()]
+    assert [row["word"] for row in rows] == [str(k) for line in several for k in range(len(line.split()))]
+    assert {row["file"] for row in rows} == {f"{texts}/plain.txt:{k}" for k in (1, 2, 3)}
+    assert all(float(row["proved"]) > 0 for row in rows)
+    assert "plain.txt:2" in printed
+    assert "0 one" in printed
+    page = (out / "words.html").read_text()
+    for row in rows:
+        assert f">{row['text']}</span>" in page
+    assert main([*given, *quick, "--plot", "map", "--out", str(tmp_path / "plot")]) == 2
+    assert "of several lengths" in capsys.readouterr().err
 
 
 def test_unknown_words_become_the_word_that_stands_for_them(texts: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, options, settings_of, threads
 from tightverify.cli.options import (
     BALL_PER,
     BATCH_AXIS,
@@ -19,6 +19,7 @@ from tightverify.cli.options import (
     MODEL,
     NORM,
     QUESTION,
+    TEXT,
     WRITTEN,
     into_folder,
     say_if_busy,
@@ -70,7 +71,7 @@ ASKED = (
     option(
         IN_REGION,
         "--per",
-        type=click.Choice(["frame", "feature", "value", "segment", "group"]),
+        type=click.Choice(["frame", "word", "feature", "value", "segment", "group"]),
         help="A radius for each, when it alone may change; groups are the numbers `groups` in INPUTS.npz, of an input's shape.",
     ),
     option(IN_REGION, "--length", type=AT_LEAST_ONE, help="Frames of a segment; a sixteenth of all if not given."),
@@ -93,8 +94,9 @@ EXAMPLES = (
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Find how far the answer holds: certified radii.")
 @MODEL
-@click.argument("inputs", type=FILE, metavar="INPUTS.npz")
+@click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT")
 @BATCH_AXIS
+@options(*TEXT)
 @LIMIT
 @gathered("asked", asked_of, *ASKED)
 @settings_of(
@@ -115,6 +117,8 @@ def radius(
     model: Path,
     inputs: Path,
     batch_axis: int | None,
+    vocabulary: Path | None,
+    unknown: str | None,
     limit: int | None,
     asked: dict[str, Any],
     settings: Settings,
@@ -127,13 +131,15 @@ def radius(
     Prints a table, and writes radii.csv to a folder. The true radius lies between the two. Ctrl-C keeps what is known by then.
     """
     from tightverify.disk import alone_in
-    from tightverify.inputs.arrays import read_arrays
+    from tightverify.inputs.audio import Reading
     from tightverify.inputs.npz import read_named
+    from tightverify.inputs.source import Source
+    from tightverify.radius.datasets import radii_of
     from tightverify.radius.inputs import Interrupted
-    from tightverify.radius.inputs import radius as find
     from tightverify.radius.records import FILE as TABLE
+    from tightverify.report.shaded import PAGE
 
-    folder.refuse((TABLE, *(f"{plot}-{k}.{folder.format}" for k in range(MOST_PICTURES))))
+    folder.refuse((TABLE, PAGE, *(f"{plot}-{k}.{folder.format}" for k in range(MOST_PICTURES))))
     if plot is not None and asked["per"] is None:
         raise UsageError("--plot was given, and no radii of parts are asked for; give --per, or leave it out")
     if fragile is not None and asked["per"] is None and asked["target"] != "each":
@@ -142,15 +148,18 @@ def radius(
         )
     if asked["per"] == "group":
         asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
-    given = read_arrays(model, inputs, batch_axis, asked["top"])[:limit]
+    source = Source(model, (inputs,), None, batch_axis, Reading(), vocabulary=vocabulary, unknown=unknown)
+    given = source.read(asked["top"])[:limit]
+    if plot is not None and len(set(given.shapes)) > 1:
+        raise UsageError("--plot was given, and the inputs are of several lengths; leave it out, or give some of one length")
     say_if_busy(folder.quiet)
     with alone_in(results=folder.out):
         try:
-            found = find(given.model, given.x, given.y, settings=settings, progress=not folder.quiet, **asked)
+            found = radii_of(given, settings=settings, progress=not folder.quiet, **asked)
         except Interrupted as error:
             show(error.radii, folder, fragile, None)
             raise
-        show(found, folder, fragile, None if plot is None else partial(drawn, plot, given.x))
+        show(found, folder, fragile, None if plot is None else partial(drawn, plot, next(given.groups()).x))
 
 
 def drawn(kind: str, x: Tensor, found: Radii, folder: Folder) -> list[Path]:
@@ -164,10 +173,16 @@ def drawn(kind: str, x: Tensor, found: Radii, folder: Folder) -> list[Path]:
 
 
 def show(found: Radii, folder: Folder, fragile: int | None, draw: Callable[[Radii, Folder], list[Path]] | None) -> None:
-    """Print what was found, write it, and draw it where pictures are asked for."""
+    """Print what was found, write it, and draw it where pictures are asked for; of words, shade these."""
+    from tightverify.report import shaded
+
     output().print(table(found, found.rows() if fragile is None else found.fragile(fragile)))
+    for line in shaded.lines(found):
+        output().print(line, soft_wrap=True)
     output().print(found.summary(), soft_wrap=True)
     written = [found.save(folder.out), *([] if draw is None else draw(found, folder))]
+    if found.about.part == "word":
+        written.append(shaded.save(found, folder.out))
     if not folder.quiet:
         say(f"written: {', '.join(map(str, written))}")
 
@@ -179,12 +194,23 @@ def table(found: Radii, rows: list[dict[str, Any]]) -> Table:
     part, unit = found.about.part, found.about.unit and f", {found.about.unit}"
     grid = Table("input", "label", *([part] if part else []), f"proved{unit}", f"refuted{unit}", "seconds")
     for row in rows:
-        which = [str(row["index"]), "-" if row["label"] is None else str(row["label"]), *([str(row[part])] if part else [])]
+        which = [
+            Path(row["file"]).name if row.get("file") else str(row["index"]),
+            "-" if row["label"] is None else str(row["label"]),
+            *part_of(row, part),
+        ]
         if row["misclassified"]:
             grid.add_row(*which, "misclassified", "", "")
         else:
             grid.add_row(*which, number(row["proved"], unit), number(row["refuted"], unit, up=True), f"{row['seconds']:.2f}")
     return grid
+
+
+def part_of(row: dict[str, Any], part: str | None) -> list[str]:
+    """Which part a radius is of: of a sentence, which word."""
+    if part is None:
+        return []
+    return [f"{row[part]} {row['text']}" if "text" in row else str(row[part])]
 
 
 def number(value: float | None, unit: str, up: bool = False) -> str:

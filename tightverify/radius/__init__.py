@@ -5,6 +5,7 @@
 | `inputs` | `tightverify.radius`: radii of inputs |
 | `family` | families of regions that grow with one number |
 | `parts` | parts of an input, of each of which a radius is found: frames, features, values, segments, groups |
+| `datasets` | radii of inputs of several lengths |
 | `questions` | several radii that are asked for, as one batch |
 | `bracket` | what is known of one radius, and which size comes next |
 | `breaking` | counterexamples as near as they get |

@@ -77,9 +77,10 @@ def radius(
     `labels` None takes the model's own answers. `target` asks when one other class may come before the label: a class, one for
     each input, or "each" for a radius per other class. `top=k` and `rows=(C, d)` are as in `certify`.
 
-    `per="frame"`, `"feature"`, `"value"`, `"segment"` or `"group"` gives a radius for each of these when it alone may change,
-    all others being as they are. A segment has `length` frames, or samples of a waveform (a sixteenth of all if not given);
-    `groups` are whole numbers of an input's shape, or of one that broadcasts to it, equal numbers being a group.
+    `per="frame"`, `"word"` (of models that take tokens), `"feature"`, `"value"`, `"segment"` or `"group"` gives a radius for
+    each of these when it alone may change, all others being as they are. A segment has `length` frames, or samples of a
+    waveform (a sixteenth of all if not given); `groups` are whole numbers of an input's shape, or of one that broadcasts to it,
+    equal numbers being a group.
     `ball_per` asks for one radius of a ball for each frame or feature, all changing at once (`per` of `L2Ball`).
 
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
@@ -103,6 +104,7 @@ def radius(
         parts = parts_of(per, tuple(x.shape[1:]), length, groups)
         families = parts.families(float(norm), clip)
         asked = asked.in_parts(parts)
+        asked = replace(asked, words=words_of(loaded, x)) if per == "word" else asked
     elif length is not None or groups is not None:
         raise UsageError('a length or groups were given, and no parts are asked for; give per="segment" or per="group" as well')
     spread = None if parts is None else parts.spread
@@ -118,6 +120,7 @@ class Asked:
     labels: Tensor | None
     right: Tensor
     parts: tuple[tuple[int, ...], ...]
+    words: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, model: Model, x: Tensor, labels: Any, target: Target, rows: Rows, top: int) -> Asked:
@@ -149,6 +152,13 @@ class Asked:
     def each(self) -> int:
         """How many radii are asked for of each input."""
         return len(self.wanted.rows) // len(self.right)
+
+
+def words_of(model: Model, x: Tensor) -> tuple[tuple[str, ...], ...]:
+    """The words of sentences, given their vectors."""
+    if model.embedding is None:
+        raise UsageError(f"radii per word were asked for, and {model.source} takes no token numbers; ask for them per frame")
+    return tuple(tuple(model.embedding.names(tokens)) for tokens in model.embedding.tokens(x).tolist())
 
 
 def as_targets(target: Target, labels: Tensor, classes: int) -> Tensor:
@@ -241,4 +251,12 @@ def record(index: int, x: Tensor, asked: Asked, family: Family, brackets: dict[i
     if not asked.parts[index]:
         return first
     proved, refuted, seconds = (torch.tensor(column, dtype=torch.float64) for column in zip(*numbers, strict=True))
-    return replace(first, proved=proved, refuted=refuted, seconds=seconds, counterexample=points, parts=asked.parts[index])
+    return replace(
+        first,
+        proved=proved,
+        refuted=refuted,
+        seconds=seconds,
+        counterexample=points,
+        parts=asked.parts[index],
+        words=asked.words[index] if asked.words else (),
+    )

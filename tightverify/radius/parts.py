@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,6 +90,11 @@ def by_frame(wanted: Wanted) -> Parts:
     return Parts.of("frame", group_numbers("frame", wanted.shape).view(wanted.shape))
 
 
+def by_word(wanted: Wanted) -> Parts:
+    """A sentence's words, whose vectors are its frames."""
+    return replace(by_frame(wanted), kind="word")
+
+
 def by_feature(wanted: Wanted) -> Parts:
     return Parts.of("feature", group_numbers("feature", wanted.shape).view(wanted.shape))
 
@@ -119,6 +124,7 @@ def by_group(wanted: Wanted) -> Parts:
 
 PARTS: dict[str, Callable[[Wanted], Parts]] = {
     "frame": by_frame,
+    "word": by_word,
     "feature": by_feature,
     "value": by_value,
     "segment": by_segment,

@@ -39,6 +39,8 @@ class Radius:
     misclassified: bool = False
     parts: tuple[int, ...] = ()
     file: str | None = None
+    words: tuple[str, ...] = ()
+    """those of a sentence, where radii are those of its words"""
 
     def __repr__(self) -> str:
         name = f"{self.index}" if self.label is None else f"{self.index}, label {self.label}"
@@ -50,7 +52,7 @@ class Radius:
     @property
     def lines(self) -> Iterator[tuple[str, float, float, float]]:
         """For each radius its part in words, what was proved, refuted, and the seconds."""
-        words = [f"{part}: " for part in self.parts] or [""]
+        words = [f"{part}: " for part in self.words or self.parts] or [""]
         yield from zip(words, *(flat(each) for each in (self.proved, self.refuted, self.seconds)), strict=True)
 
 
@@ -132,6 +134,7 @@ class Radii(Sequence[Radius]):
                 **({} if each.file is None else {"file": each.file}),
                 "label": each.label,
                 **({} if part is None else {part: name}),
+                **({"text": each.words[name]} if each.words and name is not None else {}),
                 "proved": finite(proved),
                 "refuted": finite(refuted),
                 "misclassified": each.misclassified,
