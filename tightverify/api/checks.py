@@ -103,6 +103,7 @@ def as_rows(rows: Any) -> tuple[Tensor, Tensor | None]:
 
 def asked_of(model: Model, x: Tensor, rows: Any) -> Property:
     """What is asked by rows, or by what is stated of the outputs at the inputs."""
+    model.refuse_left_out("outputs are asked about by their numbers")
     if isinstance(rows, Statement):
         return rows.at(run_original(model, x))
     return linear_property(*as_rows(rows), len(x), model.graph.output_size)

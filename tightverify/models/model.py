@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import ModelError
+from tightverify.errors import ModelError, UnsupportedError
 from tightverify.graph import Apply, Graph
 from tightverify.models.tokens import random_sentences
 
@@ -27,6 +27,7 @@ class Model:
     """`original` maps a batch (N, *input_shape) of `dtype` to outputs (N, K); `graph` is what is bounded.
 
     Where the model is `narrow`, some numbers on its way are float32 though its inputs are float64: it is as precise as that.
+    Where its last step was `left_out`, a softmax, outputs are what that is made of.
     Where the user's model takes numbers of words, inputs are the vectors of its `embedding` (time, d).
     `source` says where it came from ("LSTM classifier in models/digits.onnx"), `notes` what the import did that a user may want
     to know, a sentence each.
@@ -39,6 +40,7 @@ class Model:
     notes: tuple[str, ...] = ()
     narrow: bool = False
     embedding: Embedding | None = None
+    left_out: str = ""
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.graph.input_shape))
@@ -49,6 +51,14 @@ class Model:
     def name(self) -> str:
         """Its file, without folders, or where else it came from."""
         return self.source.removeprefix("the ONNX model ").rsplit("/", 1)[-1]
+
+    def refuse_left_out(self, what: str) -> None:
+        """Say that something cannot be asked of outputs that are not those of the user's model."""
+        if self.left_out:
+            raise UnsupportedError(
+                f"{what}, and the {self.left_out} at the end of {self.name} was left out: ask about labels, or give a model "
+                "without it and say what the numbers before it have to be"
+            )
 
     @property
     def agreement(self) -> float:

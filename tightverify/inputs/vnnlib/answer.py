@@ -93,6 +93,7 @@ def vnnlib(
 
 def check_sizes(query: Query, model: Model) -> None:
     """Speak up where a query is about another model."""
+    model.refuse_left_out("a query asks about the outputs' numbers")
     declared = (query.lower.shape[1], query.refuted.rows.shape[2])
     has = (model.graph.input_size, model.graph.output_size)
     if declared != has:

@@ -26,6 +26,7 @@ from torch import Tensor
 from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.builder import Builder
+from tightverify.models.from_onnx.last import last_softmax, without
 from tightverify.models.from_onnx.node import Activations, Tokens, Value, type_name
 from tightverify.models.from_onnx.tokens import WHOLE, LookUp, on_table, with_table_given
 from tightverify.models.from_onnx.walk import walk
@@ -74,6 +75,9 @@ def from_onnx(
     model = read(path)
     opset = standard_opset(model, path)
     entry, result = single_input(model.graph, path), single_output(model.graph, path)
+    last = last_softmax(model, opset)
+    if last is not None:
+        model, result = without(model, last[0]), str(last[0].input[0])
     axes = input_axes(entry, path)
     axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
     shape = input_shape(axes, shape, axis, path)
@@ -90,14 +94,21 @@ def from_onnx(
             f"{path}: its output '{result}' has shape {output.numbers.shape} for one input; wanted one row of numbers: end the "
             "model with one row of outputs per input"
         )
+    if last is not None and output.numbers.shape[last[1]] != output.numbers.size:
+        raise ModelError(
+            f"{path}: its {last[0].op_type} at the end is along axis {last[1]}, not over its outputs; mend the model"
+        )
     graph = builder.graph(output.numbers)
     if not all(bool(torch.isfinite(matrix).all()) for matrix in graph.matrices()):
         raise ModelError(f"{path}: some weights overflow when they are combined; wanted finite ones: mend the model")
     fixed = axes is not None and axes[axis] == 1
     original = Runtime(session(model, path), str(path), entry.name, axis, output.numbers.shape, fixed)
-    notes = (f"axis {axis} of the file's input '{entry.name}' was taken to be the batch",)
+    notes: tuple[str, ...] = (f"axis {axis} of the file's input '{entry.name}' was taken to be the batch",)
+    left_out = "" if last is None else last[0].op_type
+    if left_out:
+        notes += (f"the {left_out} at its end was left out: it does not change which output is the largest",)
     narrow = narrows(model.graph, known)
-    found = Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow)
+    found = Model(graph, original, original.dtype, f"the ONNX model {path}", notes, narrow, left_out=left_out)
     if tokens:
         found = behind(found, model, look_up, original)
         inputs = None if inputs is None or found.embedding is None else found.embedding(inputs)

@@ -23,6 +23,7 @@ from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
 from tightverify.models.from_torch.export import export, reason_of, silence
+from tightverify.models.from_torch.last import WithoutLast, before_softmax
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.model import Model, checked
@@ -47,11 +48,11 @@ INSTEAD = "write the module with supported operators, listed in tightverify.mode
 class BatchFirst:
     """A module as a function whose batch is the first axis."""
 
-    module: nn.Module
+    module: Callable[[Tensor], Tensor]
     batch_axis: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.module(torch.as_tensor(x).movedim(0, self.batch_axis)))
+        return self.module(torch.as_tensor(x).movedim(0, self.batch_axis))
 
 
 def from_torch(
@@ -76,10 +77,14 @@ def from_torch(
     _try(_frozen(module, source), x, source, inputs)
     program = export(_frozen(module, source), x, source)
     walk = Walk(program, shape, batch_axis, tokens)
-    graph = walk.builder.graph(walk.output())
-    original = BatchFirst(_frozen(module, source), batch_axis)
+    graph, last = walk.builder.graph(walk.output()), walk.left_out
+    frozen = _frozen(module, source)
+    original = BatchFirst(WithoutLast.of(frozen, x) if last else frozen, batch_axis)
     _check_repeats(original, x.movedim(batch_axis, 0), source)
-    model = Model(graph, original, dtype, source, _notes(module))
+    notes = _notes(module)
+    if last:
+        notes += (f"The {last} at the module's end was left out: it does not change which output is the largest.",)
+    model = Model(graph, original, dtype, source, notes, left_out=last)
     if tokens:
         name, table = walk.table(source)
         embedding = Embedding(table.to(dtype))
@@ -175,8 +180,12 @@ class Walk:
         places = np.arange(shape[0]) if tokens else self.builder.input(shape)
         x = np.expand_dims(places, batch_axis)
         self._inputs(Tokens(x) if tokens else x)
+        self.end = cast(fx.Node, program.graph.output_node().args[0][-1])
+        before = None if tokens else before_softmax(self.end)
+        self.left_out = "" if before is None else operator_name(self.end).removeprefix("aten.").strip("_")
+        passed, self.end = (None, self.end) if before is None else (self.end, before)
         for node in program.graph.nodes:
-            if node.op not in ("placeholder", "output") and node.users:
+            if node.op not in ("placeholder", "output") and node.users and node is not passed:
                 self.values[node] = self._value(node)
 
     def _inputs(self, x: Symbols | Tokens) -> None:
@@ -207,10 +216,8 @@ class Walk:
                     f"the module changes {entry.target or 'its input'} when it is called ({entry.kind.name}): "
                     "verify a module that only computes, and make new tensors in place of changing kept ones"
                 )
-        (node,) = self.program.graph.output_node().args[0]
-        value = self.values[cast(fx.Node, node)]
-        call = Call(self.builder, cast(fx.Node, node), {}, {})
-        return call.neurons(value)
+        call = Call(self.builder, self.end, {}, {})
+        return call.neurons(self.values[self.end])
 
     def _value(self, node: fx.Node) -> object:
         if node.op != "call_function":

@@ -1,0 +1,99 @@
+"""A softmax at the end of a model is left out: labels are verified as without it, and nothing else can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tightverify as tv
+from tightverify.errors import UnsupportedError
+
+FRAMES, FEATURES, CLASSES = 3, 2, 4
+X = torch.rand((3, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0))
+
+
+class Network(nn.Module):
+    """A GRU, a linear layer, and what it `ends` with."""
+
+    def __init__(self, ends: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head, self.ends = nn.GRU(FEATURES, 4, batch_first=True), nn.Linear(4, CLASSES), ends
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ends(self.head(self.cell(x)[0][:, -1]))
+
+
+ENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Softmax": nn.Softmax(dim=-1),
+    "LogSoftmax": nn.LogSoftmax(dim=1),
+    "torch.softmax": lambda y: torch.softmax(y, 1),
+    "Tensor.log_softmax": lambda y: y.log_softmax(dim=-1),
+    "functional.softmax": lambda y: nn.functional.softmax(y, dim=1),
+}
+PLAIN = Network(lambda y: y).eval()
+
+
+def verdicts(model: tv.Model | nn.Module, eps: float) -> list[tuple[str, int | None]]:
+    return [(r.verdict.name, r.label) for r in tv.certify(model, X, None, tv.LinfBall(eps), method="linear")]
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_labels_are_verified_as_without_it(name: str) -> None:
+    model = tv.load(Network(ENDS[name]).eval(), (FRAMES, FEATURES))
+    assert "softmax" in model.left_out
+    assert any("left out" in note for note in model.notes)
+    with torch.no_grad():
+        assert torch.allclose(model.original(X), PLAIN(X), atol=1e-6), "batches of any size"
+    for eps in (1e-3, 4.0):
+        assert verdicts(model, eps) == verdicts(PLAIN, eps)
+    found = tv.certify(model, X, None, tv.LinfBall(4.0), method="linear")
+    refuted = [result for result in found if result.counterexample is not None]
+    assert refuted
+    for result in refuted:
+        assert result.counterexample is not None
+        with torch.no_grad():
+            chances = Network(ENDS[name]).eval()(result.counterexample[None].to(X.dtype))[0]
+        assert int(chances.argmax()) != result.label
+
+
+def test_numbers_of_outputs_cannot_be_asked_about() -> None:
+    model = tv.load(Network(ENDS["Softmax"]).eval(), (FRAMES, FEATURES))
+    for rows in (tv.Above(0.1), (torch.eye(CLASSES), None)):
+        with pytest.raises(UnsupportedError, match="softmax at the end of the module Network was left out"):
+            tv.certify(model, X, None, tv.LinfBall(0.1), rows=rows)
+
+
+OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elsewhere": lambda y: torch.softmax(y, 1) + 1,
+    "over the batch": lambda y: torch.softmax(y, 0),
+}
+
+
+@pytest.mark.parametrize("end", OTHERS)
+def test_any_other_softmax_is_refused(end: str) -> None:
+    with pytest.raises(UnsupportedError, match="softmax"):
+        tv.load(Network(OTHERS[end]).eval(), (FRAMES, FEATURES))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("opset", [11, 17])
+def test_files_end_before_it(name: str, opset: int, tmp_path: Path) -> None:
+    paths = [tmp_path / "with.onnx", tmp_path / "without.onnx"]
+    for path, network in zip(paths, (Network(ENDS[name]).eval(), PLAIN), strict=True):
+        torch.onnx.export(
+            network, (X[:1],), str(path), dynamo=False, verbose=False, opset_version=opset,
+            input_names=["x"], dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    ended, plain = map(tv.load, paths)
+    assert ended.left_out == name
+    assert not plain.left_out
+    assert torch.allclose(ended.original(X), plain.original(X), atol=1e-6)
+    assert verdicts(ended, 1e-3) == verdicts(plain, 1e-3)
+    with pytest.raises(UnsupportedError, match="was left out"):
+        tv.radius(ended, X, None, rows=tv.Within(0.1))
