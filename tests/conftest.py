@@ -50,11 +50,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and item.get_closest_marker("covering"):
             groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for group in groups.values():
-        axes = [name for name in group[0].callspec.indices if name != "device"]
-        sizes = {name: 1 + max(item.callspec.indices[name] for item in group) for name in axes}
-        longest = max(axes, key=lambda name: sizes[name])
-        for item in group:
-            at = item.callspec.indices[longest]
-            wanted = {name: at if name == longest else (at + at // size) % size for name, size in sizes.items()}
-            if any(item.callspec.indices[name] != place for name, place in wanted.items()):
+        places = [place_of(item, group) for item in group]
+        sizes = [1 + max(column) for column in zip(*places, strict=True)]
+        longest = sizes.index(max(sizes))
+        for item, place in zip(group, places, strict=True):
+            at = place[longest]
+            if any(k != longest and own != (at + at // sizes[k]) % sizes[k] for k, own in enumerate(place)):
                 item.add_marker(pytest.mark.slow)
+
+
+def place_of(item: pytest.Function, group: list[pytest.Function]) -> list[int]:
+    """For each of its decorators, which of the values there are an item has."""
+    return [values_of(names, group).index(value_of(names, item)) for names in axes(item)]
+
+
+def axes(item: pytest.Function) -> list[tuple[str, ...]]:
+    """The names that each of its decorators gives values to."""
+    given = [mark.args[0] for mark in item.iter_markers("parametrize")]
+    return [tuple(name.strip() for name in one.split(",")) if isinstance(one, str) else tuple(one) for one in given]
+
+
+def values_of(names: tuple[str, ...], group: list[pytest.Function]) -> list[str]:
+    return list(dict.fromkeys(value_of(names, item) for item in group))
+
+
+def value_of(names: tuple[str, ...], item: pytest.Function) -> str:
+    return repr([item.callspec.params[name] for name in names])
