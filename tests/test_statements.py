@@ -28,7 +28,7 @@ OUTPUTS = torch.tensor([[0.25, -1.5], [0.75, 0.5]], dtype=torch.float64)
         (tv.Within(0.3), lambda y, y0: (y - y0).abs() < 0.3),
         (tv.SameSide(0.5), lambda y, y0: torch.where(y0 >= 0.5, y > 0.5, y < 0.5)),
     ],
-    ids=repr,
+    ids=["above", "below", "within", "side"],
 )
 def test_rows_say_what_is_stated(statement: Statement, holds: object) -> None:
     wanted = statement.at(OUTPUTS)
