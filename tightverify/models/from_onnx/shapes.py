@@ -135,6 +135,15 @@ def pad(call: Call) -> Symbols:
     return np.pad(x[kept], np.maximum(around, 0), constant_values=filling)
 
 
+def reverse_sequence(call: Call) -> Symbols:
+    """Of each input of the batch the first so many steps turned round, the others as they are."""
+    batch, time = call.integer("batch_axis", 1), call.integer("time_axis", 0)
+    x = np.moveaxis(call.numbers(0), (batch, time), (0, 1)).copy()
+    for one, length in zip(x, np.ravel(call.constant(1)).tolist(), strict=True):
+        one[:length] = one[:length][::-1].copy()
+    return np.moveaxis(x, (0, 1), (batch, time))
+
+
 def where(call: Call) -> Symbols:
     """By a constant condition."""
     condition, x, y = call.constant(0), call.numbers(1), call.numbers(2)
@@ -168,6 +177,7 @@ SHAPES: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     "Identity": identity,
     "Pad": pad,
     "Reshape": reshape,
+    "ReverseSequence": reverse_sequence,
     "Slice": take_slice,
     "Split": split,
     "Squeeze": squeeze,

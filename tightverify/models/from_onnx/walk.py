@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
@@ -32,24 +33,28 @@ NEVER_FOLDED = {"Dropout", *RECURRENT}
 """Operators that the tables treat on constants too: the reference knows only some of their attributes."""
 
 ORDER_KEEPING = "remove it from the end of the model: it does not change which output is the largest"
-CONTROL = "export the model with its loops unrolled and its branches decided, for one fixed input shape"
 QUANTISED = "export the model without quantisation, in float32 or float64"
 REFUSED = {
     **dict.fromkeys(("ArgMax", "Hardmax", "LogSoftmax", "Softmax"), ORDER_KEEPING),
-    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), CONTROL),
+    "SequenceMap": ADVICE,
     **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
 }
 """What to do about operators that people often bring."""
 
 
 def walk(
-    graph: GraphProto, opset: int, builder: Builder, inputs: Mapping[str, Activations | Tokens], look_up: LookUp
+    graph: GraphProto, opset: int, builder: Builder, inputs: Mapping[str, Value | Tokens], look_up: LookUp
 ) -> dict[str, Value | Tokens]:
-    """Every tensor of the graph by its name; token numbers go through `look_up`."""
+    """Every tensor of the graph by its name; token numbers go through `look_up`. `inputs` are all that it sees."""
     known: dict[str, Value | Tokens] = dict(inputs)
     known.update({tensor.name: array(tensor) for tensor in graph.initializer})
     results = {output.name for output in graph.output}
     for node in graph.node:
+        if node.op_type in CONTROL:
+            scope = Scope(known, builder, lambda body, given: walk(body, opset, builder, given, look_up))
+            steps = CONTROL[node.op_type](node, scope)
+            known.update({name: value for name, value in zip(node.output, steps, strict=False) if name})
+            continue
         for name in node.input:
             if name and name not in known:
                 raise UnsupportedError(
@@ -107,7 +112,7 @@ def refuse(node: NodeProto, last: bool) -> None:
         raise UnsupportedError(f"{describe(node)} is not a standard one; export the model with standard ONNX operators only")
     branches = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
     if node.op_type in REFUSED or branches:
-        advice = REFUSED.get(node.op_type, CONTROL)
+        advice = REFUSED.get(node.op_type, ADVICE)
         if advice is ORDER_KEEPING and not last:
             advice = "only at the end of a model could it be left away; here the model has to be built without it"
         raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
