@@ -335,6 +335,32 @@ def test_sizes_lie_inside_the_bracket() -> None:
         bracket.check_nested(2.0, Interval(-torch.ones(2) / 2, torch.ones(2)))
 
 
+def test_slow_methods_grow_by_steps_and_then_bisect_in_the_logarithm() -> None:
+    bracket = Bracket(2.0, 1.0, 100.0, proved=1.0, refuted=9.0)
+    bracket.begin()
+    assert bracket.next(False, 1.2) == pytest.approx(1.2)
+    bracket.learn(1.2, 0.1, robust=True)
+    assert bracket.next(False, 1.2) == pytest.approx(1.2 * 1.44)
+    bracket.learn(1.6, -5.0, robust=False)
+    assert bracket.next(False, 1.2) == pytest.approx(math.sqrt(1.2 * 1.6))
+    assert bracket.failures == 1
+
+
+def test_the_time_of_slow_tries_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last method; others before it get little, and two tries."""
+    seen: list[tuple[str, float]] = []
+
+    def failing(self: RadiusSearch, places: list[int], sizes: list[float], settings: tv.Settings) -> None:
+        seen.append((settings.method, settings.time_limit))
+        for place, size in zip(places, sizes, strict=True):
+            self.brackets[place].learn(size, -1.0, robust=settings.method == "linear" and size < 0.3)
+
+    monkeypatch.setattr(RadiusSearch, "try_sizes", failing)
+    tv.radius(flat_linear(), inputs(1), time_limit=90.0, restarts=0)
+    assert [limit for method, limit in seen if method == "combine"] == pytest.approx([22.5, 22.5], abs=1)
+    assert [limit for method, limit in seen if method == "complete"][:3] == pytest.approx([30, 45, 90], abs=1)
+
+
 def test_cheaper_methods_come_first() -> None:
     assert methods_for("linear") == ["linear"]
     assert methods_for("interval") == ["interval"]

@@ -15,8 +15,10 @@ from torch import Tensor
 from tightverify.errors import RegionError, SoundnessFault
 from tightverify.values import Interval
 
-INNER, MIDDLE = 0.1, 0.35
-"""How near to an end of the bracket a size may be, relative to its width; and to the lower one where slopes say little."""
+INNER = 0.1
+"""How near to an end of the bracket a size may be, relative to its width, where slopes are followed."""
+MOST_SQUARES = 4
+"""So often the growth of a slow method's sizes is squared at most."""
 LEAST_GROWTH, MOST_GROWTH, USUAL_GROWTH = 1.25, 8.0, 1.4
 SLACK = 1e-9
 """How far hulls of nested regions may stand out, relative to their size: they are computed, outwards."""
@@ -41,6 +43,9 @@ class Bracket:
     seen: dict[float, float] = field(default_factory=dict)
     """margins by size, of the method at work"""
     tries: int = 0
+    proofs: int = 0
+    failures: int = 0
+    """of the method at work"""
     hull: tuple[float, Interval] | None = None
     """the last size that was tried, and what its region reaches"""
 
@@ -55,21 +60,29 @@ class Bracket:
 
     def begin(self) -> None:
         """Another method comes to work."""
-        self.failed, self.tries, self.seen = math.inf, 0, {0.0: self.centre}
+        self.failed, self.seen = math.inf, {0.0: self.centre}
+        self.tries = self.proofs = self.failures = 0
 
-    def next(self, slopes: bool) -> float:
-        """A size between what is proved and what is not; by the margins' slopes as far as these can be relied on."""
+    def next(self, slopes: bool, growth: float = USUAL_GROWTH) -> float:
+        """A size between what is proved and what is not; by the margins' slopes, if these can be relied on.
+
+        A slow method stops at a proof, and its margins say little: it goes to the middle in the logarithm, but no further than
+        by a `growth`, which is squared with each of its proofs. So most tries are proofs, which are quicker than failures.
+        """
         low, high, turn = self.proved, self.high, self.tries % 3
         self.tries += 1
         if math.isinf(high):
             return self._grown(slopes)
+        if not slopes and low > 0:
+            squares = 2.0 ** min(self.proofs, MOST_SQUARES)
+            return low * min(math.sqrt(high / low), math.pow(growth, squares))
         chord, onwards = self._crossings()
-        size = (chord, onwards, None)[turn] if slopes else chord
+        size = (chord, onwards, None)[turn] if slopes else None
         if size is None:
             size = math.sqrt(low * high) if low > 0 else high / 4
             size = min(size, USUAL_GROWTH * low) if low > 0 and chord is None else size
-        inset = (INNER if slopes else MIDDLE) * (high - low)
-        return min(max(size, low + inset), high - INNER * (high - low))
+        inset = INNER * (high - low)
+        return min(max(size, low + inset), high - inset)
 
     def _grown(self, slopes: bool) -> float:
         """A larger size, where nothing failed yet."""
@@ -92,9 +105,9 @@ class Bracket:
         """What a method said of the region of a size."""
         self.seen[size] = margin
         if robust:
-            self.proved = max(self.proved, size)
+            self.proved, self.proofs = max(self.proved, size), self.proofs + 1
         else:
-            self.failed = min(self.failed, size)
+            self.failed, self.failures = min(self.failed, size), self.failures + 1
 
     def refute(self, size: float, point: Tensor) -> None:
         """A counterexample was replayed inside the region of a size."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tightverify.attack import Search
 from tightverify.budget import Budget
-from tightverify.radius.bracket import Bracket
+from tightverify.radius.bracket import USUAL_GROWTH, Bracket
 from tightverify.radius.breaking import Found, holds, look, nearest
 from tightverify.radius.questions import Questions
 from tightverify.settings import Settings
@@ -33,8 +33,14 @@ COARSE = 0.05
 """To what share radii of cheap methods are found, where another comes after them."""
 TRIES, DEAR_TRIES = 30, 8
 """Sizes that a method is tried at, at most, and one whose margins are not steady."""
-PART_OF_TIME = 0.4
-"""Of what time is left, the most that one try of a slow method takes."""
+BEFORE_TRIES = 2
+"""Tries of a slow method that another comes after; more only as long as it has failed at none."""
+BEFORE_PART = 0.25
+"""Of what time is left, the most that one try of a slow method takes that another comes after."""
+LAST_GROWTH = 1.2
+"""By what a size grows at most from what cheaper methods proved to the first try of the last one, where that is slow."""
+FAILURES = 2
+"""So many failures of the last method are planned for: a try has a third of the time that is left, then a half, then all."""
 ATTACKS, WIDER, NARROWER = 12, 1.6, (0.9, 0.97)
 """Sizes at which counterexamples are looked for; by what these grow where none was found, and shrink where one was."""
 
@@ -93,14 +99,21 @@ class RadiusSearch:
         settings = settings if last and not slopes else replace(settings, restarts=0)
         for bracket in self.brackets:
             bracket.begin()
-        for _ in range(TRIES if slopes else DEAR_TRIES):
+        for step in range(TRIES if slopes else DEAR_TRIES):
             places = [k for k in self.open() if self.brackets[k].centre > 0 and not self.brackets[k].closed(tolerance)]
+            if step >= BEFORE_TRIES and not (slopes or last):
+                places = [k for k in places if not self.brackets[k].failures]
             self.told(len(self.brackets) - len(places) if last else 0)
             if not places:
                 return
-            sizes = [self.brackets[k].next(slopes) for k in places]
-            left = min(map(self.left, places))
-            self.try_sizes(places, sizes, replace(settings, time_limit=left if slopes else PART_OF_TIME * left))
+            sizes = [self.brackets[k].next(slopes, LAST_GROWTH if last else USUAL_GROWTH) for k in places]
+            parts = [1.0 if slopes else self.part_of_time(k) if last else BEFORE_PART for k in places]
+            limit = min(part * self.left(k) for part, k in zip(parts, places, strict=True))
+            self.try_sizes(places, sizes, replace(settings, time_limit=limit))
+
+    def part_of_time(self, place: int) -> float:
+        """Of the time left, what the last method's next try may take: proofs are quick, and cost no later try its time."""
+        return 1 / max(1, FAILURES + 1 - self.brackets[place].failures)
 
     def try_sizes(self, places: Sequence[int], sizes: Sequence[float], settings: Settings) -> None:
         """Verdicts at some sizes, entered as they come."""
