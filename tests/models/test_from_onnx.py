@@ -177,16 +177,6 @@ def test_what_an_operator_does_not_read_is_refused() -> None:
             call.finish()
 
 
-def test_control_flow_is_refused(tmp_path: Path) -> None:
-    branch = [
-        helper.make_graph([node("Identity", "x", "z")], n, [], [helper.make_tensor_value_info("z", 11, None)])
-        for n in ("a", "b")
-    ]
-    choice = node("If", "k", "y", then_branch=branch[0], else_branch=branch[1])
-    with pytest.raises(UnsupportedError, match=r"If \(node 'my_if'.*branches decided"):
-        from_onnx(save(tmp_path, build([choice], ["N", 3], {"k": np.array(True)})))
-
-
 def test_operators_of_other_domains_are_refused(tmp_path: Path) -> None:
     model = build([node("Gelu", "x", domain="com.microsoft")], ["N", 3], {}, SINGLE)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))

@@ -21,6 +21,7 @@ from onnx.backend.test.case.test_case import TestCase as Case
 
 from tests.helpers.onnx_models import Arrays
 from tightverify.errors import ModelError
+from tightverify.models.from_onnx.control import CONTROL
 from tightverify.models.from_onnx.file import from_onnx
 from tightverify.models.from_onnx.walk import FACTS, OPERATORS  # type: ignore[attr-defined]
 from tightverify.models.model import AGREEMENT
@@ -28,7 +29,7 @@ from tightverify.models.sizes import LARGEST
 
 KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
 WAYS = ("row", "batch of one", "dynamic")
-SUPPORTED = sorted({*OPERATORS, *FACTS})
+SUPPORTED = sorted({*CONTROL, *OPERATORS, *FACTS})
 LEAST = {"Add": 4, "AveragePool": 30, "Div": 3, "Log": 2, "LSTM": 4, "Reciprocal": 2, "Slice": 7, "Sqrt": 2, "Tile": 2}
 """So many imports at least of these agree: were all refused, nothing would be shown."""
 

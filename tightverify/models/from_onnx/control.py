@@ -110,6 +110,8 @@ def loop(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
 def scan(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
     """Inputs are states, and sequences of which each step takes the next part."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if "" in node.input or "directions" in attributes:
+        raise UnsupportedError(f"{describe(node)} is that of opset 8, which is not supported; export the model for a later one")
     body, several = body_of(node, "body"), int(attributes["num_scan_inputs"])
     values = [scope.known[name] for name in node.input]
     states, sequences = values[: len(values) - several], values[len(values) - several :]

@@ -139,10 +139,13 @@ def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Con
     except TooLarge as error:
         raise UnsupportedError(f"{describe(node)} is too large: {error}") from error
     except Exception as error:
+        first = (
+            error.__cause__ if isinstance(error.__cause__, Exception) else error
+        )  # the reference has words of its own for what numpy says
         raise UnsupportedError(
-            f"{describe(node)} cannot be worked out on its constant inputs ({type(error).__name__}: {in_short(error)}); "
+            f"{describe(node)} cannot be worked out on its constant inputs ({type(first).__name__}: {in_short(first)}); "
             "export the model with its constants folded"
-        ) from error
+        ) from first
     found = iter(made)
     return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]
 
