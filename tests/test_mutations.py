@@ -119,8 +119,8 @@ def prepared(network: str, perturbation: Perturbation, batch: int = 3) -> tuple[
 
 
 HARMLESS = {
-    "flip_upper_slope": {"reciprocal"},
-    "flip_last_lower_slope": {"log", "square", "square_root", "sum_of_squares"},
+    "flip_upper_slope": {"tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "reciprocal"},
+    "flip_last_lower_slope": {"clamp_difference0.25", "log", "square", "square_root", "sum_of_squares"},
     "drop_upper_offset": {"leaky_relu1.5"},
     "drop_lower_offset": {"maximum", "leaky_relu0.0", "leaky_relu0.1", "clamp0.25", "sigmoid", "square_root", "reciprocal"},
 }

@@ -42,6 +42,9 @@ DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greate
 
 def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
     """An operation's function, by the name and the parameters that its node has."""
+    if kind["op"].endswith("_difference"):
+        of = function_of({**kind, "op": kind["op"].removesuffix("_difference")})
+        return lambda x, d: of(x) - of(x - d)
     if kind["op"] == "leaky_relu":
         return lambda x: np.where(x < 0, kind["slope"] * x, x)
     if kind["op"] == "clamp":
@@ -53,7 +56,8 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
 def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """An operation's least and greatest values over boxes: nothing is said where it may have none.
 
-    Squares are the least as near to 0 as can be; all else is monotone in each operand for fixed others, and has its extremes at
+    Squares are the least as near to 0 as can be; differences of a curve symmetric about a point have extremes where the way is
+    centred there; all else is monotone in each operand for fixed others, and has its extremes at
     corners.
     """
     defined = DOMAINS[kind["op"]](boxes[0][0], 0) if kind["op"] in DOMAINS else True
@@ -61,6 +65,10 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
         corners = [function_of(kind)(*ends) for ends in product(*boxes)]
         if kind["op"] in ("square", "sum_of_squares"):
             corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
+        if kind["op"].endswith("_difference"):
+            (low, high), ends = boxes
+            about = (kind.get("low") or 0.0) + (kind.get("high") or 0.0)
+            corners.extend(function_of(kind)(np.clip((about + d) / 2, low, high), d) for d in ends)
     return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from flint import fmpq
 
 from tests.helpers.evidence_lines import BELLS, Along, Curved, Point, line_holds, rational, rationals, segment_holds
-from tests.helpers.evidence_surfaces import Surface, surface_holds
+from tests.helpers.evidence_surfaces import Change, Surface, surface_holds
 
 Named = tuple[str, tuple[tuple[str, float | None], ...]]
 MOST_CORNERS = 12
@@ -37,6 +37,8 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     """
     name, parameters = op[0], dict(op[1])
     if len(slopes) == 2:
+        if name.endswith("_difference"):
+            return change_holds(name.removesuffix("_difference"), parameters, k, slopes, constant, list(domain))
         return on_polygon(name, k, slopes, constant, list(domain))
     low, high = domain
     if name == "gru_update":
@@ -87,6 +89,22 @@ def on_polygon(name: str, k: fmpq, slopes: Point, c: fmpq, polygon: list[Point])
     if name == "sigmoid_tanh":
         return surface_holds(Surface(BELLS["sigmoid"], BELLS["tanh"], k, a, b, c), polygon)
     raise NotImplementedError(f"write the proof of {name} here")
+
+
+def change_holds(
+    name: str, parameters: Mapping[str, float | None], k: fmpq, slopes: Point, c: fmpq, polygon: list[Point]
+) -> bool:
+    """The same for `f(x) - f(x - d)`, which is straight between the lines on which x or x - d is where f bends, if f is."""
+    a, b = slopes
+    if name in BELLS:
+        return surface_holds(Change(BELLS[name], k, a, b, c), polygon)
+    bends, value = straight(name, parameters)
+    parts = [polygon]
+    for bend in bends:
+        for along in (fmpq(0), fmpq(-1)):
+            halves = [clipped(part, sign * fmpq(1), sign * along, sign * bend) for part in parts for sign in (1, -1)]
+            parts = [half for half in halves if half]
+    return all(k * (value(x) - value(x - d)) + a * x + b * d + c >= 0 for part in parts for x, d in part)
 
 
 def edges(polygon: Sequence[Point]) -> Iterator[tuple[Point, Point]]:

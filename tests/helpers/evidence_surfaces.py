@@ -1,8 +1,9 @@
-"""Proofs that `k F(x) G(y) + a x + b y + c` is at least 0 on a polygon, which is cut into triangles until it shows on each."""
+"""Proofs that a smooth function of two numbers is at least 0 on a polygon, cut into triangles until it shows on each."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +13,50 @@ from flint import arb, fmpq
 from tests.helpers.evidence_lines import STEPS, Bell, Point, Range, plus, rational, scaled, times
 
 
+class Smooth(ABC):
+    """A smooth function of two numbers, its derivatives in balls and in floats."""
+
+    @abstractmethod
+    def value(self, p: Point) -> arb: ...
+
+    @abstractmethod
+    def gradient(self, p: Point) -> tuple[arb, arb]: ...
+
+    @abstractmethod
+    def hessian(self, low: Point, high: Point) -> tuple[Range, Range, Range]:
+        """Of xx, xy and yy over a box."""
+
+    @abstractmethod
+    def floats(self, x: float, y: float) -> tuple[float, float, float, float, float]:
+        """The derivatives by x, y, xx, xy and yy, about."""
+
+    def lowest(self, low: Point, high: Point) -> Point:
+        """About where it is the least in a box on which it is convex, by Newton's method in floats."""
+        ends = [(float(least), float(most)) for least, most in zip(low, high, strict=True)]
+        x, y = (sum(pair) / 2 for pair in ends)
+        for _ in range(12):
+            gx, gy, xx, xy, yy = self.floats(x, y)
+            size = xx * yy - xy * xy
+            if not size > 0:
+                break
+            x = min(max(x - (yy * gx - xy * gy) / size, ends[0][0]), ends[0][1])
+            y = min(max(y - (xx * gy - xy * gx) / size, ends[1][0]), ends[1][1])
+        return tuple(min(max(rational(v), least), most) for v, least, most in zip((x, y), low, high, strict=True))
+
+    def lowest_along(self, p: Point, edge: Point) -> fmpq:
+        """About where it is the least on an edge from p on which it is convex, in floats: halving until its slope is 0."""
+        x, y, u, v = (float(part) for part in (*p, *edge))
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            t = (low + high) / 2
+            gx, gy, *_ = self.floats(x + t * u, y + t * v)
+            low, high = (low, t) if gx * u + gy * v > 0 else (t, high)
+        return rational(low if low < 0.5 else high)
+
+
 @dataclass(frozen=True)
-class Surface:
-    """`k F(x) G(y) + a x + b y + c`."""
+class Surface(Smooth):
+    """`k F(x) G(y) + a x + b y + c`, with sigmoid and tanh."""
 
     first: Bell
     second: Bell
@@ -31,7 +73,6 @@ class Surface:
         return self.k * along[0] + self.a, self.k * along[1] + self.b
 
     def hessian(self, low: Point, high: Point) -> tuple[Range, Range, Range]:
-        """Of xx, xy and yy over a box."""
         x, y = (low[0], high[0]), (low[1], high[1])
         parts = (
             times(self.first.curvature(*x), self.second.values(*y)),
@@ -40,36 +81,47 @@ class Surface:
         )
         return scaled(self.k, parts[0]), scaled(self.k, parts[1]), scaled(self.k, parts[2])
 
-    def lowest(self, low: Point, high: Point) -> Point:
-        """About where it is the least in a box on which it is convex, by Newton's method in floats."""
-        k, a, b = float(self.k), float(self.a), float(self.b)
-        ends = [(float(least), float(most)) for least, most in zip(low, high, strict=True)]
-        x, y = (sum(pair) / 2 for pair in ends)
-        for _ in range(12):
-            s, t = 1 / (1 + math.exp(-x)), math.tanh(y)
-            ds, dt = s * (1 - s), 1 - t * t
-            gx, gy = k * ds * t + a, k * s * dt + b
-            xx, xy, yy = k * ds * (1 - 2 * s) * t, k * ds * dt, -2 * k * s * t * dt
-            size = xx * yy - xy * xy
-            if not size > 0:
-                break
-            x = min(max(x - (yy * gx - xy * gy) / size, ends[0][0]), ends[0][1])
-            y = min(max(y - (xx * gy - xy * gx) / size, ends[1][0]), ends[1][1])
-        return tuple(min(max(rational(v), least), most) for v, least, most in zip((x, y), low, high, strict=True))
-
-    def lowest_along(self, p: Point, edge: Point) -> fmpq:
-        """About where it is the least on an edge from p on which it is convex, in floats: halving until its slope is 0."""
-        k, a, b, x, y, u, v = (float(part) for part in (self.k, self.a, self.b, *p, *edge))
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            t = (low + high) / 2
-            s, g = 1 / (1 + math.exp(-x - t * u)), math.tanh(y + t * v)
-            rising = (k * s * (1 - s) * g + a) * u + (k * s * (1 - g * g) + b) * v > 0
-            low, high = (low, t) if rising else (t, high)
-        return rational(low if low < 0.5 else high)
+    def floats(self, x: float, y: float) -> tuple[float, float, float, float, float]:
+        k, s, t = float(self.k), 1 / (1 + math.exp(-x)), math.tanh(y)
+        ds, dt = s * (1 - s), 1 - t * t
+        second = k * ds * (1 - 2 * s) * t, k * ds * dt, -2 * k * s * t * dt
+        return k * ds * t + float(self.a), k * s * dt + float(self.b), *second
 
 
-def surface_holds(surface: Surface, polygon: Sequence[Point]) -> bool:
+@dataclass(frozen=True)
+class Change(Smooth):
+    """`k (F(x) - F(x - d)) + a x + b d + c`."""
+
+    curve: Bell
+    k: fmpq
+    a: fmpq
+    b: fmpq
+    c: fmpq
+
+    def value(self, p: Point) -> arb:
+        return self.k * (self.curve.value(p[0]) - self.curve.value(p[0] - p[1])) + self.a * p[0] + self.b * p[1] + self.c
+
+    def gradient(self, p: Point) -> tuple[arb, arb]:
+        here, there = self.curve.slope(p[0]), self.curve.slope(p[0] - p[1])
+        return self.k * (here - there) + self.a, self.k * there + self.b
+
+    def hessian(self, low: Point, high: Point) -> tuple[Range, Range, Range]:
+        there = scaled(self.k, self.curve.curvature(low[0] - high[1], high[0] - low[1]))
+        minus = scaled(fmpq(-1), there)
+        return plus(scaled(self.k, self.curve.curvature(low[0], high[0])), minus), there, minus
+
+    def floats(self, x: float, y: float) -> tuple[float, float, float, float, float]:
+        def derivatives(t: float) -> tuple[float, float]:
+            ball = fmpq(*t.as_integer_ratio())
+            first = float(self.curve.slope(ball))
+            return first, float(self.curve.curvature(ball, ball)[0])
+
+        (first, second), (before, bent) = derivatives(x), derivatives(x - y)
+        k = float(self.k)
+        return k * (first - before) + float(self.a), k * before + float(self.b), k * (second - bent), k * bent, -k * bent
+
+
+def surface_holds(surface: Smooth, polygon: Sequence[Point]) -> bool:
     """Whether it is at least 0 on a polygon, cut into triangles along their longest edges."""
     fan = [(polygon[0], p, q) for p, q in pairwise(polygon[1:])]
     todo = fan or [(polygon[0], polygon[-1], polygon[-1])]
@@ -92,7 +144,7 @@ def length(p: Point, q: Point) -> fmpq:
     return (p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2
 
 
-def triangle_holds(surface: Surface, corners: tuple[Point, Point, Point], values: list[arb]) -> bool:
+def triangle_holds(surface: Smooth, corners: tuple[Point, Point, Point], values: list[arb]) -> bool:
     """Whether bounds of the second derivatives show that it is at least 0 on a triangle, at whose corners it is.
 
     * Below the mean of the corners it is at most an eighth of what the second derivatives make of the widths squared.
@@ -119,7 +171,7 @@ def triangle_holds(surface: Surface, corners: tuple[Point, Point, Point], values
     )
 
 
-def from_corner(surface: Surface, corners: Sequence[Point], value: arb, bends: tuple[Range, Range, Range]) -> bool:
+def from_corner(surface: Smooth, corners: Sequence[Point], value: arb, bends: tuple[Range, Range, Range]) -> bool:
     """Above what it is at least along the steps from the first corner."""
     steps = [(q[0] - corners[0][0], q[1] - corners[0][1]) for q in corners[1:]]
     gx, gy = surface.gradient(corners[0])
@@ -129,7 +181,7 @@ def from_corner(surface: Surface, corners: Sequence[Point], value: arb, bends: t
     return all(value + rise.min(zero) >= 0 for rise in rises)
 
 
-def from_edge(surface: Surface, corners: Sequence[Point], bends: tuple[Range, Range, Range]) -> bool:
+def from_edge(surface: Smooth, corners: Sequence[Point], bends: tuple[Range, Range, Range]) -> bool:
     """Above what it is at least along the first two corners' edge, on which it is convex, and away from that.
 
     Where the foot of the third corner, at a distance d, lies in the edge, all of the triangle lies s (q - p) + n d away from a

@@ -44,11 +44,15 @@ def leaky_relu(x: arb, slope: float) -> arb:
     return x.max(other) if slope <= 1 else x.min(other)
 
 
+def clamp(x: arb, low: float, high: float) -> arb:
+    return x.max(ball(low)).min(ball(high))
+
+
 EXACT: dict[str, Callable[..., arb]] = {
     "sigmoid": sigmoid,
     "tanh": tanh,
     "leaky_relu": leaky_relu,
-    "clamp": lambda x, low, high: x.max(ball(low)).min(ball(high)),
+    "clamp": clamp,
     "square": lambda x: x * x,
     "log": lambda x: x.log(),
     "square_root": lambda x: x.sqrt(),
@@ -60,6 +64,10 @@ EXACT: dict[str, Callable[..., arb]] = {
     "sigmoid_tanh": lambda x, y: sigmoid(x) * tanh(y),
     "sigmoid_times": lambda x, y: sigmoid(x) * y,
     "tanh_times": lambda x, y: tanh(x) * y,
+    "sigmoid_difference": lambda x, d: sigmoid(x) - sigmoid(x - d),
+    "tanh_difference": lambda x, d: tanh(x) - tanh(x - d),
+    "leaky_relu_difference": lambda x, d, slope: leaky_relu(x, slope) - leaky_relu(x - d, slope),
+    "clamp_difference": lambda x, d, low, high: clamp(x, low, high) - clamp(x - d, low, high),
 }
 """By an operation's name, its true value; parameters are given by their names."""
 

@@ -19,17 +19,21 @@ from tightverify.ops import (
     SIGMOID_TIMES,
     TANH_TIMES,
     Clamp,
+    ClampDifference,
     GruUpdate,
     LeakyRelu,
+    LeakyReluDifference,
     Log,
     Maximum,
     Operation,
     Reciprocal,
     Sigmoid,
+    SigmoidDifference,
     Square,
     SquareRoot,
     SumOfSquares,
     Tanh,
+    TanhDifference,
 )
 from tightverify.region import Box
 from tightverify.values import Interval
@@ -72,6 +76,10 @@ MIRRORS = [
     (TANH_TIMES, TANH_TIMES, (1, -1), (0, 1), -1.0, 0.0),
     (Maximum(), Maximum(), (1, 1), (1, 0), 1.0, 0.0),
     (GruUpdate(), GruUpdate(), (1, -1, -1), (0, 1, 2), -1.0, 0.0),
+    (SigmoidDifference(), SigmoidDifference(), (-1, -1), (0, 1), -1.0, 0.0),
+    (TanhDifference(), TanhDifference(), (-1, -1), (0, 1), -1.0, 0.0),
+    (LeakyReluDifference(0.5), LeakyReluDifference(2.0), (-1, -1), (0, 1), -0.5, 0.0),
+    (ClampDifference(0.25, 0.5), ClampDifference(-0.5, -0.25), (-1, -1), (0, 1), -1.0, 0.0),
 ]
 
 

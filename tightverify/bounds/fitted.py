@@ -106,7 +106,7 @@ def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[
     shape = closed.upper.offset.shape
     ends, sane = flat_ends(bounds, node)
     all_sane = bool(sane.all())
-    polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions)
+    polygons = polygons_for(bounds, node, ends, all_sane, fitting.directions) if own.planar else None
     if polygons is not None and node.op.arity == 2:
         everything = torch.arange(node.size, device=ends.device).expand(shape)
         bounds.recorder.polygons(len(bounds.intervals) - 1, polygons, sane.view(shape), everything)

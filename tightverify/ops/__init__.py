@@ -5,6 +5,7 @@ One of another package joins by `OPS.append`; its name must be its own, for evid
 
 from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
+from tightverify.ops.difference import ClampDifference, LeakyReluDifference, SigmoidDifference, TanhDifference
 from tightverify.ops.gru_update import GruUpdate
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
@@ -24,17 +25,21 @@ __all__ = [
     "SIGMOID_TIMES",
     "TANH_TIMES",
     "Clamp",
+    "ClampDifference",
     "GruUpdate",
     "LeakyRelu",
+    "LeakyReluDifference",
     "Log",
     "Maximum",
     "Operation",
     "Reciprocal",
     "Sigmoid",
+    "SigmoidDifference",
     "Square",
     "SquareRoot",
     "SumOfSquares",
     "Tanh",
+    "TanhDifference",
 ]
 
 OPS: list[Operation] = [
@@ -56,4 +61,8 @@ OPS: list[Operation] = [
     TANH_TIMES,
     Maximum(),
     GruUpdate(),
+    SigmoidDifference(),
+    TanhDifference(),
+    LeakyReluDifference(0.1),
+    ClampDifference(0.25, 0.5),
 ]

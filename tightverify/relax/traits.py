@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -80,6 +81,9 @@ PlanePairs = tuple[Tensor, Tensor]
 
 class FittedPlanes(ABC):
     """Planes for bounding passes, over all that the operands can be."""
+
+    planar: ClassVar[bool] = True
+    """whether they are tighter over polygons of two operands than over their boxes"""
 
     @abstractmethod
     def planes(self, operands: OperandSet, kinds: Sequence[str], search: Search) -> PlanePairs:

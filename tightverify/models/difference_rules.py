@@ -1,0 +1,133 @@
+"""By how much an operation's value differs between two networks, from its operands x in the first and their differences d.
+
+The second network has x - d. A rule says how nodes of operations that exist make the difference, one line of `RULES` each: a
+curve has an operation of its own (`ops.difference`), a product is
+
+    F(x) G(y) - F(x - d) G(y - e) = F(x) (G(y) - G(y - e)) + (F(x) - F(x - d)) G(y) - (F(x) - F(x - d)) (G(y) - G(y - e)),
+
+whose last part is as small as the square of the differences, and GRU's update `n + z (h - n)` of a gate z differs by
+
+    dn + z (dh - dn) + dz (h' - n'),
+
+which is the update of the differences, and what the other gate makes of the second network's states. What differs nowhere is
+None. An operation that has no rule is written down for both networks and subtracted (`models.pair`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from tightverify.graph import Operand
+from tightverify.ops import (
+    MULTIPLY,
+    SIGMOID_TIMES,
+    TANH_TIMES,
+    Clamp,
+    ClampDifference,
+    GruUpdate,
+    LeakyRelu,
+    LeakyReluDifference,
+    Maximum,
+    Operation,
+    Sigmoid,
+    SigmoidDifference,
+    Square,
+    Tanh,
+    TanhDifference,
+)
+from tightverify.ops.product import Product
+from tightverify.relax import curves
+
+Difference = Operand | None
+"""A difference's neurons; None where there is none."""
+
+
+class Nodes(Protocol):
+    """Where nodes are written down."""
+
+    def apply(self, op: Operation, *operands: Operand) -> Operand: ...
+
+    def sum(self, *summands: tuple[Operand | None, float]) -> Difference:
+        """Operands times their factors, those that are None left out; None if nothing is left."""
+
+
+Rule = Callable[[Nodes, Any, Sequence[Operand], Sequence[Difference]], Difference]
+
+CHANGES: dict[type[curves.Curve], Operation | None] = {
+    curves.Identity: None,
+    curves.Sigmoid: SigmoidDifference(),
+    curves.Tanh: TanhDifference(),
+}
+"""A factor's change as an operation; a bare operand's is its difference."""
+TIMES: dict[type[curves.Curve], Operation] = {
+    curves.Identity: MULTIPLY,
+    curves.Sigmoid: SIGMOID_TIMES,
+    curves.Tanh: TANH_TIMES,
+}
+"""A factor times something."""
+
+
+def of_curve(change: Callable[[Any], Operation]) -> Rule:
+    """The rule of a curve, whose change is an operation made of the curve's own."""
+
+    def rule(nodes: Nodes, op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+        return changed(nodes, change(op), x[0], d[0])
+
+    return rule
+
+
+def changed(nodes: Nodes, change: Operation | None, x: Operand, d: Difference) -> Difference:
+    return d if change is None or d is None else nodes.apply(change, x, d)
+
+
+def of_product(nodes: Nodes, op: Product, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    kinds = type(op.first), type(op.second)
+    first, second = (changed(nodes, CHANGES[kind], a, b) for kind, a, b in zip(kinds, x, d, strict=True))
+    by_second = None if second is None else nodes.apply(TIMES[kinds[0]], x[0], second)
+    by_first = None if first is None else nodes.apply(TIMES[kinds[1]], x[1], first)
+    both = None if first is None or second is None else nodes.apply(MULTIPLY, first, second)
+    return nodes.sum((by_second, 1.0), (by_first, 1.0), (both, -1.0))
+
+
+def of_update(nodes: Nodes, _op: GruUpdate, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    (gate, new, old), (d_gate, d_new, d_old) = x, d
+    if d_new is None:
+        kept = None if d_old is None else nodes.apply(SIGMOID_TIMES, gate, d_old)
+    elif d_old is None:
+        turned = nodes.sum((gate, -1.0))
+        assert turned is not None
+        kept = nodes.apply(SIGMOID_TIMES, turned, d_new)
+    else:
+        kept = nodes.apply(GruUpdate(), gate, d_new, d_old)
+    if d_gate is None:
+        return kept
+    step = nodes.sum((old, 1.0), (new, -1.0), (d_old, -1.0), (d_new, 1.0))
+    assert step is not None
+    other = nodes.apply(MULTIPLY, nodes.apply(SigmoidDifference(), gate, d_gate), step)
+    return nodes.sum((kept, 1.0), (other, 1.0))
+
+
+def of_square(nodes: Nodes, _op: Square, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """`x^2 - (x - d)^2 = d (2 x - d)`."""
+    total = nodes.sum((x[0], 2.0), (d[0], -1.0))
+    return None if d[0] is None or total is None else nodes.apply(MULTIPLY, d[0], total)
+
+
+def of_maximum(nodes: Nodes, _op: Maximum, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """`max(x, y) = y + relu(x - y)`."""
+    ahead, change = nodes.sum((x[0], 1.0), (x[1], -1.0)), nodes.sum((d[0], 1.0), (d[1], -1.0))
+    assert ahead is not None
+    return nodes.sum((d[1], 1.0), (changed(nodes, LeakyReluDifference(), ahead, change), 1.0))
+
+
+RULES: dict[type[Operation], Rule] = {
+    Sigmoid: of_curve(lambda _op: SigmoidDifference()),
+    Tanh: of_curve(lambda _op: TanhDifference()),
+    LeakyRelu: of_curve(lambda op: LeakyReluDifference(op.slope)),
+    Clamp: of_curve(lambda op: ClampDifference(op.low, op.high)),
+    Product: of_product,
+    GruUpdate: of_update,
+    Square: of_square,
+    Maximum: of_maximum,
+}
