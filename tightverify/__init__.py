@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tightverify import plots
     from tightverify.api.bounds import bounds
     from tightverify.api.certify import certify, stream
+    from tightverify.api.differ import differ
+    from tightverify.api.differences import Comparison, Difference, Differences
     from tightverify.api.gathering import Interrupted
     from tightverify.api.load import load
     from tightverify.api.planes import PlaneFit, planes
@@ -57,7 +59,10 @@ __all__ = [
     "AnyLength",
     "Below",
     "Box",
+    "Comparison",
     "DecibelBall",
+    "Difference",
+    "Differences",
     "Gain",
     "Interrupted",
     "Interval",
@@ -85,6 +90,7 @@ __all__ = [
     "bounds",
     "certify",
     "certify_clips",
+    "differ",
     "load",
     "planes",
     "plots",
@@ -103,7 +109,10 @@ HOMES = {
     "AnyLength": "inputs.clips",
     "Below": "statements",
     "Box": "region",
+    "Comparison": "api.differences",
     "DecibelBall": "region",
+    "Difference": "api.differences",
+    "Differences": "api.differences",
     "Gain": "region",
     "Interrupted": "api.gathering",
     "Interval": "values",
@@ -131,6 +140,7 @@ HOMES = {
     "bounds": "api.bounds",
     "certify": "api.certify",
     "certify_clips": "inputs.clips",
+    "differ": "api.differ",
     "load": "api.load",
     "planes": "api.planes",
     "radius": "radius.inputs",

@@ -74,7 +74,7 @@ def near(module: nn.Module, size: float = 1e-3, seed: int = 1) -> nn.Module:
     other = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in other.parameters():
-            parameter += size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return other
 
 

@@ -78,5 +78,5 @@ def test_a_plane_that_leans_the_wrong_way_on_the_operand_cuts_the_function(op: O
     for side, sign in ((planes.lower, 1), (planes.upper, -1)):
         assert float(side.slopes[0].abs()) > 1e-5
         assert (sign * (values - side.at(*points)) >= -1e-15).all()
-        turned = Plane((-side.slopes[0], side.slopes[1]), side.offset)
+        turned = Plane((-side.slopes[0], side.slopes[1]), side.offset + 2 * side.slopes[0] * x.centre)
         assert (sign * (values - turned.at(*points)) < -1e-6).any()

@@ -30,7 +30,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What systems say when nothing more can be written, and do not say where."""
 
 
-OWN = ("certify", "bounds", "radius", "segments", "tightness", "summary", "compare", "plot", "info", "vnnlib", "demo")
+OWN = ("certify", "bounds", "radius", "differ", "segments", "tightness", "summary", "compare", "plot", "info", "vnnlib", "demo")
 """Each is a file of this folder that defines a command of its name."""
 COMMANDS = {name: f"tightverify.cli.{name}" for name in OWN}
 """By name, the module that defines a command of the name, imported when it is asked for."""

@@ -1,0 +1,135 @@
+"""`tightverify.differ`: brackets, verdicts and their points, and what is asked wrongly."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tightverify as tv
+from tightverify.errors import InputError, ModelError, UsageError
+
+TIME, FEATURES = 3, 3
+REGION = tv.LinfBall(0.05)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.last = nn.GRU(FEATURES, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.last(self.layer(x)[0][:, -1]))
+
+
+def networks() -> tuple[nn.Module, nn.Module]:
+    """A network and what bfloat16 leaves of its weights."""
+    torch.manual_seed(0)
+    first = Small()
+    second = copy.deepcopy(first)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.copy_(parameter.to(torch.bfloat16).to(parameter.dtype))
+    return first, second
+
+
+FIRST, SECOND = networks()
+X = torch.rand((2, TIME, FEATURES), generator=torch.Generator().manual_seed(1))
+
+
+def differences(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return (FIRST(x).double() - SECOND(x).double()).abs()
+
+
+@pytest.mark.parametrize("method", ["interval", "linear", "planes", "combine"])
+def test_a_bracket_holds_the_largest_difference(method: str) -> None:
+    found = tv.differ(FIRST, SECOND, X, REGION, method=method, rounds=1)
+    for x, result in zip(X, found, strict=True):
+        samples = x + 0.05 * (2 * torch.rand(2000, *x.shape) - 1)
+        most = differences(samples).amax(0)
+        assert result.verdict is tv.Comparison.BOUNDED
+        assert (most <= result.bound + 1e-6).all()
+        assert (result.found >= 0.9 * most).all()
+        assert (result.found <= result.bound + 1e-6).all()
+        if method != "interval":
+            assert (result.bound <= 2.5 * result.found + 1e-6).all()
+
+
+def test_the_stages_find_a_bracket_too() -> None:
+    (by_pass,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    (by_stages,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear", time_limit=1000)
+    assert by_stages.verdict is tv.Comparison.BOUNDED
+    assert torch.allclose(by_pass.bound, by_stages.bound, rtol=0.1)
+
+
+def test_verdicts() -> None:
+    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    most, least = float(bracket.bound.max()), float(bracket.found.max())
+    (close,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=1.01 * most, method="linear")
+    assert close.verdict is tv.Comparison.EQUIVALENT
+    assert (close.bound < 1.01 * most).all()
+    (far,) = tv.differ(FIRST, SECOND, X[:1], REGION, 0.99 * least, method="linear")
+    assert far.verdict is tv.Comparison.COUNTEREXAMPLE
+    point = far.counterexample
+    assert point is not None
+    assert ((point - X[0]).abs() <= 0.05 + 1e-7).all()
+    assert float(differences(point[None].float()).max()) > 0.99 * least
+    each = tv.differ(FIRST, SECOND, X[:1], REGION, within=[0.99 * least, 2 * most], method="linear")
+    assert each[0].verdict in (tv.Comparison.COUNTEREXAMPLE, tv.Comparison.EQUIVALENT)
+    between = (most + least) / 2
+    if most > 1.001 * least:
+        (open_one,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=between, method="interval")
+        assert open_one.verdict is tv.Comparison.UNKNOWN
+
+
+def test_branch_and_bound_proves_what_linear_bounds_do_not() -> None:
+    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    most, least = float(bracket.bound.max()), float(bracket.found.max())
+    limit = most - 0.02 * (most - least)
+    (result,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=limit, method="complete", rounds=1, splits=4)
+    assert result.verdict is tv.Comparison.EQUIVALENT
+
+
+def test_agreement() -> None:
+    same = tv.differ(FIRST, SECOND, X, tv.LinfBall(1e-4), agree=True, method="linear")
+    assert all(result.verdict is tv.Comparison.EQUIVALENT for result in same)
+    other = copy.deepcopy(FIRST)
+    with torch.no_grad():
+        dict(other.named_parameters())["last.bias"].copy_(-100 * FIRST(X)[0])
+    (turned, _) = tv.differ(FIRST, other, X, tv.LinfBall(1e-4), agree=True, method="linear")
+    assert turned.verdict is tv.Comparison.COUNTEREXAMPLE
+    assert turned.counterexample is not None
+    point = turned.counterexample[None].float()
+    assert int(other(point).argmax()) != int(FIRST(X[:1]).argmax())
+
+
+def test_evidence_of_a_comparison_is_read_back(tmp_path: Path) -> None:
+    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    most = 1.1 * float(bracket.bound.max())
+    tv.differ(FIRST, SECOND, X[:1], REGION, within=most, method="linear", evidence=tmp_path / "evidence")
+    assert list((tmp_path / "evidence").iterdir())
+
+
+def test_results_are_saved(tmp_path: Path) -> None:
+    found = tv.differ(FIRST, SECOND, X, REGION, method="linear")
+    found.save(tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["bound"] for line in lines] == [result.bound.tolist() for result in found]
+    assert lines[1]["verdict"] == "BOUNDED"
+    assert found.counts == {"BOUNDED": 2}
+    assert "at most" in repr(found[:1])
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(ModelError, match="outputs"):
+        tv.differ(nn.Linear(4, 3), nn.Linear(4, 2), torch.zeros(1, 4), REGION)
+    with pytest.raises(UsageError, match="one question"):
+        tv.differ(FIRST, SECOND, X, REGION, within=0.1, agree=True)
+    for within in (0.0, -1.0, float("nan"), [0.1] * 3):
+        with pytest.raises(InputError, match="within"):
+            tv.differ(FIRST, SECOND, X, REGION, within=within)

@@ -1,0 +1,137 @@
+"""`tightverify differ`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
+from tightverify.cli.options import BATCH_AXIS, FORCE, LIMIT, OUT, QUESTION, QUIET, REGION, WRITTEN, say_if_busy
+from tightverify.console import output, say
+from tightverify.decimals import no_less_than, no_more_than
+from tightverify.errors import UsageError
+from tightverify.settings import KEPT, Options, Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tightverify.api.differences import Differences
+    from tightverify.region import Perturbation
+
+SECOND = "Second model"
+ASKED = (
+    option(QUESTION, "--within", type=click.FloatRange(0, min_open=True), help="Ask whether no output differs by more."),
+    option(QUESTION, "--agree", is_flag=True, help="Ask whether the second model keeps the class that the first one gives."),
+)
+MADE = (
+    option(
+        SECOND,
+        "--round",
+        "how",
+        multiple=True,
+        metavar="HOW",
+        help="Make the second of the first: float16, bfloat16, int8, int4 or pruned:SHARE; may be given several times.",
+    ),
+    option(SECOND, "--per-channel", is_flag=True, help="A scale for each output's weights, not one for a tensor."),
+    option(WRITTEN, "--save", type=FILE, help="File for the second model that --round makes."),
+)
+EXAMPLES = (
+    "tightverify differ model.onnx inputs.npz --round int8 --eps 0.01 --clip 0 1",
+    "tightverify differ model.onnx small.onnx inputs.npz --eps 0.01 --within 0.1",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES, short_help="Bound by how much two models differ.")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FIRST.onnx [SECOND.onnx] INPUTS.npz")
+@BATCH_AXIS
+@LIMIT
+@gathered("asked", dict, *ASKED)
+@gathered("made", dict, *MADE)
+@REGION
+@settings_of([name for name in Options.__annotations__ if name not in (*KEPT, "thorough")], Settings(method="combine"))
+@threads
+@OUT
+@FORCE
+@QUIET
+def differ(
+    files: tuple[Path, ...],
+    batch_axis: int | None,
+    limit: int | None,
+    asked: dict[str, Any],
+    made: dict[str, Any],
+    region: Perturbation,
+    settings: Settings,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Bound by how much the outputs of two models differ on the region around each input.
+
+    The second model is a file of its own, or the first one rounded by --round. Prints a table: the largest difference that is
+    proved of any output, and the largest that a search found, or with --within and --agree the verdicts.
+    """
+    wanted = 2 if made["how"] else 3
+    if len(files) != wanted:
+        raise UsageError(
+            f"{len(files)} files were given; wanted FIRST.onnx INPUTS.npz with --round, else FIRST.onnx SECOND.onnx INPUTS.npz"
+        )
+    if made["save"] is not None and len(made["how"]) != 1:
+        raise UsageError("--save was given without one --round, whose model it writes; give --round once, or leave --save out")
+    from tightverify.api.checks import as_inputs
+    from tightverify.api.differ import differ as find
+    from tightverify.inputs.npz import read_inputs
+    from tightverify.json_lines import JsonLines
+
+    x = as_inputs(read_inputs(files[-1])[0])[:limit]
+    say_if_busy(quiet)
+    with TemporaryDirectory() as folder:
+        seconds = seconds_of(files, made, Path(folder), force)
+        found: dict[str, Differences] = {}
+        for name, second in seconds.items():
+            found[name] = find(
+                files[0], second, x, region, settings=settings, batch_axis=batch_axis, progress=not quiet, **asked
+            )
+    if out is not None:
+        with JsonLines(out, force) as lines:
+            for name, results in found.items():
+                for record in results.records:
+                    lines.write({**record, "models": [str(files[0]), name]})
+    output().print(table(found))
+    for name, results in found.items():
+        output().print(f"{name}: {results.summary()}", soft_wrap=True, highlight=False)
+    if made["save"] is not None and not quiet:
+        say(f"written: {made['save']}")
+
+
+def seconds_of(files: tuple[Path, ...], made: dict[str, Any], folder: Path, force: bool) -> dict[str, Path]:
+    """The second models by their names: the file that was given, or files of what --round makes."""
+    if not made["how"]:
+        return {str(files[1]): files[1]}
+    import onnx
+
+    from tightverify.models.rounding import rounded
+
+    found: dict[str, Path] = {}
+    for number, how in enumerate(made["how"]):
+        path = made["save"] or folder / f"{number}.onnx"
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already; give another name, or --force to replace it")
+        onnx.save(rounded(files[0], how, made["per_channel"]), str(path))
+        found[how] = path
+    return found
+
+
+def table(found: dict[str, Differences]) -> Table:
+    """A line for each second model and input."""
+    from rich.table import Table
+
+    grid = Table("second", "input", "verdict", "proved", "found", "seconds")
+    for name, results in found.items():
+        for each in results:
+            most, least = float(each.bound.max()), float(each.found.max())
+            proved = no_less_than(most, 4) if most < float("inf") else "-"
+            grid.add_row(name, str(each.index), each.verdict.name, proved, no_more_than(least, 4), f"{each.seconds:.2f}")
+    return grid
