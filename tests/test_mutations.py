@@ -153,6 +153,7 @@ def test_broken_planes_of_operations_are_caught(damage: Callable[[Planes, list[P
     assert set(harmless) <= HARMLESS.get(damage.__name__, set())
 
 
+@pytest.mark.covering
 @every_damage
 @pytest.mark.parametrize("network", NETS)
 def test_a_broken_relaxation_in_a_network_is_caught(

@@ -38,6 +38,7 @@ def networks() -> tuple[nn.Module, nn.Module]:
 
 
 FIRST, SECOND = networks()
+BOTH = tv.load(FIRST, (TIME, FEATURES)), tv.load(SECOND, (TIME, FEATURES))
 X = torch.rand((2, TIME, FEATURES), generator=torch.Generator().manual_seed(1))
 
 
@@ -48,7 +49,7 @@ def differences(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("method", ["interval", "linear", "planes", "combine"])
 def test_a_bracket_holds_the_largest_difference(method: str) -> None:
-    found = tv.differ(FIRST, SECOND, X, REGION, method=method, rounds=1)
+    found = tv.differ(*BOTH, X, REGION, method=method, rounds=1)
     for x, result in zip(X, found, strict=True):
         samples = x + 0.05 * (2 * torch.rand(2000, *x.shape) - 1)
         most = differences(samples).amax(0)
@@ -61,42 +62,42 @@ def test_a_bracket_holds_the_largest_difference(method: str) -> None:
 
 
 def test_the_stages_find_a_bracket_too() -> None:
-    (by_pass,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
-    (by_stages,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear", time_limit=1000)
+    (by_pass,) = tv.differ(*BOTH, X[:1], REGION, method="linear")
+    (by_stages,) = tv.differ(*BOTH, X[:1], REGION, method="linear", time_limit=1000)
     assert by_stages.verdict is tv.Comparison.BOUNDED
     assert torch.allclose(by_pass.bound, by_stages.bound, rtol=0.1)
 
 
 def test_verdicts() -> None:
-    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    (bracket,) = tv.differ(*BOTH, X[:1], REGION, method="linear")
     most, least = float(bracket.bound.max()), float(bracket.found.max())
-    (close,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=1.01 * most, method="linear")
+    (close,) = tv.differ(*BOTH, X[:1], REGION, within=1.01 * most, method="linear")
     assert close.verdict is tv.Comparison.EQUIVALENT
     assert (close.bound < 1.01 * most).all()
-    (far,) = tv.differ(FIRST, SECOND, X[:1], REGION, 0.99 * least, method="linear")
+    (far,) = tv.differ(*BOTH, X[:1], REGION, 0.99 * least, method="linear")
     assert far.verdict is tv.Comparison.COUNTEREXAMPLE
     point = far.counterexample
     assert point is not None
     assert ((point - X[0]).abs() <= 0.05 + 1e-7).all()
     assert float(differences(point[None].float()).max()) > 0.99 * least
-    each = tv.differ(FIRST, SECOND, X[:1], REGION, within=[0.99 * least, 2 * most], method="linear")
+    each = tv.differ(*BOTH, X[:1], REGION, within=[0.99 * least, 2 * most], method="linear")
     assert each[0].verdict in (tv.Comparison.COUNTEREXAMPLE, tv.Comparison.EQUIVALENT)
     between = (most + least) / 2
     if most > 1.001 * least:
-        (open_one,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=between, method="interval")
+        (open_one,) = tv.differ(*BOTH, X[:1], REGION, within=between, method="interval")
         assert open_one.verdict is tv.Comparison.UNKNOWN
 
 
 def test_branch_and_bound_proves_what_linear_bounds_do_not() -> None:
-    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    (bracket,) = tv.differ(*BOTH, X[:1], REGION, method="linear")
     most, least = float(bracket.bound.max()), float(bracket.found.max())
     limit = most - 0.02 * (most - least)
-    (result,) = tv.differ(FIRST, SECOND, X[:1], REGION, within=limit, method="complete", rounds=1, splits=4)
+    (result,) = tv.differ(*BOTH, X[:1], REGION, within=limit, method="complete", rounds=1, splits=4)
     assert result.verdict is tv.Comparison.EQUIVALENT
 
 
 def test_agreement() -> None:
-    same = tv.differ(FIRST, SECOND, X, tv.LinfBall(1e-4), agree=True, method="linear")
+    same = tv.differ(*BOTH, X, tv.LinfBall(1e-4), agree=True, method="linear")
     assert all(result.verdict is tv.Comparison.EQUIVALENT for result in same)
     other = copy.deepcopy(FIRST)
     with torch.no_grad():
@@ -109,14 +110,14 @@ def test_agreement() -> None:
 
 
 def test_evidence_of_a_comparison_is_read_back(tmp_path: Path) -> None:
-    (bracket,) = tv.differ(FIRST, SECOND, X[:1], REGION, method="linear")
+    (bracket,) = tv.differ(*BOTH, X[:1], REGION, method="linear")
     most = 1.1 * float(bracket.bound.max())
-    tv.differ(FIRST, SECOND, X[:1], REGION, within=most, method="linear", evidence=tmp_path / "evidence")
+    tv.differ(*BOTH, X[:1], REGION, within=most, method="linear", evidence=tmp_path / "evidence")
     assert list((tmp_path / "evidence").iterdir())
 
 
 def test_results_are_saved(tmp_path: Path) -> None:
-    found = tv.differ(FIRST, SECOND, X, REGION, method="linear")
+    found = tv.differ(*BOTH, X, REGION, method="linear")
     found.save(tmp_path / "out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["bound"] for line in lines] == [result.bound.tolist() for result in found]
@@ -129,7 +130,7 @@ def test_what_cannot_be_compared() -> None:
     with pytest.raises(ModelError, match="outputs"):
         tv.differ(nn.Linear(4, 3), nn.Linear(4, 2), torch.zeros(1, 4), REGION)
     with pytest.raises(UsageError, match="one question"):
-        tv.differ(FIRST, SECOND, X, REGION, within=0.1, agree=True)
+        tv.differ(*BOTH, X, REGION, within=0.1, agree=True)
     for within in (0.0, -1.0, float("nan"), [0.1] * 3):
         with pytest.raises(InputError, match="within"):
-            tv.differ(FIRST, SECOND, X, REGION, within=within)
+            tv.differ(*BOTH, X, REGION, within=within)

@@ -87,14 +87,14 @@ def test_no_method_proves_what_underflows(case: str) -> None:
     (value,) = chain.exactly([radius])
     rows = torch.ones(1, 1, dtype=torch.float64), torch.tensor([float(value) / 2], dtype=torch.float64)
     model, x = tv.load(chain, (1,)), torch.zeros(1, 1, dtype=torch.float64)
-    for method, norm in itertools.product(METHODS, (torch.inf, 2, 1)):
+    for method, norm in zip(METHODS, itertools.cycle((torch.inf, 2, 1)), strict=False):
         (result,) = tv.certify(model, x, None, tv.LpBall(radius, norm), method=method, rows=rows, splits=5)
         assert result.verdict is not tv.Verdict.ROBUST
 
 
 def test_random_chains_hold_exact_values() -> None:
     generator = np.random.default_rng(5)
-    for _ in range(12):
+    for _ in range(8):
         chain, radius = random_chain(generator)
         model, region = tv.load(chain, (2,)), tv.LinfBall(radius)
         x = torch.zeros(1, 2, dtype=torch.float64)

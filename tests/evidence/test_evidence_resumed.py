@@ -29,7 +29,7 @@ RESUMED: dict[str, tuple[str, float | tv.Perturbation, int, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("name", [pytest.param("gru", marks=pytest.mark.slow), *(name for name in RESUMED if name != "gru")])
 def test_a_search_that_goes_on_has_evidence_of_all_that_was_before(name: str, tmp_path: Path) -> None:
     kind, eps, place, top = RESUMED[name]
     model, x = network(kind)

@@ -61,6 +61,7 @@ def optima(bounds: LinearBounds, rows: Tensor, boxed: bool) -> Tensor:
     return found
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("network", NETS)
 def test_no_mixture_passes_the_optimum_and_the_optimum_holds(network: str, scale: float) -> None:

@@ -81,6 +81,7 @@ def rises(points: list[TracePoint]) -> bool:
     return not any(falls) and times == sorted(times)
 
 
+@pytest.mark.usefixtures("rounds_alone")
 @pytest.mark.parametrize(
     ("method", "batch"), [("interval", 100), ("linear", 5), ("planes", 2), ("combine", 100), ("combine", 3)]
 )

@@ -204,7 +204,10 @@ def front_only(name: str) -> nn.Module:
     return nn.Sequential(FRONTS[name]()[0], nn.Flatten()).double().eval()
 
 
-@pytest.mark.parametrize("name", FRONTS)
+OFTEN = ("log mel", "mfcc, top db", "deltas")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in FRONTS])
 def test_front_ends_go_through_onnx(name: str, tmp_path: Path) -> None:
     front, features = FRONTS[name]()
     module = Heard(front, features).eval()

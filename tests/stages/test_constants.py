@@ -44,7 +44,10 @@ def hard_rows(outputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def asked(place: int) -> dict[str, str]:
-    """Of each method the region that a case is tried with: in turn, but for programs, which take boxes alone."""
+    """Of each method the region that a case is tried with: in turn, but for programs, which take boxes alone.
+
+    Cases next to one another try one half of the methods each.
+    """
     every, boxes = list(REGIONS), ["LinfBall", "Box"]
     kinds = [boxes if method in ("lp", "milp") else every for method in METHODS]
     return {method: some[(place + k) % len(some)] for k, (method, some) in enumerate(zip(METHODS, kinds, strict=True))}
@@ -62,7 +65,8 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_method_takes_constants(case: Case, tmp_path: Path) -> None:
     model = case.load(tmp_path)
-    for method, kind in asked(CASES.index(case)).items():
+    place = CASES.index(case)
+    for method, kind in list(asked(place).items())[place % 2 :: 2]:
         outputs = model.graph.forward(points(REGIONS[kind].around(X)))
         rows, offsets = hard_rows(outputs)
         values = (outputs @ rows.T + offsets).amin((0, 1))

@@ -256,8 +256,8 @@ def test_a_wrong_plane_is_seen(
 
 
 def test_neurons_that_matter_are_tightened_alike_by_any_number_of_processes() -> None:
-    graph, region, one = prepared("lstm 2 layers")
-    found = once("lstm 2 layers", 1.0)[-1]
+    graph, region, one = prepared("rnn tanh")
+    found = once("rnn tanh", 1.0)[-1]
     chosen = weightiest(one, found, 2)
     assert len(chosen) == 2
     assert all(number in graph.bounded for number, _ in chosen)

@@ -96,7 +96,7 @@ def is_read(node: fx.Node, depends: bool, reached: set[fx.Node]) -> bool:
     if depends and node.target in BY_WEIGHTS:
         weight = cast(fx.Node, node.args[1])
         return reached.isdisjoint(node.all_input_nodes[1:]) and cast(Tensor, weight.meta["val"]).dim() == 2
-    return not depends or str(node.target) in OPERATORS
+    return not depends or node.target is torch.ops.aten.embedding.default or str(node.target) in OPERATORS
 
 
 @contextmanager
