@@ -159,6 +159,6 @@ def by_sign(signs: Tensor, positive: Tensor, other: Tensor) -> Tensor:
 
 def times(rows: Tensor, values: Tensor) -> Tensor:
     """(B or 1, R, n) times (B, n): (B, R)."""
-    if len(rows) == 1:
+    if rows.shape[0] == 1:
         return values @ rows[0].T
     return torch.matmul(rows, values[:, :, None])[..., 0]

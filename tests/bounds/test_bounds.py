@@ -130,6 +130,9 @@ NETWORKS: dict[str, Callable[[float, int], Graph]] = {
     "spectrum": spectrum,
 }
 SCALES = {"small": 0.3, "usual": 1.0, "steep": 5.0, "saturating": 150.0}
+OFTEN = ("rnn tanh", "gru reset before", "lstm 2 layers", "mixed")
+SOME_OFTEN = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in NETWORKS]
+"""For what is said of every network alike."""
 REGIONS: dict[str, Perturbation] = {
     "linf": LinfBall(0.1, clip=(0.0, 1.0)),
     "l2": L2Ball(0.25),
@@ -276,7 +279,7 @@ def test_linear_is_never_looser_than_interval(network: str) -> None:
             assert (after.upper <= before.upper + slack).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME_OFTEN)
 def test_inputs_of_a_batch_do_not_mix(network: str, device: str) -> None:
     graph = NETWORKS[network](1.0, 13).to(device)
     rows = sign_rows(graph, device)

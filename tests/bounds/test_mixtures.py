@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.bounds.test_bounds import NETWORKS, REGIONS, SCALES, centres, probes, sign_rows, violations
+from tests.bounds.test_bounds import NETWORKS, REGIONS, SCALES, SOME_OFTEN, centres, probes, sign_rows, violations
 from tests.helpers import exact
 from tests.test_mutations import Breaker, earlier_node, install
 from tightverify.bounds import mixtures
@@ -57,7 +57,7 @@ def test_combined_bounds_hold_everything_that_is_found(network: str, scale: str)
         assert not violations(graph, region, probes(graph, region, 200), combined(EFFORT if scale == "usual" else LESS)), name
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME_OFTEN)
 def test_more_steps_never_loosen(network: str) -> None:
     graph = NETWORKS[network](1.0, 3)
     region = REGIONS["linf"].around(centres(2))
@@ -109,7 +109,7 @@ def test_fewer_steps_are_taken_and_bounds_hold(network: str) -> None:
     assert ((few <= near) & (near <= many)).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME_OFTEN)
 def test_every_node_is_no_looser_than_what_was_known(network: str) -> None:
     graph = NETWORKS[network](1.0, 3)
     region = REGIONS["linf"].around(centres(2))

@@ -180,15 +180,15 @@ Hard = tuple[Classifier, Tensor, Tensor, float]
 @pytest.fixture(scope="module")
 def hard() -> Hard:
     """A network and inputs at a radius at which `combine` leaves some open."""
-    network = classifier(nn.LSTM)
-    x = torch.rand((8, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
-    return network, x, network(x).argmax(1), 0.25
+    network = classifier(nn.RNN)
+    x = torch.rand((8, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)[[0, 2, 3, 7]]
+    return network, x, network(x).argmax(1), 0.37
 
 
 def test_every_input_of_a_batch_has_its_share_of_the_time(hard: Hard) -> None:
     """Little memory makes each input a part of its own: a hard one leaves the later ones their time."""
     network, x, labels, _ = hard
-    settings = Settings(method="complete", time_limit=5.0, splits=10**6, memory=1, restarts=0, rounds=1, directions=2)
+    settings = Settings(method="complete", time_limit=2.0, splits=10**6, memory=1, restarts=0, rounds=1, directions=2)
     network_at = tv.load(network, (FRAMES, FEATURES))
     results = list(stream(network_at, x[:3], labels[:3], LinfBall(0.4), settings))
     assert all(result.verdict is Verdict.TIMED_OUT for result in results)
@@ -232,8 +232,8 @@ def test_time_limit_keeps_what_is_proved(hard: Hard, monkeypatch: pytest.MonkeyP
 
 
 def test_counterexamples_are_found_from_where_halves_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = classifier(nn.GRU)
-    x = torch.rand((6, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    network = classifier(nn.RNN)
+    x = torch.rand((3, FRAMES, FEATURES), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     labels = network(x).argmax(1)
     blind = {"complete": tuple(s for s in tv.stages.METHODS["complete"] if s[0] != "attack")}
     monkeypatch.setattr(tv.stages, "METHODS", blind)
@@ -309,7 +309,7 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
     done = run(4, kept)
     assert [result.verdict for result in done] == [result.verdict for result in rebound]
     with pytest.raises(UsageError, match="another network, region or property"):
-        run(5, kept, LinfBall(eps * 1.01))
+        run(5, kept, LinfBall(eps * 0.9999))
     files[0].write_text("no tree")
     with pytest.raises(UsageError, match="is no search tree"):
         run(5, kept)
@@ -317,7 +317,9 @@ def test_a_search_goes_on_where_it_was_left(hard: Hard, tmp_path: Path) -> None:
 
 def test_an_empty_part_that_holds_the_centre_is_a_fault(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that contradict one another close a part; where the centre's own neurons lie in it, that can only be a fault."""
-    network, x, labels, _ = hard
+    _, x, _, _ = hard
+    network = classifier(nn.LSTM)
+    labels = network(x).argmax(1)
     original = bounding_passes.enclose  # type: ignore[attr-defined]
 
     def elsewhere(graph: Graph, number: int, known: list[Interval], region: Region) -> Interval:

@@ -171,8 +171,8 @@ class Pending:
             if fresh:
                 self._own.add(source)
             return
-        batch = max(len(rows), 0 if gathered is None else len(gathered))
-        if source not in self._own or gathered is None or len(gathered) < batch:
+        batch = rows.shape[0] if gathered is None else max(rows.shape[0], gathered.shape[0])
+        if source not in self._own or gathered is None or gathered.shape[0] < batch:
             shape = (batch, rows.shape[1], size)
             gathered = rows.new_zeros(shape) if gathered is None else gathered.expand(shape).clone()
             self._own.add(source)

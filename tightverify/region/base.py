@@ -38,7 +38,7 @@ class Region(ABC):
     box: Interval
 
     def __len__(self) -> int:
-        return len(self.centre)
+        return self.centre.shape[0]
 
     def map(self, change: Callable[..., Tensor], *others: Self) -> Self:
         """The same change of the batch, made to every tensor of these regions, which come first in each."""
