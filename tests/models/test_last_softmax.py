@@ -97,3 +97,20 @@ def test_files_end_before_it(name: str, opset: int, tmp_path: Path) -> None:
     assert verdicts(ended, 1e-3) == verdicts(plain, 1e-3)
     with pytest.raises(UnsupportedError, match="was left out"):
         tv.radius(ended, X, None, rows=tv.Within(0.1))
+
+
+def test_differences_are_not_those_of_what_was_left_out() -> None:
+    """Log-chances may move by twice as much as what they are made of."""
+    model, other = (tv.load(Network(ENDS[name]).eval(), (FRAMES, FEATURES)) for name in ("LogSoftmax", "Softmax"))
+    plain = tv.load(PLAIN, (FRAMES, FEATURES))
+    for pair in ((model, other), (plain, model), (model, plain)):
+        for within in (0.1, None):
+            with pytest.raises(UnsupportedError, match="was left out"):
+                tv.differ(*pair, X, tv.LinfBall(0.01), within=within, method="linear")
+    assert tv.differ(model, other, X, tv.LinfBall(1e-4), agree=True, method="linear").counts == {"EQUIVALENT": len(X)}
+
+
+def test_bounds_are_not_those_of_what_was_left_out() -> None:
+    model = tv.load(Network(ENDS["Softmax"]).eval(), (FRAMES, FEATURES))
+    with pytest.raises(UnsupportedError, match="was left out"):
+        tv.bounds(model, X, tv.LinfBall(0.01))

@@ -75,6 +75,8 @@ def bounds(
     check_solver(settings.solver)
     region, x = as_region(region), as_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
+    if not every_node:
+        loaded.refuse_left_out("it is asked what outputs there are")
     x = fitting(loaded, x)
     graph, regions = loaded.graph.to(usable(settings.device)), region.around(x).to(settings.device)
     found: list[list[Interval]] = []

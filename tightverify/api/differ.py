@@ -72,6 +72,8 @@ def differ(
     if agree and within is not None:
         raise UsageError("within and agree were given together; ask one question at a time")
     one, other = (load(model, batch_axis=batch_axis, inputs=x) for model in (first, second))
+    for model in () if agree else (one, other):
+        model.refuse_left_out("it is asked by how much outputs differ")
     both = pair(one, other)
     x = fitting(both, x)
     delta = None if within is None else as_limits(within, both.graph.output_size // 2)
