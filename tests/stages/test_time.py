@@ -28,6 +28,8 @@ EPS, LIMIT = 0.35, 400.0
 BETWEEN = 20.0
 """Looks at the clock by stages before the last: an order of magnitude fewer than by any bounding pass."""
 
+WORSE = pytest.mark.xfail(reason="the search ends at -0.4908, alone at -0.4882: what prepared it has cost more than it brought")
+
 
 class Ticking:
     """A clock that moves by one each time that it is looked at: the same on a machine of any speed."""
@@ -90,7 +92,7 @@ def test_a_stage_leaves_the_later_ones_their_time(
         assert all(len(result.tree) > 1 for result in found)
 
 
-@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 160.0])
+@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 160.0, pytest.param(200.0, marks=WORSE)])
 def test_a_search_is_no_worse_for_what_should_prepare_it(
     model: tv.Model, x: Tensor, limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
