@@ -193,16 +193,6 @@ def test_functions_in_the_file_are_taken_apart(tmp_path: Path) -> None:
     agree(save(tmp_path, model))
 
 
-def test_several_inputs_or_outputs_are_refused(tmp_path: Path) -> None:
-    model = build([node("Relu", "x", "y"), node("Tanh", "x", "z")], ["N", 3], output="y z")
-    with pytest.raises(UnsupportedError, match=r"\['y', 'z'\].*extract_model"):
-        from_onnx(save(tmp_path, model))
-    model = build([node("Add", "x other")], ["N", 3])
-    model.graph.input.append(helper.make_tensor_value_info("other", 11, ["N", 3]))
-    with pytest.raises(UnsupportedError, match=r"\['x', 'other'\]"):
-        from_onnx(save(tmp_path, model))
-
-
 def test_an_input_with_a_default_is_a_constant(tmp_path: Path) -> None:
     model = build([node("Add", "x k")], ["N", 3], {"k": normal(3)})
     model.graph.input.append(helper.make_tensor_value_info("k", 11, [3]))

@@ -160,18 +160,18 @@ class Several(nn.Module):
 
 
 class Outputs(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return x.sum(1), x
+    def forward(self, x: Tensor) -> list[float]:
+        return [float(x.sum())]
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "branch": (lambda: Function(_branching), ("cannot be exported", "shapes only")),
     "packed": (Packed, ("cannot be exported", "packed")),
-    "outputs": (Outputs, ("tuple", "return only the class scores")),
-    "lstm": (lambda: nn.LSTM(FEATURES, HIDDEN), ("tuple", "return only the class scores")),
-    "inputs": (Several, ("fails on one input", "takes one tensor")),
+    "outputs": (Outputs, ("list", "return only the class scores")),
+    "lstm": (lambda: nn.LSTM(FEATURES, HIDDEN), ("(1, 4, 4)", "one row of numbers", "choose a frame")),
+    "inputs": (Several, ("takes x, y", "fix={'y': array}")),
     "shape": (lambda: nn.Linear(7, 2), ("fails on one input of shape (1, 4, 3)", "check the shape")),
-    "rank": (lambda: nn.Linear(FEATURES, 2), ("shape (1, 4, 2)", "one row of class scores")),
+    "rank": (lambda: nn.Linear(FEATURES, 2), ("shape (1, 4, 2)", "one row of numbers")),
     "squeezed": (lambda: nn.Sequential(nn.Flatten(0), nn.Linear(TIME * FEATURES, 3)), ("one row of class scores",)),
     "nan": (lambda: _spoilt(float("nan")), ("1.weight", "NaN")),
     "infinite": (lambda: _spoilt(float("inf")), ("1.weight", "infinite")),
@@ -179,7 +179,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "half": (lambda: nn.Linear(3, 3).half(), ("torch.float16", "`.float()`")),
     "complex": (lambda: nn.Linear(3, 3, dtype=torch.complex64), ("torch.complex64",)),
     "state": (Stateful, ("keep no state",)),
-    "batch": (lambda: Function(lambda x: x.view(1, TIME, -1)[..., :FEATURES]), ("outputs of shapes", "in the batch")),
+    "batch": (
+        lambda: Function(lambda x: x.view(1, TIME, -1)[..., :FEATURES]),
+        ("fails on a batch", "6 input(s) give outputs"),
+    ),
     "batch-one": (lambda: Function(lambda x: x.view(1, TIME, FEATURES)), ("fails on a batch",)),
     "batch-mean": (lambda: Function(lambda x: (x - x.mean(0)).sum(1)), ("depend on what else is in the batch",)),
     "mask": (lambda: Function(lambda x: x.masked_fill(torch.tensor([True, False, False]), -torch.inf).amax(2)), ("infinite",)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -18,6 +18,15 @@ from tightverify.models.model import Model
 AnyModel = torch.nn.Module | str | Path | Model
 
 
+class LoadOptions(TypedDict, total=False):
+    """What `load` may be told of how a model is read."""
+
+    batch_axis: int | None
+    fix: Mapping[str, Any] | None
+    output: int | str | None
+    frame: int | str | None
+
+
 @plainly
 def load(
     model: AnyModel,
@@ -27,6 +36,9 @@ def load(
     *,
     tokens: bool = False,
     vocabulary: Sequence[str] = (),
+    fix: Mapping[str, Any] | None = None,
+    output: int | str | None = None,
+    frame: int | str | None = None,
 ) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
@@ -38,8 +50,16 @@ def load(
     `tokens` says that a torch module takes numbers of words (N, words), which it looks up in an `nn.Embedding`: regions are
     about the vectors behind it (of an ONNX file its input's type says so). `shape` is (words,) then.
     `vocabulary` has the names of the words, in the order of their numbers.
+
+    A model of several inputs is one of the input that is not in `fix`, by names a number, which stands for all numbers of
+    an ONNX file's input, or an array for one input, with the batch as an axis of length 1: `fix={"state": 0.0}`. Of several
+    outputs the first is meant if `output`, its name or its number, does not say another; of an output of several frames,
+    `frame` chooses one, `"last"` or its number, or `"all"`.
     """
+    how: dict[str, Any] = {"fix": fix or {}, "output": output, "frame": frame}
     if isinstance(model, Model):
+        if any(value not in (None, {}) for value in how.values()):
+            raise UsageError("a model that is loaded already was given with fix, output or frame; give them when it is loaded")
         return named(model, vocabulary)
     if inputs is not None:
         inputs = as_inputs(inputs)
@@ -61,11 +81,13 @@ def load(
             )
         from tightverify.models.from_torch.module import from_torch  # only what is used: onnxruntime and export start slowly
 
-        return named(from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens), vocabulary)
+        return named(
+            from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens, **how), vocabulary
+        )
     if isinstance(model, (str, Path)):
         from tightverify.models.from_onnx.file import from_onnx
 
-        return named(from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs), vocabulary)
+        return named(from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs, **how), vocabulary)
     what = (
         f"the class {model.__name__}, not a module made of it,"
         if isinstance(model, type)

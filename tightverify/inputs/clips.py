@@ -7,7 +7,7 @@ makes of such a clip itself, and compared with the original there; clips of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tightverify.api.checks import as_inputs, as_labels, as_read, as_region
 from tightverify.api.gathering import Progress, gathered
-from tightverify.api.load import AnyModel, load, name_of
+from tightverify.api.load import AnyModel, LoadOptions, load, name_of
 from tightverify.api.results import Results, questions
 from tightverify.calling import plainly
 from tightverify.disk import alone_in
@@ -40,13 +40,23 @@ KEPT = 64
 class AnyLength:
     """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each.
 
-    `tokens` says that a torch module takes numbers of words, and `vocabulary` has their names, as in `load`.
+    `tokens` says that a torch module takes numbers of words, and `vocabulary` has their names, as in `load`; so are `fix`,
+    `output` and `frame`.
     """
 
     def __init__(
-        self, model: AnyModel, batch_axis: int | None = None, tokens: bool = False, vocabulary: Sequence[str] = ()
+        self,
+        model: AnyModel,
+        batch_axis: int | None = None,
+        tokens: bool = False,
+        vocabulary: Sequence[str] = (),
+        *,
+        fix: Mapping[str, Any] | None = None,
+        output: int | str | None = None,
+        frame: int | str | None = None,
     ) -> None:
-        self.model, self.batch_axis, self.tokens, self.vocabulary = model, batch_axis, tokens, vocabulary
+        self.model, self.tokens, self.vocabulary = model, tokens, vocabulary
+        self._how: LoadOptions = {"batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame}
         self._imported: dict[tuple[int, ...], Model] = {}
 
     def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
@@ -58,7 +68,7 @@ class AnyLength:
         return found
 
     def _load(self, shape: tuple[int, ...], inputs: Tensor | None) -> Model:
-        return load(self.model, shape, self.batch_axis, inputs, tokens=self.tokens, vocabulary=self.vocabulary)
+        return load(self.model, shape, inputs=inputs, tokens=self.tokens, vocabulary=self.vocabulary, **self._how)
 
     @property
     def name(self) -> str:
@@ -90,13 +100,14 @@ class AnyLength:
         """The axes of an ONNX file's input, as far as the file says, without the batch."""
         if not isinstance(self.model, (str, Path)):
             return None
-        from tightverify.models.from_onnx.file import chosen_batch_axis, input_axes, read, single_input
+        from tightverify.models.from_onnx.entries import chosen_batch_axis
+        from tightverify.models.from_onnx.file import axes_asked_about
 
         path = Path(self.model)
-        axes = input_axes(single_input(read(path).graph, path), path)
+        axes = axes_asked_about(path, self._how.get("fix") or {}, self._how.get("output"))
         if axes is None:
             return None
-        batch = chosen_batch_axis(axes, len(axes), self.batch_axis, path)
+        batch = chosen_batch_axis(axes, len(axes), self._how.get("batch_axis"), path)
         return (*axes[:batch], *axes[batch + 1 :])
 
 

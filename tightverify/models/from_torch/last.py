@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,11 +23,11 @@ OPERATORS = ("aten.softmax.int", "aten._softmax.default", "aten.log_softmax.int"
 
 
 def before_softmax(node: fx.Node) -> fx.Node | None:
-    """Of a softmax over the classes (N, K), what it is made of; None of any other node."""
-    if str(node.target) not in OPERATORS or node.args[1] not in (1, -1) or len(node.users) > 1:
+    """Of a softmax over the last axis, what it is made of; None of any other node."""
+    if str(node.target) not in OPERATORS or len(node.users) > 1:
         return None
-    first = node.args[0]
-    return first if isinstance(first, fx.Node) else None
+    first, axis = node.args[0], cast(int, node.args[1])
+    return first if isinstance(first, fx.Node) and axis in (-1, cast(Tensor, node.meta["val"]).dim() - 1) else None
 
 
 class Calls(TorchFunctionMode):

@@ -6,11 +6,11 @@ in its own precision, are taken exactly as they are. The user's module is never 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from operator import getitem
-from typing import cast
+from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,17 @@ from torch.export.graph_signature import InputKind, OutputKind
 from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.fixed import shown_fixed
+from tightverify.models.frames import Frame, along, as_frame, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
-from tightverify.models.from_torch.export import export, reason_of, silence
+from tightverify.models.from_torch.export import export, silence
 from tightverify.models.from_torch.last import WithoutLast, before_softmax
 from tightverify.models.from_torch.operators import OPERATORS, Handler
+from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
+from tightverify.models.from_torch.wrapped import Output
 from tightverify.models.model import Model, checked
-from tightverify.models.sizes import MISFITS, TooLarge, batch_of, fits, in_short
+from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 from tightverify.models.tokens import OnVectors
 
 LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
@@ -41,27 +45,25 @@ ADVICE = {
     "aten.reciprocal": "only division by constants is",
 }
 """What to do instead, where there is more to say than `INSTEAD`."""
+NONE_FIXED: Mapping[str, Any] = MappingProxyType({})
 INSTEAD = "write the module with supported operators, listed in tightverify.models.from_torch.operators.OPERATORS"
 
 
-@dataclass(frozen=True, eq=False)
-class BatchFirst:
-    """A module as a function whose batch is the first axis."""
-
-    module: Callable[[Tensor], Tensor]
-    batch_axis: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.module(torch.as_tensor(x).movedim(0, self.batch_axis))
-
-
 def from_torch(
-    module: nn.Module, shape: tuple[int, ...], batch_axis: int = 0, inputs: Tensor | None = None, tokens: bool = False
+    module: nn.Module,
+    shape: tuple[int, ...],
+    batch_axis: int = 0,
+    inputs: Tensor | None = None,
+    tokens: bool = False,
+    fix: Mapping[str, Any] = NONE_FIXED,
+    output: Output | None = None,
+    frame: Frame | None = None,
 ) -> Model:
     """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
 
     `inputs` (N, *shape) are some of those that it is for (see `checked`). Of one that takes `tokens`, numbers of words, the
-    graph begins behind its embedding.
+    graph begins behind its embedding. Of several inputs, all but one are to be fixed by `fix`; of several outputs the first is
+    meant, or the one that `output` says; `frame` says of which frame.
     """
     source = f"the module {type(module).__name__}"
     if not shape or min(shape) < 1 or not 0 <= batch_axis <= len(shape):
@@ -69,29 +71,39 @@ def from_torch(
             f"shape {shape} and batch axis {batch_axis} do not fit; wanted a shape of positive numbers, "
             f"such as (time, features), without the batch, and an axis from 0 to {len(shape)}"
         )
-    dtype = precision(module, source)
+    dtype, notes = precision(module, source), _notes(module)
     x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
     if tokens:
         refuse_others(module, shape, source)
         x = torch.zeros_like(x, dtype=torch.long)
-    _try(_frozen(module, source), x, source, inputs)
-    program = export(_frozen(module, source), x, source)
-    walk = Walk(program, shape, batch_axis, tokens)
-    graph, last = walk.builder.graph(walk.output()), walk.left_out
-    frozen = _frozen(module, source)
-    original = BatchFirst(WithoutLast.of(frozen, x) if last else frozen, batch_axis)
-    _check_repeats(original, x.movedim(batch_axis, 0), source)
-    notes = _notes(module)
-    if last:
-        notes += (f"The {last} at the module's end was left out: it does not change which output is the largest.",)
-    model = Model(graph, original, dtype, source, notes, left_out=last)
+    asked, made = Asked.of(module, source, fix, output, dtype).tried(x, inputs)
+    kept = picked(tuple(made.shape), as_frame(frame), source)
+    walk = Walk(export(asked.copy(), x, source), shape, batch_axis, tokens)
+    numbers, last = walk.output(), walk.left_out
+    if last and not along(kept, numbers.shape, -1):
+        raise ModelError(f"{source}: its {last} at the end is not over the outputs that are asked about; choose one frame")
+    graph = walk.builder.graph(numbers.ravel()[kept])
+    ending = WithoutLast.of(asked.copy(), x) if last else asked.copy()
+    original = BatchFirst(ending, batch_axis, tuple(made.shape), kept, asked.one_by_one, source)
+    original.check_repeats(x.movedim(batch_axis, 0))
+    model = Model(graph, original, dtype, source, (*notes, *said(asked, fix, last)), left_out=last)
     if tokens:
         name, table = walk.table(source)
         embedding = Embedding(table.to(dtype))
-        behind = OnVectors(embedding, original, with_table(_frozen(module, source), batch_axis, name))
+        behind = OnVectors(embedding, original, on_table(original, with_table(asked.copy(), name)))
         model = replace(model, original=behind, embedding=embedding)
         inputs = None if inputs is None else embedding(inputs)
     return checked(model, inputs)
+
+
+def said(asked: Asked, fix: Mapping[str, Any], last: str) -> Iterator[str]:
+    """Notes of what was chosen, fixed and left out."""
+    if asked.output is not None:
+        yield f"of its outputs, {asked.output} was taken"
+    if fix:
+        yield shown_fixed(fix)
+    if last:
+        yield f"The {last} at the module's end was left out: it does not change which output is the largest."
 
 
 def precision(module: nn.Module, source: str) -> torch.dtype:
@@ -112,50 +124,6 @@ def precision(module: nn.Module, source: str) -> torch.dtype:
     if found not in (torch.float32, torch.float64):
         raise ModelError(f"{source} computes in {found}; wanted float32 or float64: convert it with `.float()`")
     return found
-
-
-def _frozen(module: nn.Module, source: str) -> nn.Module:
-    """A copy on the CPU, in evaluation mode, without gradients."""
-    try:
-        return copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    except Exception as error:
-        raise ModelError(
-            f"{source} cannot be copied ({reason_of(error)}): give one that `copy.deepcopy` can copy, "
-            "without tensors that it computed itself (old weight norm, states from an earlier call)"
-        ) from error
-
-
-def _try(module: nn.Module, x: Tensor, source: str, inputs: Tensor | None) -> None:
-    """Runs a module once: most mistakes show here, in the module's own words."""
-    try:
-        with torch.no_grad(), silence():
-            output = module(x)
-    except Exception as error:
-        words = f"{source} fails on one input of shape {tuple(x.shape)}, batch included ({reason_of(error)}); "
-        if x.is_floating_point() and any(isinstance(part, nn.Embedding) for part in module.modules()):
-            words += "it has an embedding: if it takes token numbers, give tokens=True to `tightverify.load`; else "
-        if inputs is not None:
-            words += f"{batch_of(inputs)}: give x[None] for a single input; else "
-        raise ModelError(
-            f"{words}check the shape given, the axis of the batch, and that the module takes one tensor"
-        ) from error
-    if not isinstance(output, Tensor):
-        raise ModelError(f"{source} gives a {type(output).__name__}; wanted one tensor: return only the class scores")
-    if output.dim() != 2 or len(output) != 1 or not output.numel() or not output.is_floating_point():
-        raise ModelError(
-            f"{source} gives a tensor of {output.dtype} of shape {tuple(output.shape)} for one input; wanted (1, classes): "
-            "end the module with one row of class scores per input"
-        )
-
-
-def _check_repeats(original: BatchFirst, x: Tensor, source: str) -> None:
-    with torch.no_grad(), silence():
-        first, second = original(x), original(x)
-    if not torch.equal(first, second) and not bool(first.isnan().any()):
-        raise ModelError(
-            f"{source} gives two outputs for the same input one after the other; wanted a function of the input alone: "
-            "keep no state between calls and draw no random numbers"
-        )
 
 
 def _notes(module: nn.Module) -> tuple[str, ...]:

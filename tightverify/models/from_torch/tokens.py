@@ -106,14 +106,9 @@ def refuse_others(module: nn.Module, shape: tuple[int, ...], source: str) -> Non
             )
 
 
-def with_table(module: nn.Module, batch_axis: int, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A module (a copy of its own) as a function of token numbers (N, T), and of the table of this name."""
+def with_table(module: nn.Module, name: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+    """A module (a copy of its own) as a function of the table of this name, which gives one of token numbers."""
     owner = module.get_submodule(name.rpartition(".")[0])
     if isinstance(owner, nn.Embedding):
         owner.padding_idx = None  # it counts in training alone, and the table at hand may be shorter
-
-    def run(tokens: Tensor, table: Tensor) -> Tensor:
-        given = (tokens.movedim(0, batch_axis),)
-        return cast(Tensor, functional_call(module, {name: table}, given, tie_weights=False))
-
-    return run
+    return lambda table: lambda tokens: cast(Tensor, functional_call(module, {name: table}, (tokens,), tie_weights=False))
