@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, FORCE, LIMIT, MODEL, OUT, QUIET, REGION, WRITTEN, output_of, say_if_busy
+from tightverify.cli.options import FORCE, IMPORTING, LIMIT, MODEL, OUT, QUIET, REGION, WRITTEN, output_of, say_if_busy
 from tightverify.console import output as console
 from tightverify.console import progress
 from tightverify.decimals import at_least, at_most
@@ -19,6 +19,7 @@ from tightverify.methods import BOUNDING, either
 from tightverify.settings import FittingOptions
 
 if TYPE_CHECKING:
+    from tightverify.inputs.importing import Importing
     from tightverify.region import Perturbation
     from tightverify.report.outputs import Output
     from tightverify.settings import Settings
@@ -35,7 +36,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES, short_help="Print intervals that surely hold each output.")
 @MODEL
 @click.argument("inputs", type=FILE, metavar="INPUTS.npz")
-@BATCH_AXIS
+@IMPORTING
 @LIMIT
 @REGION
 @settings_of(("method", *FittingOptions.__annotations__), method=METHODS)
@@ -45,7 +46,7 @@ EXAMPLES = (
 def bounds(
     model: Path,
     inputs: Path,
-    batch_axis: int | None,
+    importing: Importing,
     limit: int | None,
     region: Perturbation,
     settings: Settings,
@@ -60,7 +61,7 @@ def bounds(
     from tightverify.runs import Bounding
 
     output.refuse(model, inputs)
-    bounding = Bounding(read_arrays(model, inputs, batch_axis)[:limit], str(model), region, settings)
+    bounding = Bounding(read_arrays(model, inputs, importing)[:limit], str(model), region, settings)
     grid = Table("input", "output", "lower", "upper")
     lines, quiet = bounding.lines(), output.quiet
     say_if_busy(quiet)

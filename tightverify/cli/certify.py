@@ -10,8 +10,8 @@ import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, switch, threads
 from tightverify.cli.options import (
-    BATCH_AXIS,
     FORCE,
+    HOW,
     LIMIT,
     MODEL,
     OUT,
@@ -22,6 +22,7 @@ from tightverify.cli.options import (
     SOUNDS,
     TEXT,
     WRITTEN,
+    importing_of,
     output_of,
     positions,
     reading_of,
@@ -108,15 +109,19 @@ def source_of(
     labels: Path | None,
     rows: Path | None,
     classes: Path | None,
-    batch_axis: int | None,
     vocabulary: Path | None,
     unknown: str | None,
+    batch_axis: int | None,
+    fix: tuple[str, ...],
+    output: str | None,
+    frame: str | None,
     **reading: Any,
 ) -> Source:
     """Where inputs come from."""
     from tightverify.inputs.source import Source
 
-    return Source(model, inputs, labels, batch_axis, reading_of(**reading), rows, classes, vocabulary, unknown)
+    importing = importing_of(batch_axis=batch_axis, fix=fix, output=output, frame=frame)
+    return Source(model, inputs, labels, importing, reading_of(**reading), rows, classes, vocabulary, unknown)
 
 
 EXAMPLES = (
@@ -158,7 +163,7 @@ class Chosen:
 
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Decide for every input whether the answer stays.")
-@gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, BATCH_AXIS, LABELS, *TEXT, *READING)
+@gathered("source", source_of, MODEL, INPUTS, ROWS, CLASSES, *HOW, LABELS, *TEXT, *READING)
 @gathered("statement", statement_of, *STATEMENTS)
 @TOP
 @gathered("chosen", Chosen, ONLY, LIMIT, SKIP, SHARD)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, FORCE, LIMIT, OUT, QUESTION, QUIET, REGION, WRITTEN, say_if_busy
+from tightverify.cli.options import FORCE, IMPORTING, LIMIT, OUT, QUESTION, QUIET, REGION, WRITTEN, say_if_busy
 from tightverify.console import output, say
 from tightverify.decimals import no_less_than, no_more_than
 from tightverify.errors import UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tightverify.api.differences import Differences
+    from tightverify.inputs.importing import Importing
     from tightverify.region import Perturbation
 
 SECOND = "Second model"
@@ -46,7 +47,7 @@ EXAMPLES = (
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Bound by how much two models differ.")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FIRST.onnx [SECOND.onnx] INPUTS.npz")
-@BATCH_AXIS
+@IMPORTING
 @LIMIT
 @gathered("asked", dict, *ASKED)
 @gathered("made", dict, *MADE)
@@ -58,7 +59,7 @@ EXAMPLES = (
 @QUIET
 def differ(
     files: tuple[Path, ...],
-    batch_axis: int | None,
+    importing: Importing,
     limit: int | None,
     asked: dict[str, Any],
     made: dict[str, Any],
@@ -82,6 +83,7 @@ def differ(
         raise UsageError("--save was given without one --round, whose model it writes; give --round once, or leave --save out")
     from tightverify.api.checks import as_inputs
     from tightverify.api.differ import differ as find
+    from tightverify.api.load import load
     from tightverify.inputs.npz import read_inputs
     from tightverify.json_lines import JsonLines
 
@@ -90,10 +92,10 @@ def differ(
     with TemporaryDirectory() as folder:
         seconds = seconds_of(files, made, Path(folder), force)
         found: dict[str, Differences] = {}
+        how = importing.keywords
         for name, second in seconds.items():
-            found[name] = find(
-                files[0], second, x, region, settings=settings, batch_axis=batch_axis, progress=not quiet, **asked
-            )
+            one, other = (load(path, inputs=x, **how) for path in (files[0], second))
+            found[name] = find(one, other, x, region, settings=settings, progress=not quiet, **asked)
     if out is not None:
         with JsonLines(out, force) as lines:
             for name, results in found.items():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tightverify.cli.command import Command, option
-from tightverify.cli.options import BATCH_AXIS, MODEL, QUESTION, WRITTEN
+from tightverify.cli.options import IMPORTING, MODEL, QUESTION, WRITTEN
 from tightverify.console import output
+
+if TYPE_CHECKING:
+    from tightverify.inputs.importing import Importing
 
 
 def lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -25,6 +29,7 @@ def lengths(_context: click.Context, _parameter: click.Parameter, value: str | N
 EXAMPLES = (
     "tightverify info model.onnx",
     "tightverify info speech.onnx --shape 8000 --json",
+    "tightverify info vad.onnx --shape 576 --fix state=0",
 )
 
 
@@ -37,9 +42,9 @@ EXAMPLES = (
     metavar="T,F",
     help="Shape of one input, such as 8,28, where the file leaves it open.",
 )
-@BATCH_AXIS
+@IMPORTING
 @option(WRITTEN, "--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_json: bool) -> None:
+def info(model: Path, shape: tuple[int, ...] | None, importing: Importing, as_json: bool) -> None:
     """Say what a model is made of, once it was imported and compared with its own runtime.
 
     Where no inputs are found at which it has a value, that is said instead: commands that have inputs compare it there.
@@ -52,7 +57,7 @@ def info(model: Path, shape: tuple[int, ...] | None, batch_axis: int | None, as_
     from tightverify.models.model import UncomparedError
 
     try:
-        facts = description(load(model, shape, batch_axis), model)
+        facts = description(load(model, shape, **importing.keywords), model)
     except UncomparedError as error:
         facts = description(error.model, model, str(error))
     if as_json:

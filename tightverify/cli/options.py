@@ -16,6 +16,7 @@ from tightverify.writing import FORMATS
 
 if TYPE_CHECKING:
     from tightverify.inputs.audio import Reading
+    from tightverify.inputs.importing import Importing
     from tightverify.region import LpBall, Perturbation
     from tightverify.report.outputs import Folder, Output
 
@@ -28,6 +29,28 @@ LIMIT = option(QUESTION, "--limit", type=AT_LEAST_ONE, help="Stop after so many 
 BATCH_AXIS = option(
     QUESTION, "--batch-axis", type=click.IntRange(min=0), help="Axis of the model's input along which a batch goes."
 )
+HOW = (
+    BATCH_AXIS,
+    option(
+        QUESTION,
+        "--fix",
+        multiple=True,
+        metavar="NAME=VALUE[,...]",
+        help="Fix inputs of the model but one, by numbers or arrays: state=0,sr=16000 or h0=FILE.npz.",
+    ),
+    option(QUESTION, "--output", metavar="NAME", help="Output of the model that is asked about; its first if not given."),
+    option(QUESTION, "--frame", metavar="last|all|K", help="Frame of the output that is asked about, of several."),
+)
+
+
+def importing_of(**given: Any) -> Importing:
+    """How the model is read."""
+    from tightverify.inputs.importing import Importing
+
+    return Importing(**given)
+
+
+IMPORTING = gathered("importing", importing_of, *HOW)
 EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
 LEVELS = "--eps", "--db", "--snr", "--gain", "--own", "--substitute", "--nearest"
 LEVEL = (
@@ -149,7 +172,7 @@ def substitution_of(
     """Words replaced by others, those of the model that is given beside it."""
     from tightverify.embedding import Embedding
     from tightverify.inputs.text import Vocabulary, read_choices
-    from tightverify.models.from_onnx.file import read
+    from tightverify.models.from_onnx.reading import read
     from tightverify.models.from_onnx.tokens import embedding_of
     from tightverify.region import Substitution
 

@@ -12,8 +12,8 @@ import click
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, options, settings_of, threads
 from tightverify.cli.options import (
     BALL_PER,
-    BATCH_AXIS,
     CLIP,
+    IMPORTING,
     IN_REGION,
     LIMIT,
     MODEL,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
+    from tightverify.inputs.importing import Importing
     from tightverify.radius import Radii
     from tightverify.report.outputs import Folder
 
@@ -95,7 +96,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES, short_help="Find how far the answer holds: certified radii.")
 @MODEL
 @click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT")
-@BATCH_AXIS
+@IMPORTING
 @options(*TEXT)
 @LIMIT
 @gathered("asked", asked_of, *ASKED)
@@ -116,7 +117,7 @@ EXAMPLES = (
 def radius(
     model: Path,
     inputs: Path,
-    batch_axis: int | None,
+    importing: Importing,
     vocabulary: Path | None,
     unknown: str | None,
     limit: int | None,
@@ -148,7 +149,7 @@ def radius(
         )
     if asked["per"] == "group":
         asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
-    source = Source(model, (inputs,), None, batch_axis, Reading(), vocabulary=vocabulary, unknown=unknown)
+    source = Source(model, (inputs,), None, importing, Reading(), vocabulary=vocabulary, unknown=unknown)
     given = source.read(asked["top"])[:limit]
     if plot is not None and len(set(given.shapes)) > 1:
         raise UsageError("--plot was given, and the inputs are of several lengths; leave it out, or give some of one length")

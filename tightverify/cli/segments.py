@@ -9,7 +9,7 @@ import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
 from tightverify.cli.options import (
-    BATCH_AXIS,
+    IMPORTING,
     IN_REGION,
     MODEL,
     NORM,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tightverify.inputs.audio import Reading
+    from tightverify.inputs.importing import Importing
     from tightverify.radius import Segments
     from tightverify.report.outputs import Folder
     from tightverify.settings import Settings
@@ -54,7 +55,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES, short_help="Find the certified radius of each stretch of a clip.")
 @MODEL
 @click.argument("clip", type=FILE, metavar="CLIP.wav")
-@BATCH_AXIS
+@IMPORTING
 @gathered("stretches", asked, *STRETCHES)
 @settings_of(
     [name for name in Options.__annotations__ if name not in (*KEPT, "thorough")],
@@ -67,7 +68,7 @@ EXAMPLES = (
 def segments(
     model: Path,
     clip: Path,
-    batch_axis: int | None,
+    importing: Importing,
     stretches: dict[str, Any],
     settings: Settings,
     reading: Reading,
@@ -88,8 +89,8 @@ def segments(
     folder.refuse((FILES[0], f"stretches.{folder.format}"))
     sound = read_sound(clip, reading)
     with said_of(str(clip)):
-        wave = sound.values.view(AnyLength(model, batch_axis).shaped(len(sound.values)))
-        network = load(model, batch_axis=batch_axis, inputs=wave[None])
+        wave = sound.values.view(AnyLength(model, **importing.keywords).shaped(len(sound.values)))
+        network = load(model, inputs=wave[None], **importing.keywords)
     say_if_busy(folder.quiet)
     rounds = rounds_of(stretches["between"], stretches["tolerance"])
     with alone_in(results=folder.out):

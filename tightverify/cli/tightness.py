@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, EPS, LIMIT, LIMITS, QUESTION, ball_of, into_folder, say_if_busy
+from tightverify.cli.options import EPS, HOW, LIMIT, LIMITS, QUESTION, ball_of, importing_of, into_folder, say_if_busy
 from tightverify.console import output, progress, say
 from tightverify.errors import UsageError
 from tightverify.settings import OF_BOUNDS
 
 if TYPE_CHECKING:
+    from tightverify.inputs.importing import Importing
     from tightverify.report.outputs import Folder
     from tightverify.settings import Settings
 
@@ -93,15 +94,16 @@ class OfModel:
     inputs: Path | None
     relaxations: tuple[str, ...] | None
     limit: int | None
-    batch_axis: int | None
+    importing: Importing
     eps: float | None
     ball: dict[str, Any]
 
     @classmethod
     def of(cls, model: Path | None, inputs: Path | None, eps: float | None, **others: Any) -> OfModel:
         """What the options say."""
-        mine = {name: others.pop(name) for name in ("relaxations", "limit", "batch_axis")}
-        return cls(model, inputs, eps=eps, ball=others, **mine)
+        mine = {name: others.pop(name) for name in ("relaxations", "limit")}
+        importing = importing_of(**{name: others.pop(name) for name in ("batch_axis", "fix", "output", "frame")})
+        return cls(model, inputs, importing=importing, eps=eps, ball=others, **mine)
 
     def compared(self, folder: Folder, settings: Settings) -> list[Path]:
         """Compare, print the tables, and write the files; which, is returned."""
@@ -116,7 +118,7 @@ class OfModel:
         ball = ball_of(self.eps, **self.ball)
         folder.refuse(MODEL_FILES)
         chosen_relaxations(self.relaxations)
-        given = read_arrays(self.model, self.inputs, self.batch_axis)[: self.limit]
+        given = read_arrays(self.model, self.inputs, self.importing)[: self.limit]
         given.check(ball, 1)
         say_if_busy(folder.quiet)
         with alone_in(results=folder.out):
@@ -157,7 +159,7 @@ NETWORK = (
         help="What to compare on the model: any methods of certify, planes_boxes; all; the cheap ones if not given.",
     ),
     LIMIT,
-    BATCH_AXIS,
+    *HOW,
     EPS,
     *LIMITS,
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 from tightverify.api.checks import as_inputs, as_labels, fitting
 from tightverify.api.load import load
 from tightverify.inputs.dataset import Group
+from tightverify.inputs.importing import PLAIN, Importing
 from tightverify.inputs.npz import read_inputs
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
@@ -70,7 +71,7 @@ class Arrays:
 def read_arrays(
     model: Path,
     inputs: Path,
-    batch_axis: int | None = None,
+    importing: Importing = PLAIN,
     top: int = 1,
     classes: Sequence[str] = (),
     vocabulary: Sequence[str] = (),
@@ -79,7 +80,7 @@ def read_arrays(
     arrays = read_inputs(inputs, classes)
     x = as_inputs(arrays[0])
     y = None if arrays[1] is None else as_labels(arrays[1], len(x))
-    loaded = load(model, batch_axis=batch_axis, inputs=x, vocabulary=vocabulary)
+    loaded = load(model, inputs=x, vocabulary=vocabulary, **importing.keywords)
     x = fitting(loaded, x)
     if y is not None:
         classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)

@@ -17,6 +17,7 @@ from tightverify.inputs.audio import SUFFIXES, Reading, passed_over, read_labels
 from tightverify.inputs.classes import read_classes
 from tightverify.inputs.clips import AnyLength, Clips, said_of
 from tightverify.inputs.dataset import DataSet
+from tightverify.inputs.importing import Importing
 from tightverify.inputs.npz import ARRAYS, read_inputs, read_lengths, read_rows
 from tightverify.inputs.text import TEXTS, Vocabulary, read_text
 from tightverify.spec import linear_property
@@ -30,7 +31,7 @@ class Source:
     model: Path
     inputs: tuple[Path, ...]
     labels: Path | None
-    batch_axis: int | None
+    importing: Importing
     reading: Reading
     rows: Path | None = None
     names: Path | None = None
@@ -48,6 +49,7 @@ class Source:
     def files(self) -> list[Path]:
         """All files that a run reads, those in folders among them: results must not replace them."""
         found = [path for path in (self.model, self.labels, self.rows, self.names, self.vocabulary) if path is not None]
+        found.extend(self.importing.files)
         for path in self.inputs:
             found.extend(path.iterdir() if path.is_dir() else [path])
         return found
@@ -65,18 +67,18 @@ class Source:
     def data(self) -> list[Path]:
         """The files that inputs, labels and rows are read from."""
         found = sound_files(self.inputs) if any(path.is_dir() for path in self.inputs) else list(self.inputs)
-        return [*found, *(path for path in (self.labels, self.rows, self.names, self.vocabulary) if path is not None)]
+        others = (self.labels, self.rows, self.names, self.vocabulary, *self.importing.files)
+        return [*found, *(path for path in others if path is not None)]
 
     @property
     def said(self) -> dict[str, Any]:
         """How files are read, in plain values: what is not as it is if nothing is said."""
-        told = {"batch_axis": self.batch_axis, **asdict(self.reading), "rows": None if self.rows is None else self.rows.name}
+        told = {**asdict(self.reading), "rows": None if self.rows is None else self.rows.name}
         told["statement"] = None if self.statement is None else repr(self.statement)
         told["unknown"] = self.unknown
-        usual = {"batch_axis": None, **asdict(Reading()), "rows": None, "statement": None, "unknown": None}
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]
-        }
+        usual = {**asdict(Reading()), "rows": None, "statement": None, "unknown": None}
+        own = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items() if value != usual[name]}
+        return {**self.importing.said, **own}
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -132,9 +134,9 @@ class Source:
         names = () if self.words is None else self.words.words
         lengths = read_lengths(inputs[0])
         if lengths is None:
-            return read_arrays(self.model, inputs[0], self.batch_axis, top, self.classes, names)
+            return read_arrays(self.model, inputs[0], self.importing, top, self.classes, names)
         tokens, y = read_inputs(inputs[0], self.classes)
-        network = AnyLength(self.model, self.batch_axis, vocabulary=names)
+        network = AnyLength(self.model, vocabulary=names, **self.importing.keywords)
         called = [f"input {k}" for k in range(len(tokens))]
         return Clips.of(network, [one[:n] for one, n in zip(tokens, lengths, strict=True)], y, called)
 
@@ -146,13 +148,13 @@ class Source:
         tokens = [self.words.numbers(line.text, line.where) for line in lines]
         labels = [line.label for line in lines]
         y = None if None in labels else labels
-        network = AnyLength(self.model, self.batch_axis, vocabulary=self.words.words)
+        network = AnyLength(self.model, vocabulary=self.words.words, **self.importing.keywords)
         return Clips.of(network, tokens, y, [line.where for line in lines])
 
     def _clips(self) -> Clips:
         """Audio files, and their labels if there is a file of them, in the shape that an ONNX model takes."""
         sounds = read_sounds(self.inputs, self.reading)
-        network, files = AnyLength(self.model, self.batch_axis), [sound.path for sound in sounds]
+        network, files = AnyLength(self.model, **self.importing.keywords), [sound.path for sound in sounds]
         y = None if self.labels is None else read_labels(self.labels, files, self.classes)
         clips: list[Tensor] = []
         for sound in sounds:

@@ -18,6 +18,8 @@ def description(model: Model, path: Path, uncompared: str | None = None) -> dict
     """What an imported ONNX model is made of, in plain values; `uncompared` says why there was no comparison."""
     import onnx
 
+    from tightverify.models.from_onnx.entries import axes_of, entries_of, shown
+
     graph, file = model.graph, onnx.load(str(path)).graph
     nodes, neurons = Counter[str](), Counter[str]()
     for node in graph.nodes:
@@ -30,6 +32,8 @@ def description(model: Model, path: Path, uncompared: str | None = None) -> dict
     frames = f"{shape[0]} frames of {' x '.join(map(str, shape[1:]))} features" if len(shape) > 1 else f"{shape[0]} features"
     return {
         "model": model.source,
+        "inputs in the file": {value.name: shown(axes_of(value)) for value in entries_of(file)},
+        "outputs in the file": {value.name: shown(axes_of(value)) for value in file.output},
         "one input": frames,
         "outputs": graph.output_size,
         "precision": str(model.dtype).removeprefix("torch."),

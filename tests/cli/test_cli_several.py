@@ -1,0 +1,81 @@
+"""Models of several inputs and outputs on the command line: --fix, --output, --frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.helpers.onnx_models import SINGLE, build, node, normal
+from tightverify.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`y = tanh(x W) + state` for each of three frames, a sigmoid of it, and inputs."""
+    folder = tmp_path_factory.mktemp("several")
+    nodes = [node("MatMul", "x w", "a"), node("Tanh", "a", "t"), node("Add", "t state"), node("Sigmoid", "y", "z")]
+    model = build(nodes, ["N", 3, 2], {"w": normal(2, 4)}, SINGLE, output="y z")
+    model.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["N", 1, 4]))
+    onnx.save(model, str(folder / "model.onnx"))
+    np.savez(folder / "inputs.npz", x=normal(2, 3, 2).astype(np.float32))
+    np.savez(folder / "state.npz", state=10 * np.eye(4, dtype=np.float32)[None, 2:3])
+    np.savez(folder / "two.npz", a=np.zeros(4), b=np.zeros(4))
+    return folder
+
+
+def test_info_says_what_to_fix(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(folder / "model.onnx")
+    assert main(["info", path]) == 2
+    told = capsys.readouterr().err
+    assert "'x' (N, 3, 2) and 'state' (N, 1, 4)" in told
+    assert "--fix state=0 " in told
+    assert main(["info", path, "--fix", "state=0", "--frame", "last", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["outputs"], facts["inputs in the file"]) == (4, {"x": "(N, 3, 2)", "state": "(N, 1, 4)"})
+    assert list(facts["outputs in the file"]) == ["y", "z"]
+    assert {"fixed inputs: state = 0", "of its 2 outputs, 'y' was taken"} <= set(facts["notes"])
+
+
+def test_certify_knows_what_was_fixed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A state that lifts one class makes it the answer, surely."""
+    files, out = [str(folder / "model.onnx"), str(folder / "inputs.npz")], tmp_path / "results.jsonl"
+    fixed = ["--fix", f"state={folder / 'state.npz'}", "--frame", "1", "--output", "y"]
+    assert main(["certify", *files, "--eps", "0.5", "--method", "linear", "--out", str(out), *fixed]) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["label"] for record in records] == [2, 2]
+    assert [record["verdict"] for record in records] == ["ROBUST", "ROBUST"]
+    said = json.dumps(records[0])
+    assert "state.npz" in said
+    assert main(["bounds", *files, "--eps", "0.1", "--fix", "state=1.5", "--frame", "all", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [len(line["lower"]) for line in lines] == [12, 12]
+    assert min(lines[0]["lower"]) >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fix", "state"], "--fix state cannot be read; wanted NAME=NUMBER"),
+        (["--fix", "state=zeros"], "--fix state=zeros cannot be read"),
+        (["--fix", "state=0,state=1"], "twice for 'state'"),
+        (["--fix", "state=gone.npz"], "gone.npz does not exist; wanted an array state"),
+        (["--fix", "state={folder}/two.npz"], "has the arrays a, b, and none for the input 'state'"),
+        (["--fix", "state={folder}/inputs.npz"], "of shape (2, 3, 2); wanted (1, 1, 4)"),
+        (["--fix", "state=0"], "choose a frame, --frame last"),
+        (["--fix", "state=0", "--frame", "3"], "3 frames, and frame 3"),
+        (["--fix", "state=0", "--frame", "first"], "'first'; wanted last, all"),
+        (["--fix", "state=0", "--output", "w"], "no output 'w'; wanted one of 'y', 'z'"),
+    ],
+)
+def test_what_is_refused(options: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [option.format(folder=folder) for option in options]
+    assert main(["bounds", str(folder / "model.onnx"), str(folder / "inputs.npz"), "--eps", "0.1", *given]) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert words in told
+    assert told.count("\n") == 1
