@@ -21,7 +21,7 @@ from tightverify.bounds.result import LinearBounds
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Apply, Graph, Quadratic
 from tightverify.models.builder import Builder, Symbols
-from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, run
+from tightverify.models.recurrent import TANH, Cell, GruCell, LstmCell, RnnCell, Weights, applied, run
 from tightverify.ops import Clamp, LeakyRelu, Log, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 from tightverify.region import AddedNoise, Box, Gain, L1Ball, L2Ball, LinfBall, Perturbation, Region
 from tightverify.relax.planes import Plane
@@ -42,8 +42,8 @@ def weights(generator: torch.Generator, gates: int, features: int, scale: float)
 
 
 CELLS: dict[str, tuple[int, Callable[[Weights], Cell]]] = {
-    "rnn tanh": (1, lambda w: RnnCell(w, Tanh())),
-    "rnn relu": (1, lambda w: RnnCell(w, LeakyRelu())),
+    "rnn tanh": (1, lambda w: RnnCell(w, TANH)),
+    "rnn relu": (1, lambda w: RnnCell(w, applied(LeakyRelu()))),
     "lstm": (4, LstmCell),
     "gru": (3, GruCell),
     "gru reset before": (3, lambda w: GruCell(w, reset_after=False)),
@@ -113,7 +113,7 @@ def spectrum(scale: float, seed: int) -> Graph:
         size = builder.apply(SquareRoot(), power[:2])
         share = builder.multiply(size, builder.apply(Reciprocal(), builder.combine([(power[2:], 1.0)], 0.5)))
         frames.append(np.concatenate([bands, share]))
-    cell = RnnCell(weights(generator, 1, 4, 0.5), Tanh())
+    cell = RnnCell(weights(generator, 1, 4, 0.5), TANH)
     state = (builder.constant(torch.zeros(HIDDEN)),)
     hidden = run(builder, cell, np.stack(frames), state, False)[0][-1]
     return builder.graph(builder.matmul(hidden, normal(generator, CLASSES, HIDDEN), normal(generator, CLASSES)))

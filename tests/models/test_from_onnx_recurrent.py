@@ -30,13 +30,21 @@ from tightverify.models.from_onnx.file import from_onnx
         ("GRU", {"linear_before_reset": 1}),
         ("RNN", {}),
         ("RNN", {"activations": ["Relu"]}),
+        ("LSTM", {"activations": ["Sigmoid", "relu", "Relu"]}),
+        (
+            "LSTM",
+            {"activations": ["HardSigmoid", "Tanh", "LeakyRelu"], "activation_alpha": [0.3, 0.1], "activation_beta": [0.6]},
+        ),
+        ("GRU", {"activations": ["HardSigmoid", "Affine"], "activation_alpha": [0.25, 0.7], "activation_beta": [0.4, 0.1]}),
+        ("RNN", {"activations": ["ScaledTanh"], "activation_alpha": [1.7], "activation_beta": [0.6]}),
+        ("RNN", {"activations": ["HardSigmoid"]}),
     ],
 )
 def test_recurrent_operators(kind: str, attributes: dict[str, Any], direction: str, bias: bool, tmp_path: Path) -> None:
     inputs, weights, usual = layer(kind, direction, bias=bias)
     directions = 1 + (direction == "bidirectional")
     if "activations" in attributes:
-        attributes = {"activations": attributes["activations"] * directions}
+        attributes = {name: values * directions for name, values in attributes.items()}
     operator = node(kind, inputs, "- h", **usual, **attributes)
     path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4 * directions), SINGLE))
     agree(path, batch=1)
@@ -114,7 +122,7 @@ def test_the_reset_gate_on_the_wrong_side_is_noticed(tmp_path: Path, monkeypatch
     operator = node("GRU", inputs, "- h", **usual, linear_before_reset=1)
     path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4), SINGLE))
     cell = onnx_recurrent.GruCell  # type: ignore[attr-defined]
-    monkeypatch.setattr(onnx_recurrent, "GruCell", lambda weights, reset_after: cell(weights, reset_after=not reset_after))
+    monkeypatch.setattr(onnx_recurrent, "GruCell", lambda w, after, *rest: cell(w, not after, *rest))
     with pytest.raises(ModelError, match="does not compute what the model computes"):
         from_onnx(path)
 
@@ -125,10 +133,9 @@ def test_the_reset_gate_on_the_wrong_side_is_noticed(tmp_path: Path, monkeypatch
         ("LSTM", {"clip": 1.0}, "", "clip"),
         ("LSTM", {"input_forget": 1}, "", "input_forget"),
         ("LSTM", {"layout": 1}, "", "layout"),
-        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "", "HardSigmoid"),
         ("LSTM", {"activations": ["Sigmoid", "Tanh", "Softsign"]}, "", "Softsign"),
         ("LSTM", {}, " - - - P", "peepholes"),
-        ("GRU", {"activations": ["Sigmoid", "Relu"]}, "", "Relu"),
+        ("GRU", {"activations": ["Sigmoid", "ThresholdedRelu"]}, "", "ThresholdedRelu"),
         ("RNN", {"activations": ["Softplus"]}, "", "Softplus"),
         ("RNN", {"clip": 1.0}, "", "clip"),
     ],

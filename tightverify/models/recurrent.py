@@ -20,6 +20,14 @@ from tightverify.ops import Operation, Sigmoid, Tanh
 Activation = Callable[[Builder, Symbols], Symbols]
 
 
+def applied(op: Operation) -> Activation:
+    """An operation as the function of a cell."""
+    return lambda builder, x: builder.apply(op, x)
+
+
+SIGMOID, TANH = applied(Sigmoid()), applied(Tanh())
+
+
 @dataclass(frozen=True, eq=False)
 class Weights:
     """One direction of one layer: (gates * H, F), (gates * H, H) and biases (gates * H,), zeros where a layer has none."""
@@ -61,10 +69,10 @@ class RnnCell(Cell):
     """`h = f(W x + b + U h + c)`."""
 
     weights: Weights
-    activation: Operation
+    activation: Activation
 
     def step(self, builder: Builder, x: Symbols, state: tuple[Symbols, ...]) -> tuple[Symbols, ...]:
-        return (builder.apply(self.activation, pre_activation(builder, self.weights, x, state[0])),)
+        return (self.activation(builder, pre_activation(builder, self.weights, x, state[0])),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +80,17 @@ class LstmCell(Cell):
     """Gates in the order input, forget, cell, output; the state is (hidden, cell)."""
 
     weights: Weights
+    gate: Activation = SIGMOID
+    proposal: Activation = TANH
+    result: Activation = TANH
 
     def step(self, builder: Builder, x: Symbols, state: tuple[Symbols, ...]) -> tuple[Symbols, ...]:
         hidden, cell = state
         gates = pre_activation(builder, self.weights, x, hidden)
         i, f, g, o = np.split(gates, 4)
-        written = builder.multiply(builder.apply(Sigmoid(), i), builder.apply(Tanh(), g))
-        cell = builder.combine([(builder.multiply(builder.apply(Sigmoid(), f), cell), 1.0), (written, 1.0)])
-        return builder.multiply(builder.apply(Sigmoid(), o), builder.apply(Tanh(), cell)), cell
+        written = builder.multiply(self.gate(builder, i), self.proposal(builder, g))
+        cell = builder.combine([(builder.multiply(self.gate(builder, f), cell), 1.0), (written, 1.0)])
+        return builder.multiply(self.gate(builder, o), self.result(builder, cell)), cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +103,13 @@ class GruCell(Cell):
 
     weights: Weights
     reset_after: bool = True
+    gate: Activation = SIGMOID
+    proposal: Activation = TANH
 
     def step(self, builder: Builder, x: Symbols, state: tuple[Symbols, ...]) -> tuple[Symbols, ...]:
         (hidden,) = state
         size = self.weights.size
-        both = builder.apply(Sigmoid(), pre_activation(builder, self.weights.gates(0, 2), x, hidden))
+        both = self.gate(builder, pre_activation(builder, self.weights.gates(0, 2), x, hidden))
         reset, update = both[:size], both[size:]
         new = self.weights.gate(2)
         if self.reset_after:
@@ -104,7 +117,7 @@ class GruCell(Cell):
         else:
             recurrent = builder.matmul(builder.multiply(reset, hidden), new.hidden, new.hidden_bias)
         proposal = builder.combine([(builder.matmul(x, new.input, new.input_bias), 1.0), (recurrent, 1.0)])
-        candidate = builder.apply(Tanh(), proposal)
+        candidate = self.proposal(builder, proposal)
         kept = builder.multiply(update, hidden)
         fresh = builder.multiply(builder.combine([(update, -1.0)], 1.0), candidate)
         return (builder.combine([(fresh, 1.0), (kept, 1.0)]),)

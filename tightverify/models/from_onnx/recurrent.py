@@ -17,14 +17,40 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.from_onnx.node import Activations, Call
-from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, run
-from tightverify.ops import LeakyRelu, Operation, Sigmoid, Tanh
+from tightverify.models.recurrent import SIGMOID, TANH, Activation, Cell, GruCell, LstmCell, RnnCell, Weights, applied, run
+from tightverify.ops import Clamp, LeakyRelu, Operation, Tanh
 
 ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Where in ONNX's layout each gate of our cells stands."""
-ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
-"""The default functions of one direction: the only ones for LSTM and GRU."""
-FUNCTIONS: dict[str, Operation] = {"tanh": Tanh(), "relu": LeakyRelu(0.0), "sigmoid": Sigmoid()}
+ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+"""The default functions of one direction."""
+
+
+def scaled(before: float, op: Operation, after: float) -> Activation:
+    """`after * op(before * x)`"""
+    return lambda builder, x: builder.combine([(builder.apply(op, builder.combine([(x, before)])), after)])
+
+
+def hard_sigmoid(slope: float, shift: float) -> Activation:
+    return lambda builder, x: builder.apply(Clamp(0.0, 1.0), builder.combine([(x, slope)], shift))
+
+
+def affine(slope: float, shift: float) -> Activation:
+    return lambda builder, x: builder.combine([(x, slope)], shift)
+
+
+FUNCTIONS: dict[str, Callable[..., Activation]] = {
+    "tanh": lambda: TANH,
+    "sigmoid": lambda: SIGMOID,
+    "relu": lambda: applied(LeakyRelu(0.0)),
+    "leakyrelu": lambda slope: applied(LeakyRelu(slope)),
+    "hardsigmoid": hard_sigmoid,
+    "affine": affine,
+    "scaledtanh": lambda size, slope: scaled(slope, Tanh(), size),
+}
+"""By their names in lower case: ONNX says that case is no matter."""
+NUMBERS = {"leakyrelu": (0.01,), "hardsigmoid": (0.2, 0.5), "affine": (1.0, 0.0), "scaledtanh": (1.0, 1.0)}
+"""The defaults of alpha and beta, for those that take any."""
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """For each direction, whether it starts at the end."""
 
@@ -75,36 +101,38 @@ def refuse_lengths(call: Call, time: int) -> None:
         )
 
 
-def activation_functions(kind: str, call: Call, directions: int) -> list[str]:
-    """The function of each direction's output; alpha and beta say nothing about those that are supported."""
-    call.attribute("activation_alpha")
-    call.attribute("activation_beta")
+def activation_functions(kind: str, call: Call, directions: int) -> list[list[Activation]]:
+    """The functions of each direction."""
     defaults = ACTIVATIONS[kind]
     given = call.texts("activations")
-    names = defaults * directions if given is None else tuple(name.lower() for name in given)
+    names = defaults * directions if given is None else given
     if len(names) != len(defaults) * directions:
         raise ModelError(
             f"{call.place} has {len(names)} activations; wanted {len(defaults)} for each direction: export the model again"
         )
-    fine = set(FUNCTIONS) if kind == "RNN" else None
+    alphas, betas = (iter(call.attribute(f"activation_{name}") or ()) for name in ("alpha", "beta"))
+    found: list[Activation] = []
     for k, name in enumerate(names):
-        wanted = fine or {defaults[k % len(defaults)]}
-        if name not in wanted:
+        make = FUNCTIONS.get(name.lower())
+        if make is None:
             raise call.unsupported(
-                f"the activation {(given or names)[k]} (number {k + 1} of the attribute activations)",
-                f"use {' or '.join(sorted(wanted))} there",
+                f"the activation {name} (number {k + 1} of the attribute activations)",
+                f"use one of {', '.join(FUNCTIONS)} there",
             )
-    return list(names[len(defaults) - 1 :: len(defaults)])
+        # Numbers are listed for those functions alone that take some.
+        usual = NUMBERS.get(name.lower(), ())
+        found.append(make(*(float(next(each, number)) for each, number in zip((alphas, betas), usual, strict=False))))
+    return [found[k : k + len(defaults)] for k in range(0, len(found), len(defaults))]
 
 
-def cell_maker(kind: str, call: Call) -> Callable[[Weights, str], Cell]:
-    """A function from one direction's weights and activation to its cell."""
+def cell_maker(kind: str, call: Call) -> Callable[[Weights, list[Activation]], Cell]:
+    """A function from one direction's weights and activations to its cell."""
     if kind == "LSTM":
-        return lambda weights, _: LstmCell(weights)
+        return lambda weights, functions: LstmCell(weights, *functions)
     if kind == "GRU":
         after = call.integer("linear_before_reset", 0) != 0
-        return lambda weights, _: GruCell(weights, reset_after=after)
-    return lambda weights, name: RnnCell(weights, FUNCTIONS[name])
+        return lambda weights, functions: GruCell(weights, after, *functions)
+    return lambda weights, functions: RnnCell(weights, *functions)
 
 
 def directions_of(kind: str, call: Call, directions: int) -> list[Weights]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from tightverify.models.builder import Symbols
 from tightverify.models.from_torch.call import Call
-from tightverify.models.recurrent import Cell, GruCell, LstmCell, RnnCell, Weights, no_bias, run
-from tightverify.ops import LeakyRelu, Tanh
+from tightverify.models.recurrent import TANH, Cell, GruCell, LstmCell, RnnCell, Weights, applied, no_bias, run
+from tightverify.ops import LeakyRelu
 
 MakeCell = Callable[[Weights], Cell]
 
@@ -93,11 +93,11 @@ def cell(make: MakeCell, states: int) -> Callable[[Call], object]:
 
 
 def _rnn_tanh(weights: Weights) -> Cell:
-    return RnnCell(weights, Tanh())
+    return RnnCell(weights, TANH)
 
 
 def _rnn_relu(weights: Weights) -> Cell:
-    return RnnCell(weights, LeakyRelu())
+    return RnnCell(weights, applied(LeakyRelu()))
 
 
 RECURRENT: dict[str, Callable[[Call], object]] = {
