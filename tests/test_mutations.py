@@ -122,7 +122,16 @@ HARMLESS = {
     "flip_upper_slope": {"tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "reciprocal"},
     "flip_last_lower_slope": {"clamp_difference0.25", "log", "square", "square_root", "sum_of_squares"},
     "drop_upper_offset": {"leaky_relu1.5"},
-    "drop_lower_offset": {"maximum", "leaky_relu0.0", "leaky_relu0.1", "clamp0.25", "sigmoid", "square_root", "reciprocal"},
+    "drop_lower_offset": {
+        "maximum",
+        "leaky_relu0.0",
+        "leaky_relu0.1",
+        "clamp0.25",
+        "sigmoid",
+        "square_root",
+        "reciprocal",
+        "step",
+    },
 }
 """Damages that leave planes sound on our boxes: a tangent or a chord turned over, an offset of 0 or more."""
 every_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "log": np.log,
+    "step": lambda x: (x > 0) * 1.0,
     "reciprocal": np.reciprocal,
     "square_root": np.sqrt,
     "maximum": np.maximum,

@@ -56,6 +56,9 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         bends, value = straight(name, parameters)
         points = [left, *(t for t in bends if left < t < right), right]
         return all(k * value(t) + a * t + constant >= 0 for t in points)
+    if name == "step":
+        ends = [(left, left > 0), (right, right > 0), *((fmpq(0), one) for one in (False, True) if left <= 0 < right)]
+        return all(k * int(value) + a * t + constant >= 0 for t, value in ends)  # right of 0 it is 1 at once
     starts = {"log": left > 0, "reciprocal": left > 0, "square_root": left >= 0}
     return starts.get(name, True) and line_holds(Curved(name, k, a, constant), left, right)
 

@@ -53,6 +53,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "tanh": tanh,
     "leaky_relu": leaky_relu,
     "clamp": clamp,
+    "step": lambda x: arb(int(x > 0)),
     "square": lambda x: x * x,
     "log": lambda x: x.log(),
     "square_root": lambda x: x.sqrt(),

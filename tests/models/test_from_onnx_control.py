@@ -163,6 +163,9 @@ def test_sequences_turned_round(length: int, tmp_path: Path) -> None:
 
 
 KERAS = (
+    "masking_tf2onnx",
+    "embedding_tf2onnx",
+    "lstm_act_tf2onnx",
     "gru_after_tf2onnx",
     "gru_before_tf2onnx",
     "rnn_tf2onnx",
@@ -180,6 +183,7 @@ def test_keras_networks(name: str, data: Path) -> None:
     arrays = np.load(path.with_suffix(".npz"))
     x = torch.from_numpy(arrays["x"])
     model = tv.load(path, inputs=x)
+    x = x if model.embedding is None else model.embedding(x)
     assert torch.allclose(model.graph.forward(x.double().flatten(1)), torch.from_numpy(arrays["y"]).double(), atol=1e-4)
 
 

@@ -94,7 +94,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.dropout ", "only in training")),
     "random": (Random, ("aten.rand ",)),
     "empty": (lambda: Function(lambda x: x + torch.empty(3).fill_(1.0) * torch.empty(3)), ("aten.empty ",)),
-    "compare": (lambda: Function(lambda x: torch.where(x > 0, x, 2 * x)), ("aten.gt ", "maximum")),
+    "not of numbers": (lambda: Function(lambda x: torch.logical_not(x).to(x.dtype)), ("aten.logical_not ", "compare them")),
     "zero": (lambda: Function(lambda x: x / torch.tensor([1.0, 0.0, 1.0])), ("aten.div ", "zero")),
     "rounding": (lambda: Function(lambda x: torch.div(x, 2, rounding_mode="floor")), ("aten.div",)),
     "cube": (lambda: Function(lambda x: x**3), ("aten.pow ", "exponent 3", "squares")),

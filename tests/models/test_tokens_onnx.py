@@ -35,6 +35,47 @@ def test_what_the_exporters_write(layer: str, modern: bool, tmp_path: Path) -> N
     assert [r.label for r in found] == wanted.argmax(1).tolist()
 
 
+def from_the_end(kind: int) -> list[NodeProto]:
+    """Negative numbers counted from the table's end, as Keras writes it, by a product or by a choice."""
+    nodes = [node("Cast", "x", "i", to=kind), node("Less", "i none", "low"), node("Add", "i count", "more")]
+    if kind == TensorProto.INT64:
+        return [*nodes, node("Where", "low more i", "u")]
+    low, high = (node("Cast", name, f"{name}_i", to=kind) for name in ("low", "high"))
+    products = [node("Mul", "low_i more", "a"), node("Mul", "high_i i", "b"), node("Add", "a b", "u")]
+    return [*nodes, node("Not", "low", "high"), low, high, *products]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32])
+@pytest.mark.parametrize("entry", [TensorProto.FLOAT, TensorProto.INT64])
+def test_numbers_may_come_as_floats_and_be_counted_from_the_end(entry: int, kind: int, tmp_path: Path) -> None:
+    whole = np.int64 if kind == TensorProto.INT64 else np.int32
+    model = gathering(*from_the_end(kind), kind=entry, none=np.array(0, dtype=whole), count=np.array([WORDS], dtype=whole))
+    loaded, tokens = tv.load(save(tmp_path, model)), sentences(3)
+    assert loaded.embedding is not None
+    table = torch.from_numpy(normal(WORDS, WIDTH))
+    assert torch.equal(loaded.embedding.table, table)
+    vectors = loaded.embedding(tokens)
+    assert torch.allclose(loaded.original(vectors), table[tokens].sum(1))
+    assert torch.allclose(loaded.original(vectors + 1), table[tokens].sum(1) + LENGTH)
+    assert torch.allclose(loaded.graph.forward(vectors.flatten(1)), table[tokens].sum(1))
+
+
+@pytest.mark.parametrize("shift", [1, WORDS, -WORDS - 1])
+def test_other_rows_than_the_words_are_refused(shift: int, tmp_path: Path) -> None:
+    model = gathering(node("Cast", "x", "i", to=TensorProto.INT64), node("Add", "i shift", "u"), shift=np.array(shift))
+    with pytest.raises(UnsupportedError, match="looks up rows of other numbers"):
+        tv.load(save(tmp_path, model))
+
+
+def test_floats_that_are_read_otherwise_are_no_numbers_of_words(tmp_path: Path) -> None:
+    model = gathering(
+        node("Relu", "x", "r"), node("Cast", "x", "i", to=TensorProto.INT64), node("Identity", "i", "u"), kind=TensorProto.FLOAT
+    )
+    model.graph.node.append(node("Identity", "r", "unread"))
+    with pytest.raises(UnsupportedError, match="cast of activations to INT64"):
+        tv.load(save(tmp_path, model))
+
+
 def test_sentences_of_any_length(tmp_path: Path) -> None:
     path = exported(reader(dtype=torch.float32), tmp_path / "model.onnx")
     several = [sentences(1, length, seed=length)[0] for length in (2, 5, 2)]
@@ -84,7 +125,10 @@ def test_tokens_may_be_moved_about(model: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (gathering(node("Add", "x shift", "u"), shift=np.array([1])), "Add .* reads token numbers"),
+        (
+            gathering(node("Add", "x shift", "u"), shift=np.array([1])),
+            "Gather .* looks up rows of other numbers than the words'",
+        ),
         (gathering(node("Concat", "x shift", "u", axis=1), shift=np.zeros((1, 1), dtype=np.int64)), "Concat .* reads token"),
         (gathering(node("Gather", "other x", "w"), node("Identity", "x", "u"), other=normal(5, WIDTH)), "in another table"),
         (gathering(node("Gather", "wide x", "w"), node("Identity", "x", "u"), wide=normal(5, 2, 2)), "shape \\(5, 2, 2\\)"),

@@ -21,7 +21,7 @@ from tightverify.bounds.fitted import Effort, Fitting
 from tightverify.bounds.linear import linear_bounds
 from tightverify.graph import Apply, Graph, Input
 from tightverify.models.builder import Builder
-from tightverify.ops import OPS, Log, Maximum, Reciprocal, SquareRoot, SumOfSquares
+from tightverify.ops import OPS, Log, Maximum, Reciprocal, SquareRoot, Step, SumOfSquares
 from tightverify.ops.difference import Difference
 from tightverify.refine import milp, mixed
 from tightverify.refine.cells import CellPlanes, cell_planes
@@ -281,7 +281,7 @@ def test_planes_of_cells_hold_there_and_everywhere(number: int) -> None:
     box = torch.tensor([[-1.2, 1.7] * op.arity], dtype=DOUBLE) + shift
     cell = torch.tensor([[-0.4, 0.9] * op.arity], dtype=DOUBLE) + shift
     if op.traits.cells is None:
-        assert isinstance(op, Maximum | SquareRoot | Reciprocal | SumOfSquares | Difference)
+        assert isinstance(op, Maximum | SquareRoot | Step | Reciprocal | SumOfSquares | Difference)
         return
     found = cell_planes(op.traits.cells, cell, box, cell[:, 0::2])
     generator = torch.Generator().manual_seed(number)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Places = NDArray[np.int32]
 Choices = NDArray[np.uint8] | NDArray[np.uint16]
-FORMAT = 6
+FORMAT = 7
 """Files of another number are not read, nor gone on with: raise it whenever entries, or their fields, say something else."""
 PROPERTY = -1
 """Stands for a node whose neurons are the property's rows, offsets included."""

@@ -15,6 +15,7 @@ from tightverify.ops.relu import LeakyRelu
 from tightverify.ops.root import SquareRoot
 from tightverify.ops.sigmoid import Sigmoid
 from tightverify.ops.square import Square
+from tightverify.ops.step import Step
 from tightverify.ops.sum_of_squares import SumOfSquares
 from tightverify.ops.tanh import Tanh
 
@@ -37,6 +38,7 @@ __all__ = [
     "SigmoidDifference",
     "Square",
     "SquareRoot",
+    "Step",
     "SumOfSquares",
     "Tanh",
     "TanhDifference",
@@ -54,6 +56,7 @@ OPS: list[Operation] = [
     Log(),
     SquareRoot(),
     Reciprocal(),
+    Step(),
     SumOfSquares(),
     MULTIPLY,
     SIGMOID_TANH,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
 from tightverify.embedding import Embedding
@@ -39,7 +39,7 @@ from tightverify.models.from_onnx.node import Activations, Tokens, Value
 from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only
 from tightverify.models.from_onnx.runtime import Runtime, session
-from tightverify.models.from_onnx.tokens import LookUp, on_table, with_table_given
+from tightverify.models.from_onnx.tokens import LookUp, on_table, takes_tokens, with_table_given
 from tightverify.models.from_onnx.walk import walk
 from tightverify.models.model import Model, checked
 from tightverify.models.tokens import OnVectors
@@ -77,8 +77,8 @@ def from_onnx(
     shape = input_shape(axes, shape, axis, path)
     fixed = fixed_inputs(model.graph, fix, axes, axis, shape, path)
 
-    builder, tokens = Builder(), is_whole(entry)
-    look_up = LookUp(builder, shape[0])
+    builder, tokens = Builder(), is_whole(entry) or takes_tokens(model.graph, entry.name)
+    look_up = LookUp(builder, shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
     start = np.expand_dims(places(shape, path) if tokens else builder.input(shape), axis)
     begun = {entry.name: Tokens(start) if tokens else Activations(start), **{name: one.value for name, one in fixed.items()}}
     known = walk(model.graph, opset, builder, begun, look_up)
@@ -121,6 +121,10 @@ def axes_asked_about(path: Path, fix: Mapping[str, Any], output: Output | None) 
 def output_of(known: Mapping[str, Value | Tokens], result: str, path: Path) -> Symbols:
     """The neurons of an output."""
     output = known.get(result)
+    if isinstance(output, Tokens):
+        raise UnsupportedError(
+            f"{path}: its output '{result}' is made of token numbers, which may only be looked up in a constant table (Gather)"
+        )
     if not isinstance(output, Activations):
         raise ModelError(f"{path}: its output '{result}' does not depend on its input; choose an output that does")
     return output.numbers

@@ -6,6 +6,7 @@ What a function never asked for (an attribute, an input) is refused at its end, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +33,13 @@ class Activations:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A tensor of token numbers: their places in the sentence; the batch axis is there too."""
+    """A tensor of token numbers: their places in the sentence, and what has been made of each number by itself.
+
+    The batch axis is there too.
+    """
 
     places: Symbols
+    made: Callable[[Constant], Constant] = lambda numbers: numbers
 
 
 Value = Constant | Activations

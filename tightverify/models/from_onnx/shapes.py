@@ -144,13 +144,6 @@ def reverse_sequence(call: Call) -> Symbols:
     return np.moveaxis(x, (0, 1), (batch, time))
 
 
-def where(call: Call) -> Symbols:
-    """By a constant condition."""
-    condition, x, y = call.constant(0), call.numbers(1), call.numbers(2)
-    fits(*np.broadcast_shapes(condition.shape, x.shape, y.shape))
-    return np.where(condition, x, y)
-
-
 def shape(call: Call) -> Constant:
     """The shape of activations is a constant."""
     value = call.value(0)
@@ -184,5 +177,4 @@ SHAPES: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     "Tile": tile,
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,
-    "Where": where,
 }

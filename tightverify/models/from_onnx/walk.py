@@ -8,27 +8,33 @@ line in its table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
+from tightverify.models.from_onnx.folding import fold
 from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
 from tightverify.models.from_onnx.tokens import LookUp
 from tightverify.models.from_onnx.windows import WINDOWS
-from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
+from tightverify.models.sizes import MISFITS, TooLarge, in_short
 
-OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {**SHAPES, **COMPUTING, **WINDOWS, **RECURRENT}
+OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
+    **SHAPES,
+    **COMPUTING,
+    **COMPARISONS,
+    **WINDOWS,
+    **RECURRENT,
+}
 
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-SMALL = 64
-"""A constant of so few numbers may be a shape, or a length, that says how large what is made of it gets."""
 NEVER_FOLDED = {"Dropout", *RECURRENT}
 """Operators that the tables treat on constants too: the reference knows only some of their attributes."""
 
@@ -64,7 +70,8 @@ def walk(
         read = [known[name] if name else None for name in node.input]
         values = [value for value in read if not isinstance(value, Tokens)]
         if len(values) < len(read):
-            known.update(zip(node.output, look_up.values(node, read), strict=False))
+            folded = partial(fold, node, opset)
+            known.update(zip(node.output, look_up.values(node, read, folded), strict=False))
             continue
         made = evaluate(node, opset, builder, values, bool(results.intersection(node.output)))
         known.update({name: value for name, value in zip(node.output, made, strict=False) if name})
@@ -126,47 +133,3 @@ def refuse_unknown(node: NodeProto) -> None:
     names = ", ".join(sorted({**OPERATORS, **FACTS}))
     advice = QUANTISED if quantised else f"build that part of the model from those that are: {names}"
     raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
-
-
-def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Constant]:
-    """A node on constants alone, by onnx's reference, unless its shape says that it is too large to be made."""
-    feeds = {name: np.asarray(value) for name, value in zip(node.input, values, strict=True) if value is not None}
-    try:
-        model = alone(node, opset, feeds)
-        for shape in inferred(model, feeds):
-            fits(*shape)
-        made = ReferenceEvaluator(model).run(None, feeds)
-    except TooLarge as error:
-        raise UnsupportedError(f"{describe(node)} is too large: {error}") from error
-    except Exception as error:
-        first = (
-            error.__cause__ if isinstance(error.__cause__, Exception) else error
-        )  # the reference has words of its own for what numpy says
-        raise UnsupportedError(
-            f"{describe(node)} cannot be worked out on its constant inputs ({type(first).__name__}: {in_short(first)}); "
-            "export the model with its constants folded"
-        ) from first
-    found = iter(made)
-    return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]
-
-
-def alone(node: NodeProto, opset: int, feeds: dict[str, Constant]) -> ModelProto:
-    """A model of one node, with the inputs that it is fed."""
-    graph = helper.make_graph(
-        [node],
-        "constants",
-        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()],
-        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output if name],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-
-
-def inferred(model: ModelProto, feeds: dict[str, Constant]) -> list[tuple[int, ...]]:
-    """The shapes of a model's outputs, as far as onnx knows them without working these out."""
-    known = ModelProto()
-    known.CopyFrom(model)
-    small = [numpy_helper.from_array(value, name) for name, value in feeds.items() if value.size <= SMALL]
-    known.graph.initializer.extend(small)
-    outputs = shape_inference.infer_shapes(known, data_prop=True).graph.output
-    lengths = [output.type.tensor_type.shape.dim for output in outputs]
-    return [tuple(one.dim_value for one in each) for each in lengths if all(one.HasField("dim_value") for one in each)]

@@ -24,8 +24,10 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.models.fixed import shown_fixed
 from tightverify.models.frames import Frame, along, as_frame, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
+from tightverify.models.from_torch.comparisons import TRUTHS
 from tightverify.models.from_torch.export import export, silence
 from tightverify.models.from_torch.last import WithoutLast, before_softmax
+from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
@@ -41,10 +43,11 @@ ADVICE = {
     "aten.native_dropout": "drop out only in training: `torch.nn.Dropout`, or `training=self.training`",
     "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),
-    **dict.fromkeys(("aten.gt", "aten.ge", "aten.lt", "aten.le", "aten.eq", "aten.ne"), "use maximum, minimum, relu or clamp"),
     "aten.reciprocal": "only division by constants is",
 }
 """What to do instead, where there is more to say than `INSTEAD`."""
+OF_TRUTHS = {*TRUTHS, *MOVES, "aten.where.self"}
+"""Operators whose results may be truths; sums of these, to torch, are truths again."""
 NONE_FIXED: Mapping[str, Any] = MappingProxyType({})
 INSTEAD = "write the module with supported operators, listed in tightverify.models.from_torch.operators.OPERATORS"
 
@@ -277,7 +280,8 @@ def _checked_shape(call: Call, result: object) -> object:
         expected if isinstance(expected, list | tuple) else (expected,),
         strict=True,
     ):
-        if isinstance(made, np.ndarray) and wanted.dtype not in (torch.float32, torch.float64):
+        kinds = (torch.float32, torch.float64, *((torch.bool,) if str(call.node.target) in OF_TRUTHS else ()))
+        if isinstance(made, np.ndarray) and wanted.dtype not in kinds:
             raise call.refuse(f"gives {wanted.dtype}, which is not supported", "compute in float32 or float64 throughout")
         if not isinstance(made, np.ndarray | Tensor) or not all(isinstance(length, int) for length in wanted.shape):
             continue  # Shapes that hang on constants' numbers are not known to export.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tightverify.models.builder import Symbols
 from tightverify.models.from_torch.call import POSITIONS, Call, Missing
+from tightverify.models.from_torch.comparisons import COMPARISONS
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
@@ -310,6 +311,7 @@ def like(value: float | None) -> Handler:
 
 OPERATORS: dict[str, Handler] = {
     **MOVES,
+    **COMPARISONS,
     **RECURRENT,
     **WINDOWS,
     "aten.add.Tensor": weighted(("self", 1.0), ("other", "alpha")),
