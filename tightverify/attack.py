@@ -40,7 +40,7 @@ def attack(
     model: Model,
     graph: Graph,
     region: Region,
-    wanted: Property,
+    spec: Property,
     search: Search,
     budget: Budget,
     starts: Tensor | None = None,
@@ -51,13 +51,13 @@ def attack(
     """
     found = torch.zeros(len(region), dtype=torch.bool, device=region.centre.device)
     points = region.centre.clone()
-    met = descend(graph, region, wanted, search, budget, starts)
+    met = descend(graph, region, spec, search, budget, starts)
     if region.finite is not None:
-        met = [*met, *(improved(graph, region.finite, wanted, x, budget) for x in (region.centre, *met[:GREEDY]))]
+        met = [*met, *(improved(graph, region.finite, spec, x, budget) for x in (region.centre, *met[:GREEDY]))]
     for candidate in met:
         moved, inside = into_dtype(region, candidate, model.dtype)
         (left,) = torch.nonzero(inside & ~found, as_tuple=True)
-        fresh = left[breaks(model, wanted[left], moved[left])]
+        fresh = left[breaks(model, spec[left], moved[left])]
         points[fresh] = moved[fresh]
         found[fresh] = True
         if bool(found.all()):
@@ -68,7 +68,7 @@ def attack(
 def descend(
     graph: Graph,
     region: Region,
-    wanted: Property,
+    spec: Property,
     search: Search,
     budget: Budget,
     starts: Tensor | None = None,
@@ -82,7 +82,7 @@ def descend(
     count = starts.shape[1]
     x = starts
     best, lowest = x.clone(), torch.full(x.shape[:2], torch.inf, dtype=torch.float64, device=x.device)
-    rows = torch.arange(count, device=x.device) % wanted.rows.shape[1]
+    rows = torch.arange(count, device=x.device) % spec.rows.shape[1]
     single = torch.arange(count, device=x.device) >= (count + 1) // 2
     for step in range(search.steps + 1):
         try:
@@ -91,8 +91,8 @@ def descend(
             break
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            margins = wanted.margins(graph.forward(x))
-            decides = wanted.worst(margins)
+            margins = spec.margins(graph.forward(x))
+            decides = spec.worst(margins)
             chosen = torch.gather(margins, -1, rows.expand(len(x), -1)[..., None])[..., 0]
             goal = torch.where(single, chosen, decides).sum() + 0 * x.sum()  # outputs may be constant
         better = decides.detach() < lowest
@@ -106,14 +106,14 @@ def descend(
     return list(best.unbind(1))
 
 
-def improved(graph: Graph, region: Finite, wanted: Property, x: Tensor, budget: Budget) -> Tensor:
+def improved(graph: Graph, region: Finite, spec: Property, x: Tensor, budget: Budget) -> Tensor:
     """(B, n): points of finite regions, from x (B, n) on always the best of those next to it, as long as that is better."""
     lowest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     better = torch.ones_like(lowest, dtype=torch.bool)
     while bool(better.any()) and budget.left > 0:
         some = torch.nonzero(better).flatten()
         near = region[some].nearby(x[some])
-        worst, which = wanted[some].worst(wanted[some].margins(graph.forward(near))).min(1)
+        worst, which = spec[some].worst(spec[some].margins(graph.forward(near))).min(1)
         better[some] = worst < lowest[some]
         fresh = better[some]
         lowest[some[fresh]] = worst[fresh]
@@ -141,7 +141,7 @@ def into_dtype(region: Region, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, T
     return result, inside
 
 
-def breaks(model: Model, wanted: Property, x: Tensor) -> Tensor:
+def breaks(model: Model, spec: Property, x: Tensor) -> Tensor:
     """(B,): whether the user's own model breaks the property at flat points (B, n)."""
     inputs = x.to(model.dtype).cpu().view(len(x), *model.graph.input_shape)
 
@@ -151,7 +151,7 @@ def breaks(model: Model, wanted: Property, x: Tensor) -> Tensor:
 
     broken = torch.zeros(len(x), dtype=torch.bool)
     if len(x):
-        broken = wanted.broken(wanted.margins(replayed(inputs).to(x.device))).cpu()
+        broken = spec.broken(spec.margins(replayed(inputs).to(x.device))).cpu()
     for k in torch.nonzero(broken).flatten().tolist():
-        broken[k] = wanted[k : k + 1].surely_broken(replayed(inputs[k : k + 1])[0])
+        broken[k] = spec[k : k + 1].surely_broken(replayed(inputs[k : k + 1])[0])
     return broken.to(x.device)

@@ -163,8 +163,8 @@ class Graph:
     def rounding(self) -> float:
         """The relative error of any sum in forward or backward propagation: see `bounds.linear`.
 
-        Counted are the summands of an affine node's neuron, those of a coefficient in a walk (every reader of a neuron
-        adds to it, as many times as it reads it, each time a sum over the reader's neurons), those of a walk's constant,
+        Counted are the summands of an affine node's neuron, those of a coefficient in a backward pass (every reader of a neuron
+        adds to it, as many times as it reads it, each time a sum over the reader's neurons), those of a pass's constant,
         and those of the region's minimum.
         """
         forward = max(sum(2 + length for length in self._lengths(node)) for node in self.nodes)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 PAYS = 1_000_000
-"""Numbers in the largest temporary of a sweep (rows by neurons) from which on several threads pay.
+"""Numbers in the largest temporary of a bounding pass (rows by neurons) from which on several threads pay.
 
 Measured on two cores: a step of back-substitution (rows times a matrix of 64 to 512 neurons, then planes by sign) takes one
 thread 0.1 to 0.7 ms with 3e4 numbers, 2 to 18 ms with 3e5, 10 to 30 ms with 1e6. Where both cores are idle two threads are 1.3

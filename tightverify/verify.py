@@ -107,7 +107,7 @@ class Ledger:
     was handed out.
     """
 
-    wanted: Property
+    spec: Property
     known: BoundsSoFar
     stages: list[str]
     seconds: Tensor
@@ -117,11 +117,11 @@ class Ledger:
 
     @classmethod
     def empty(cls, problem: Problem) -> Ledger:
-        count, rows = problem.wanted.rows.shape[:2]
+        count, rows = problem.spec.rows.shape[:2]
         margins = torch.full((count, rows), -math.inf, dtype=torch.float64)
         known = BoundsSoFar(margins, torch.zeros(count, dtype=torch.bool), problem.region.centre.cpu().clone())
         seconds, nothing = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
-        return cls(problem.wanted, known, [""] * count, seconds, nothing, nothing.clone(), nothing.clone())
+        return cls(problem.spec, known, [""] * count, seconds, nothing, nothing.clone(), nothing.clone())
 
     @property
     def open_inputs(self) -> Tensor:
@@ -141,7 +141,7 @@ class Ledger:
         self.seconds[inputs] += took
         if found.least is not None:
             self.known = self.known.with_least(inputs, found.least)
-        done = found.proved(self.wanted[inputs]) | found.refuted
+        done = found.proved(self.spec[inputs]) | found.refuted
         self.stopped[inputs] = (self.seconds[inputs] >= limit) & ~done
         if found.stopped is not None:
             self.hurried[inputs] |= found.stopped
@@ -150,21 +150,21 @@ class Ledger:
 
     def refuse_contradictions(self, graph: Graph, inputs: Tensor) -> None:
         """What is proved may break at a point by the user's own rounding, but not for sure, by the intervals of that point."""
-        both = inputs[(self.known.proved(self.wanted) & self.known.refuted)[inputs]]
+        both = inputs[(self.known.proved(self.spec) & self.known.refuted)[inputs]]
         if not len(both):
             return
-        wanted, points = self.wanted[both], self.known.points[both]
+        spec, points = self.spec[both], self.known.points[both]
         outputs = interval_bounds(graph.to("cpu"), Ball.points(points))[graph.output]
-        most = times(wanted.rows.clamp(min=0), outputs.upper) + times(wanted.rows.clamp(max=0), outputs.lower) + wanted.offsets
-        size = times(wanted.rows.abs(), outputs.magnitude) + wanted.offsets.abs()
-        if bool(wanted.broken(above(most, gamma(wanted.rows.shape[2] + 4) * size)).any()):
+        most = times(spec.rows.clamp(min=0), outputs.upper) + times(spec.rows.clamp(max=0), outputs.lower) + spec.offsets
+        size = times(spec.rows.abs(), outputs.magnitude) + spec.offsets.abs()
+        if bool(spec.broken(above(most, gamma(spec.rows.shape[2] + 4) * size)).any()):
             raise SoundnessFault("a point of a region breaks what was proved of it: this is a bug, please report it")
 
     def settle(self, inputs: Tensor, problem: Problem, deliver: Deliver) -> None:
         """Hand out the endings of some inputs. A proof counts before anything else."""
         self.refuse_contradictions(problem.graph, inputs)
         self.settled[inputs] = True
-        proved, decisive = self.known.proved(self.wanted).tolist(), self.known.worst(self.wanted).tolist()
+        proved, decisive = self.known.proved(self.spec).tolist(), self.known.worst(self.spec).tolist()
         for k in inputs.tolist():
             verdict, point = Verdict.UNKNOWN, None
             if proved[k]:
@@ -239,10 +239,10 @@ class Turn:
         if self.problem.settings.thorough and not ending:
             return
         given = torch.searchsorted(self.problem.numbers[self.inputs], numbers.cpu())
-        wanted = self.ledger.wanted[self.inputs[given]].to(str(known.margins.device))
+        spec = self.ledger.spec[self.inputs[given]].to(str(known.margins.device))
         gone = ~self.ledger.settled[self.inputs[given]]
         if not ending:
-            gone &= (known.proved(wanted) | known.refuted).cpu()
+            gone &= (known.proved(spec) | known.refuted).cpu()
         chosen = torch.nonzero(gone).flatten()
         if len(chosen):
             found = replace(known, intervals=())[chosen.to(known.margins.device)].to("cpu")
@@ -277,7 +277,7 @@ class Turn:
         inputs, ledger = self.inputs[places], self.ledger
         gone = ledger.stopped[inputs] | ending
         if not self.problem.settings.thorough:
-            gone |= ledger.known.refuted[inputs] | ledger.known.proved(ledger.wanted)[inputs]
+            gone |= ledger.known.refuted[inputs] | ledger.known.proved(ledger.spec)[inputs]
         ledger.settle(inputs[gone], self.problem, self.deliver)
 
 
@@ -312,7 +312,7 @@ def keeper(settings: Settings) -> Keep:
 
     def keep(problem: Problem, deliver: Deliver) -> None:
         number = int(problem.files[0])
-        asked = question(number, problem.model.source, settings.method, problem.graph, problem.region, problem.wanted)
+        asked = question(number, problem.model.source, settings.method, problem.graph, problem.region, problem.spec)
         trees = settings.trees
         earlier = None if trees is None else earlier_evidence(tree_file(trees, number), asked.fingerprint)
         endings: list[tuple[int, Ending]] = []

@@ -175,18 +175,18 @@ class Work:
 
     def _decide(self, graph: Graph, keep: Keep, part: slice, deliver: Deliver) -> None:
         """One batch: the misclassified inputs are set aside at once, the others decided."""
-        wanted, labels, numbers = self.spec_of(part), self.labels, torch.arange(part.start, part.stop)
+        spec, labels, numbers = self.spec_of(part), self.labels, torch.arange(part.start, part.stop)
 
         def end(number: int, ending: Ending) -> None:
             deliver(Result(index=number, label=None if labels is None else int(labels[number]), **vars(ending)))
 
         right = torch.ones(len(numbers), dtype=torch.bool)
         if labels is not None:
-            right = rightly_answered(self.model, wanted, self.x[part])
+            right = rightly_answered(self.model, spec, self.x[part])
         for number in numbers[~right].tolist():
-            end(number, misclassified(wanted.rows.shape[1]))
+            end(number, misclassified(spec.rows.shape[1]))
         problem = Problem(
-            self.model, graph, self.regions[part], wanted, self.settings, numbers, self.files[part], self.callback,
+            self.model, graph, self.regions[part], spec, self.settings, numbers, self.files[part], self.callback,
             budget=Budget(memory=self.settings.memory),
         )  # fmt: skip
         if bool(right.any()):

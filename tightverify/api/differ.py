@@ -170,9 +170,9 @@ def largest_differences(both: Model, x: Tensor, region: Perturbation, settings: 
     for k in range(len(x) if settings.restarts else 0):
         one = region.around(x)[k : k + 1]
         rows = difference_rows(outputs)[None]
-        wanted = Property(rows, torch.zeros(1, 2 * outputs, dtype=torch.float64), 2 * outputs)
+        spec = Property(rows, torch.zeros(1, 2 * outputs, dtype=torch.float64), 2 * outputs)
         search = Search(4 * outputs + settings.restarts, settings.attack_steps, settings.seed)
-        for candidate in descend(both.graph, one, wanted, search, UNLIMITED):
+        for candidate in descend(both.graph, one, spec, search, UNLIMITED):
             moved, inside = into_dtype(one, candidate, both.dtype)
             if bool(inside[0]):
                 value = run_original(both, moved.to(both.dtype).view(1, *x.shape[1:]))[0, outputs:].abs().nan_to_num()

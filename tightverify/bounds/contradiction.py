@@ -47,13 +47,13 @@ class OutputConstraint:
 
     @classmethod
     def of(
-        cls, graph: Graph, which: Tensor, limit: Tensor, bound: Tensor, wanted: Property, centre: Tensor, output: Tensor
+        cls, graph: Graph, which: Tensor, limit: Tensor, bound: Tensor, spec: Property, centre: Tensor, output: Tensor
     ) -> OutputConstraint:
         """Of rows (B,) of properties, with lower bounds (B,), around inputs (B, n), where the output's magnitude and scale
         together are (B, K).
         """
         every = torch.arange(len(which), device=which.device)
-        row, offset = wanted.rows[every, which], wanted.offsets[every, which]
+        row, offset = spec.rows[every, which], spec.offsets[every, which]
         value = times(row[:, None], graph.forward(centre))[:, 0] + offset
         size = times(row.abs()[:, None], output)[:, 0] + offset.abs() + limit
         return cls(which, row, offset, limit, torch.maximum(value - bound, limit), size)

@@ -115,18 +115,18 @@ def within(graph: Graph, region: Region, intervals: Sequence[Interval]) -> Regio
     return region.within(Interval(lower, upper))
 
 
-def output_constrained(bounds: LinearBounds, parents: Tensor, rows: Tensor, wanted: Property, margins: Tensor) -> LinearBounds:
+def output_constrained(bounds: LinearBounds, parents: Tensor, rows: Tensor, spec: Property, margins: Tensor) -> LinearBounds:
     """Parts (P,) of regions on which one row each fails, with what is known of the whole; margins (B, R)."""
     bound = margins[parents, rows]
     limit = (-LIMIT * bound).clamp(min=LEAST_LIMIT)
-    return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, bound, wanted[parents])
+    return under(bounds.map(lambda value: value[parents], bounds.region[parents]), rows, limit, bound, spec[parents])
 
 
-def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, bound: Tensor, wanted: Property) -> LinearBounds:
+def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, bound: Tensor, spec: Property) -> LinearBounds:
     """The same regions, where a row (B,) of each one's property, which has a lower bound (B,), is at most a limit (B,)."""
     graph = bounds.graph
     output = bounds.intervals[graph.output].magnitude + bounds.scales[graph.output]
-    what = OutputConstraint.of(graph, rows, limit, bound, wanted, bounds.region.centre, output)
+    what = OutputConstraint.of(graph, rows, limit, bound, spec, bounds.region.centre, output)
     constraints, recorder = Constraints(part=True, output=what), bounds.recorder.output_constraint(what)
     return replace(bounds, constraints=constraints, recorder=recorder)
 

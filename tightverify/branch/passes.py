@@ -67,7 +67,7 @@ def limit_of(bounds: LinearBounds) -> Tensor:
     return bounds.output_constraint.limit
 
 
-def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits: Tensor, budget: Budget) -> Tensor:
+def proved_above(bounds: LinearBounds, spec: Property, margins: Tensor, limits: Tensor, budget: Budget) -> Tensor:
     """The margins (B, R) again, those below their input's limit (B,) bettered up to it by contradiction.
 
     Outside of the part on which a row is at most the limit, it is above; on the part it has the bound that is found there. So
@@ -81,7 +81,7 @@ def proved_above(bounds: LinearBounds, wanted: Property, margins: Tensor, limits
     for some, which in zip(parents.split(most), rows.split(most), strict=True):
         whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
         before = margins[some, which]
-        parts = bounded_again(under(whole, which, limits[some], before, wanted[some]), budget)
+        parts = bounded_again(under(whole, which, limits[some], before, spec[some]), budget)
         lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
         found[some, which] = torch.where(lower > before, lower, before)  # the old one also where the new is no number
         recorders.append(parts.recorder)

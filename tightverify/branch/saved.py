@@ -167,7 +167,7 @@ class Saved:
             found.append(tuple(reversed(path)))
         return found
 
-    def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds:
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort, spec: Property) -> LinearBounds:
         """Some of the leaves bounded again, from the intervals of the file and those and the polygons of the root (1)."""
         passes = torch.from_numpy(self._arrays["bounding_passes"])[part].to(root.region.centre.device)
         recorder, root = root.recorder.resumed(passes), replace(root, recorder=SILENT)
@@ -182,7 +182,7 @@ class Saved:
         if output_constraint:
             rows = torch.tensor([split.neuron for split in output_constraint], device=lower.device)
             limits = lower.new_tensor([split.value for split in output_constraint])
-            whole = under(whole, rows, limits, -limits / LIMIT, wanted[torch.zeros_like(rows)])
+            whole = under(whole, rows, limits, -limits / LIMIT, spec[torch.zeros_like(rows)])
         sizes = [node.size for node in root.graph.nodes]
         known, empty = [], []
         saved = zip(torch.split(lower, sizes, 1), torch.split(upper, sizes, 1), strict=True)

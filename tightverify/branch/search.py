@@ -149,14 +149,14 @@ class Past(Protocol):
 
     def tensor(self, name: str, like: Tensor) -> Tensor: ...
 
-    def bounds(self, root: LinearBounds, part: slice, effort: Effort, wanted: Property) -> LinearBounds: ...
+    def bounds(self, root: LinearBounds, part: slice, effort: Effort, spec: Property) -> LinearBounds: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Branching:
     """What a search is about and how it goes on: the rows wanted, and how children are bounded."""
 
-    wanted: Property
+    spec: Property
     effort: Effort
     budget: Budget
     """the largest temporary keeps to about its memory: as many leaves are bounded together"""
@@ -202,13 +202,13 @@ class Branching:
         return torch.cat(points), owners
 
     def _may_be_constrained(self, leaf: Leaf) -> bool:
-        return not leaf.splits and self.wanted.needed == len(leaf.margins) and bool(torch.isfinite(leaf.margins).all())
+        return not leaf.splits and self.spec.needed == len(leaf.margins) and bool(torch.isfinite(leaf.margins).all())
 
     def _constrain(self, trees: list[Tree], leaf: Leaf) -> tuple[Tensor, list[int]]:
         """The parts of a whole region on which one open row each fails, bounded over again and entered."""
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
-        wanted = self.wanted[leaf.input : leaf.input + 1]
-        parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, wanted, leaf.margins[None])
+        spec = self.spec[leaf.input : leaf.input + 1]
+        parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, spec, leaf.margins[None])
         bounds = bounded_again(parts, self.budget)
         assert bounds.output_constraint is not None
         limits = bounds.output_constraint.limit
@@ -226,7 +226,7 @@ class Branching:
         for start in range(0, len(past), most):
             self.budget.check()
             part = slice(start, start + most)
-            bounds = past.bounds(root, part, self.effort, self.wanted[input : input + 1])
+            bounds = past.bounds(root, part, self.effort, self.spec[input : input + 1])
             found = self._bounded(bounds, [input] * len(paths[part]), margins[part], {})
             for k, (number, path) in enumerate(zip(past.numbers[part], paths[part], strict=True)):
                 leaves.append((found.leaf(k, input, number, path, bounds), found.closed[k]))
@@ -253,7 +253,7 @@ class Branching:
         for k, (owner, origin) in enumerate(zip(inputs, splits, strict=True)):
             parent, path = (0, ()) if origin is None else (origin[0].number, (*origin[0].splits, origin[1]))
             leaf = found.leaf(k, owner, len(trees[owner].branches), path, bounds)
-            mine = self.wanted[owner : owner + 1]
+            mine = self.spec[owner : owner + 1]
             if found.closed[k] == "empty" and leads_to(bounds.graph, bounds.region.centre[k], path, mine):
                 raise SoundnessFault("a part of a region that holds its centre came out empty: this is a bug, please report it")
             split = path[-1] if path else None
@@ -265,12 +265,12 @@ class Branching:
 
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
         """The rows that are open, bounded on a batch of leaves, and what that says of each."""
-        wanted = self.wanted[torch.tensor(inputs, device=known.device)]
-        left = open_rows(wanted, known) if bounds.output_constraint is None else bounds.output_constraint.which[:, None]
+        spec = self.spec[torch.tensor(inputs, device=known.device)]
+        left = open_rows(spec, known) if bounds.output_constraint is None else bounds.output_constraint.which[:, None]
         which = torch.arange(len(inputs), device=left.device)
-        rows = torch.gather(wanted.rows, 1, left[..., None].expand(-1, -1, wanted.rows.shape[2]))
+        rows = torch.gather(spec.rows, 1, left[..., None].expand(-1, -1, spec.rows.shape[2]))
         steps = self.effort.last_steps if bounds.output_constraint is None else CONSTRAINED.last_steps
-        offsets = torch.gather(wanted.offsets, 1, left)
+        offsets = torch.gather(spec.offsets, 1, left)
         target = None if bounds.output_constraint is None else bounds.output_constraint.limit[:, None] - offsets
         lower, primal_point = bounds.at_primal_point({bounds.graph.output: rows}, steps, start, target)
         lower = below(lower + offsets, 0.0)
@@ -281,15 +281,15 @@ class Branching:
             # Where the row fails there is nothing, or the row is not as low as that: so it is above the limit.
             most = known.scatter(1, left, bounds.output_constraint.limit[:, None])
             margins = torch.where(empty[:, None], torch.inf, margins).minimum(most)
-        decisive = (left == deciding(wanted, margins)[:, None]).long().argmax(1)
-        proved = wanted.proved(margins)
+        decisive = (left == deciding(spec, margins)[:, None]).long().argmax(1)
+        proved = spec.proved(margins)
         scores = branching_scores(bounds, primal_point, decisive)
         gains = dict(scores.gains)
         if SplitBy.COORDINATES in bounds.region.splits:
             gains |= coordinate_gains(bounds, scores.losses)
         return Bounded(
             margins,
-            torch.where(empty & (bounds.output_constraint is None), math.inf, wanted.worst(margins)),
+            torch.where(empty & (bounds.output_constraint is None), math.inf, spec.worst(margins)),
             ["empty" if e else "proved" if p else "" for e, p in zip(empty.tolist(), proved.tolist(), strict=True)],
             best(gains) or [()] * len(inputs),
             best_scored(scores.gains),
@@ -338,26 +338,26 @@ def side_by_side(kept: Sequence[Mapping[int, Tensor]], halves: LinearBounds) -> 
     return found
 
 
-def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], wanted: Property) -> bool:
+def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], spec: Property) -> bool:
     """Whether an input (n,) surely lies in the part of its region that splits lead to: by a little, where neurons are split."""
     values = graph.evaluate(x)
-    values.append(wanted.margins(values[graph.output][None])[0])  # PROPERTY, as the last
+    values.append(spec.margins(values[graph.output][None])[0])  # PROPERTY, as the last
     exact = {number for number, node in enumerate(graph.nodes) if isinstance(node, Input)}
     off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
     sizes = [SURELY * (1 + float(values[split.node].abs().max())) for split in path]
     return all(by >= 0 if split.node in exact else by > size for by, size, split in zip(off, sizes, path, strict=True))
 
 
-def open_rows(wanted: Property, margins: Tensor) -> Tensor:
+def open_rows(spec: Property, margins: Tensor) -> Tensor:
     """(B, r): the rows of each that are not proved, filled up with others to as many as there are at most."""
-    if wanted.needed < margins.shape[1]:
+    if spec.needed < margins.shape[1]:
         return torch.arange(margins.shape[1], device=margins.device).expand(len(margins), -1)
     order = torch.sort(torch.where(torch.isfinite(margins), margins, -torch.inf), dim=-1).indices
     most = int((~(torch.isfinite(margins) & (margins > 0))).sum(1).max())
     return order[:, : max(1, most)]
 
 
-def deciding(wanted: Property, margins: Tensor) -> Tensor:
+def deciding(spec: Property, margins: Tensor) -> Tensor:
     """(B,): the row whose margin decides."""
     finite = torch.where(torch.isfinite(margins), margins, -torch.inf)
-    return torch.sort(finite, dim=-1, descending=True).indices[:, wanted.needed - 1]
+    return torch.sort(finite, dim=-1, descending=True).indices[:, spec.needed - 1]

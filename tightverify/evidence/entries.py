@@ -83,9 +83,9 @@ class Question:
 class BoundingPass:
     """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
 
-    The part is where a neuron is at most a value, or (`above`) at least. `parent` is -1 if it is the whole region. Where `node`
-    is an input, walks end over what of the region is in its interval. Where `node` is -1 and `parent` is not, the part is where
-    the property's row `neuron` is at most the value; where it is -2, the share `neuron` is, or (`above`) is at least.
+    The part is where a neuron is at most a value, or (`above`) at least; `parent` is -1 if it is the whole region. Where `node`
+    is an input, backward passes end over what of the region is in its interval. Where `node` is -1 and `parent` is not, the
+    part is where the row `neuron` of the property is at most it; where it is -2, the share `neuron` is, or (`above`) at least.
     """
 
     bounding_pass: int
@@ -101,7 +101,7 @@ class BoundingPass:
 class Resumed:
     """Another run goes on with a sweep: from now on it has the planes and polygons of `whole`, one of the whole region.
 
-    So it is with what the last walks about operands proved. Its intervals stay.
+    So it is with what the last backward passes about operands proved. Its intervals stay.
     """
 
     bounding_pass: int
@@ -136,8 +136,8 @@ class Pairs:
 class Polygon:
     """What the two operands of an operation's `neurons` (k,) can be together: vertices (k, V, 2), where `holds` (k,) is true.
 
-    It holds what is in the operands' intervals and satisfies the last walk for this operation (`BackSubstitution.about`). Other
-    neurons keep what they have.
+    It holds what is in the operands' intervals and satisfies the last backward pass for this operation
+    (`BackSubstitution.about`). Other neurons keep what they have.
     """
 
     bounding_pass: int

@@ -88,8 +88,8 @@ def prepared(
         labels = None if data.y is None else data.y[group.places]
         told, names = at_places(callback, group.places), data.numbers[group.places]
         own = region.chosen(names, group.x.dim())
-        wanted = None if data.rows is None else data.rows[group.places]
-        rows = (wanted.rows, wanted.offsets) if isinstance(wanted, Property) else wanted
+        spec = None if data.rows is None else data.rows[group.places]
+        rows = (spec.rows, spec.offsets) if isinstance(spec, Property) else spec
         work = certifying.prepared(group.model, group.x, labels, own, settings, rows, top, told, names)
 
         def run(deliver: Deliver) -> None:
@@ -124,8 +124,8 @@ def right(data: DataSet, top: int) -> Tensor:
     found = torch.ones(len(data), dtype=torch.bool)
     for group in data.groups() if data.y is not None and len(data) else ():
         assert data.y is not None
-        wanted = classify_as(data.y[group.places], group.model.graph.output_size, top)
-        found[group.places] = rightly_answered(group.model, wanted, group.x)
+        spec = classify_as(data.y[group.places], group.model.graph.output_size, top)
+        found[group.places] = rightly_answered(group.model, spec, group.x)
     return found
 
 

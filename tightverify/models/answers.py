@@ -16,12 +16,12 @@ def run_original(model: Model, x: Tensor) -> Tensor:
         return model.original(x).to(torch.float64)
 
 
-def rightly_answered(model: Model, wanted: Property, x: Tensor) -> Tensor:
+def rightly_answered(model: Model, spec: Property, x: Tensor) -> Tensor:
     """(B,): at which inputs the property holds by the user's model, which is asked of those alone where it seems to break."""
-    right = ~wanted.broken(wanted.margins(run_original(model, x)))
+    right = ~spec.broken(spec.margins(run_original(model, x)))
     for k in torch.nonzero(~right).flatten().tolist():
         one = slice(k, k + 1)
-        right[k] = ~wanted[one].broken(wanted[one].margins(run_original(model, x[one])))[0]
+        right[k] = ~spec[one].broken(spec[one].margins(run_original(model, x[one])))[0]
     return right
 
 

@@ -45,8 +45,8 @@ def look(
     for k, point in enumerate(points):
         if point is not None:
             starts[k, -1] = region[k : k + 1].project(point.to(torch.float64).view(1, -1))[0]
-    graph, wanted = questions.model.graph, questions.wanted[chosen]
-    broken, found = attack(questions.model, graph, region, wanted, search, budget, starts)
+    graph, spec = questions.model.graph, questions.spec[chosen]
+    broken, found = attack(questions.model, graph, region, spec, search, budget, starts)
     at = torch.nonzero(broken).flatten().tolist()
     near = iter(nearest(questions, [places[k] for k in at], [sizes[k] for k in at], found[broken]))
     return [next(near) if hit else None for hit in broken.tolist()]
@@ -57,13 +57,13 @@ def nearest(questions: Questions, places: Sequence[int], sizes: Sequence[float],
     if not len(points):
         return []
     chosen = torch.tensor(places, dtype=torch.long)
-    centre, wanted = questions.x[questions.inputs[chosen]].to(torch.float64).flatten(1), questions.wanted[chosen]
+    centre, spec = questions.x[questions.inputs[chosen]].to(torch.float64).flatten(1), questions.spec[chosen]
     region, best = questions.regions(places, sizes), points.clone()
     low, high = torch.zeros(len(points), dtype=torch.float64), torch.ones(len(points), dtype=torch.float64)
     for _ in range(LINE):
         middle = (low + high) / 2
         moved = (centre + middle[:, None] * (points - centre)).to(questions.model.dtype).to(torch.float64)
-        fits = region.contains(moved) & breaks(questions.model, wanted, moved)
+        fits = region.contains(moved) & breaks(questions.model, spec, moved)
         best = torch.where(fits[:, None], moved, best)
         low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
     return [Found(point, size) for point, size in zip(best, least_sizes(questions, places, sizes, best), strict=True)]

@@ -116,7 +116,7 @@ def radius(
 class Asked:
     """What shall hold: of P parts of each of N inputs, rows (N P, R, K). `right` (N,) says where it holds at the input."""
 
-    wanted: Property
+    spec: Property
     labels: Tensor | None
     right: Tensor
     parts: tuple[tuple[int, ...], ...]
@@ -146,12 +146,12 @@ class Asked:
     def in_parts(self, parts: Parts) -> Asked:
         """The same asked of parts of each input."""
         again = torch.arange(len(self.right)).repeat_interleave(len(parts))
-        return replace(self, wanted=self.wanted[again], parts=(parts.names,) * len(self.right))
+        return replace(self, spec=self.spec[again], parts=(parts.names,) * len(self.right))
 
     @property
     def each(self) -> int:
         """How many radii are asked for of each input."""
-        return len(self.wanted.rows) // len(self.right)
+        return len(self.spec.rows) // len(self.right)
 
 
 def words_of(model: Model, x: Tensor) -> tuple[tuple[str, ...], ...]:
@@ -195,7 +195,7 @@ def found(
     right = asked.right.repeat_interleave(each)
     places = torch.nonzero(right).flatten()
     brackets: dict[int, Bracket] = {}
-    questions = Questions(model, x, torch.arange(len(x)).repeat_interleave(each), asked.wanted, list(families) * len(x))
+    questions = Questions(model, x, torch.arange(len(x)).repeat_interleave(each), asked.spec, list(families) * len(x))
 
     def so_far() -> Radii:
         return Radii((record(k, x, asked, families[0], brackets) for k in range(len(x))), about)

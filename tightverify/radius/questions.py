@@ -36,7 +36,7 @@ class Questions:
     model: Model
     x: Tensor
     inputs: Tensor
-    wanted: Property
+    spec: Property
     families: Sequence[Family]
 
     def __len__(self) -> int:
@@ -60,16 +60,16 @@ class Questions:
     def decide(self, places: Sequence[int], sizes: Sequence[float], settings: Settings, deliver: Deliver) -> None:
         """Verdicts on some questions, each at its own size, handed out as they come."""
         chosen = torch.tensor(places, dtype=torch.long)
-        wanted = self.wanted[chosen]
+        spec = self.spec[chosen]
         work = Work(
             self.model, self.x[self.inputs[chosen]], self.regions(places, sizes), settings, chosen, no_callback, None,
-            lambda part: wanted[part],
+            lambda part: spec[part],
         )  # fmt: skip
         work.run(lambda result: deliver(places[result.index], result))
 
     def at_inputs(self) -> Tensor:
         """(Q,): the row value that decides, at the inputs themselves, by the user's own model."""
-        return self.wanted.worst(self.wanted.margins(run_original(self.model, self.x)[self.inputs]))
+        return self.spec.worst(self.spec.margins(run_original(self.model, self.x)[self.inputs]))
 
     def guesses(self) -> list[float]:
         """The sizes at which the property would break if the network were linear around each input."""
@@ -77,7 +77,7 @@ class Questions:
         graph, centre = self.model.graph, self.x[self.inputs].to(torch.float64).flatten(1)
         moving = centre.clone().requires_grad_(True)
         with torch.enable_grad():
-            margins = self.wanted.worst(self.wanted.margins(graph.forward(moving)))
+            margins = self.spec.worst(self.spec.margins(graph.forward(moving)))
             (rows,) = torch.autograd.grad(margins.sum() + 0 * moving.sum(), moving)
         rows, margins, sizes = rows.nan_to_num()[:, None], margins.detach(), [min(1.0, each) for each in most]
         for _ in range(GUESSES):
@@ -89,4 +89,4 @@ class Questions:
 
     def __getitem__(self, places: Tensor) -> Questions:
         families = [self.families[place] for place in places.tolist()]
-        return replace(self, inputs=self.inputs[places], wanted=self.wanted[places], families=families)
+        return replace(self, inputs=self.inputs[places], spec=self.spec[places], families=families)

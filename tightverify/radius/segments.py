@@ -125,8 +125,8 @@ def segments(
     count = len(edges) - 1
     least, most = (torch.full((count,), end, dtype=torch.float64) for end in between)
     proved, refuted = torch.zeros(count, dtype=torch.float64), torch.full((count,), math.inf, dtype=torch.float64)
-    wanted = classify_as(torch.full((count,), kept), loaded.graph.output_size)
-    questions = Questions(loaded, x, torch.zeros(count, dtype=torch.long), wanted, parts.families(float(norm), None))
+    spec = classify_as(torch.full((count,), kept), loaded.graph.output_size)
+    questions = Questions(loaded, x, torch.zeros(count, dtype=torch.long), spec, parts.families(float(norm), None))
 
     def enter(k: int, result: Result) -> None:
         robust = result.verdict is Verdict.ROBUST

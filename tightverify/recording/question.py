@@ -24,7 +24,7 @@ from tightverify.spec import Property
 Hash = Callable[[Tensor], str]
 
 
-def question(number: int, model: str, method: str, graph: Graph, region: Region, wanted: Property) -> Question:
+def question(number: int, model: str, method: str, graph: Graph, region: Region, spec: Property) -> Question:
     """What is asked of one input: the graph, a region and a property of one each."""
 
     place = region.written
@@ -43,9 +43,9 @@ def question(number: int, model: str, method: str, graph: Graph, region: Region,
         groups=place.groups,
         vectors=place.vectors,
         most=place.most,
-        rows=plain(wanted.rows[0]),
-        offsets=plain(wanted.offsets[0]),
-        needed=wanted.needed,
+        rows=plain(spec.rows[0]),
+        offsets=plain(spec.offsets[0]),
+        needed=spec.needed,
         output=graph.output,
         shape=list(graph.input_shape),
         nodes=described(graph),
@@ -53,9 +53,9 @@ def question(number: int, model: str, method: str, graph: Graph, region: Region,
     return replace(asked, fingerprint=fingerprint(asked))
 
 
-def mark_of(graph: Graph, region: Region, wanted: Property) -> str:
+def mark_of(graph: Graph, region: Region, spec: Property) -> str:
     """The fingerprint of what is asked of one input, to the last bit."""
-    return question(0, "", "", graph, region, wanted).fingerprint
+    return question(0, "", "", graph, region, spec).fingerprint
 
 
 def described(graph: Graph) -> list[dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Intervals narrowed by what is supposed: that a row is at most a limit.
+"""Intervals narrowed by an output constraint: that a row is at most a limit.
 
 To prove a row above some value only the inputs with a value of at most a limit, a little above that, need to be looked at. On
 those the program with binaries, its whole variables relaxed, has one more row, and bounds the variables that are cut from both
 sides, one after the other, each with what the ones before have come to. Narrower intervals mean smaller M for all planes that
-hold in one cell alone, and many a function loses its kink. What is proved of a program over such intervals is proved of those
-inputs; all others have a row above the limit (as in `bounds.contradiction`).
+hold in one cell alone, and many a function loses its breakpoint. What is proved of a program over such intervals is proved
+of those inputs; all others have a row above the limit (as in `bounds.contradiction`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WORTH_ANOTHER = 0.05
 class End:
     """A new end of a variable's interval, the lower one (sign 1) or the upper one (-1), and the multipliers that prove it.
 
-    They are those of the rows, and of the one that says what is supposed. An infinite end on the wrong side: nothing is left.
+    They are those of the rows, and of the output constraint. An infinite end on the wrong side: nothing is left.
     """
 
     column: int

@@ -70,7 +70,7 @@ class Deciding:
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """A tree as it grows over a program, and what the row was supposed to be at most there."""
+    """A tree as it grows over a program, and the limit of its output constraint there."""
 
     mixed: MixedProgram
     tree: ProofTree

@@ -8,18 +8,18 @@ written
     y - a @ p - M sum z >= c - M K,   z of the cell's pieces,
 
 where `a @ p + c - M` holds over the whole box: with one z missing the row says no more than that. Functions of straight pieces
-cut at their kinks are thus exact, and so is max(u, v) with one binary that chooses. The rows of the program over the whole
-hulls stay, and with them the relaxation is at least as tight. Whatever the network does at an input has binaries that satisfy
+cut at their breakpoints are thus exact, and so is max(u, v) with one binary that chooses. The rows of the program over the
+whole hulls stay, and with them the relaxation is at least as tight. What the network does at an input has binaries that satisfy
 all rows, so that a lower bound of the mixed-integer program is one of the network's.
 
-A function with one kink in its interval (`exact_neurons`), as ReLU, is held by its four planes over cells alone, two of which
-hold everywhere: for l < 0 < u
+A function with one breakpoint in its interval (`exact_neurons`), as ReLU, is held by its four planes over cells alone, two of
+which hold everywhere: for l < 0 < u
 
     y >= 0,   y >= v,   y <= u z,   y <= v - l (1 - z),
 
 of which its convex hull is a mixture, y <= u (v - l) / (u - l); and either z leaves no v but those of its piece. So the rows
 that hold it in the program over hulls are left out, and none tie z to v: programs of ReLU networks are three times smaller.
-Where there is no kink two planes hold it.
+Where there is no breakpoint two planes hold it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def mixed_program(
 
 
 def exact_neurons(relaxed: Relaxed, program: NetworkProgram, breaks: Breaks) -> dict[int, int]:
-    """The variables of neurons whose functions have at most one kink in their operand's interval; and the operands'."""
+    """The variables of neurons whose functions have at most one breakpoint in their operand's interval; and the operands'."""
     found: dict[int, int] = {}
     for number, node in enumerate(relaxed.graph.nodes):
         if isinstance(node, Apply) and number in program.columns and node.op.traits.breakpoints:

@@ -1,9 +1,9 @@
-"""What a program's multipliers say as mixtures: planes for one walk of back-substitution, which then proves the same bound.
+"""What a program's multipliers say as mixtures: planes for one pass of back-substitution, which then proves the same bound.
 
-As in `refine.network_lp`: of a neuron with multipliers p_k of its lower and q_k of its upper planes, the walk's coefficient is
+As in `refine.network_lp`: of a neuron with multipliers p_k of its lower and q_k of its upper planes, the pass's coefficient is
 `sum p - sum q`, and the planes that it takes are the mixtures with weights p / sum p and q / sum q. Where the program is
 `boxed`, a neuron's own interval is a pair of constant planes, whose multiplier is its reduced cost. Intervals of affine
-nodes and edges of polygons have no place in a walk: where they have multipliers, the walk's bound is lower than the program's,
+nodes and edges of polygons have no place in a pass: where they have multipliers, the pass's bound is lower than the program's,
 and so it is by what neurons gain that use both sides at once.
 """
 

@@ -15,8 +15,8 @@ Duality. Let p_k, q_k >= 0 be the multipliers of a neuron's lower and upper plan
 sum p - sum q = c, the coefficient with which back-substitution arrives at y; and what is handed on to the operands is
 sum p_k l_k - sum q_k u_k. If only one side is used, say c = sum p > 0, this is c times the convex combination of lower planes
 with weights p_k / c: multipliers divided by their sum are mixtures, each row having its own, and the dual value is the value
-of a walk with these mixtures. So without `boxed` every walk with mixed planes is a feasible dual point, and the optimum is a
-limit that no mixture exceeds (`bounds.mixtures`). The program may lie above the best mixture for two reasons only: the
+of a backward pass with these mixtures. So without `boxed` every such pass with mixed planes is a feasible dual point, and the
+optimum is a limit that no mixture exceeds (`bounds.mixtures`). The program may lie above the best mixture for two reasons: the
 intervals of neurons are constraints of their own (`boxed`); and a neuron may use planes of both sides, p and q together,
 which adds min(sum p, sum q) times the gap between a lower and an upper plane at the primal point. That pays where
 the planes have crossed there, which they do outside the operands' box alone: with `boxed` it never does for operands that

@@ -52,7 +52,7 @@ def relaxed(
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
 ) -> list[Relaxed]:
-    """A sweep of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
+    """A bounding pass of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
     bounds = combined_bounds(graph, region, effort, known, budget, recorder)
     return [Relaxed(one, polygons_of(one)) for one in (bounds[k : k + 1] for k in range(len(region)))]
 

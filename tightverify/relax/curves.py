@@ -5,8 +5,8 @@ everywhere has its inflection at +inf, one that is concave everywhere at -inf. T
 same kind; lower lines of f are upper lines of its mirror, so that nothing is written twice.
 
 `supergradient(x, slope)`: the slope of a line that touches the *concave* part at x and lies nowhere below it there; at
-a kink the one nearest to `slope`. `tangent_point(slope)`: a point of the concave part where a line of that slope touches; it
-may be approximate, +-inf or NaN: it steers tightness, never soundness.
+a breakpoint the one nearest to `slope`. `tangent_point(slope)`: a point of the concave part where a line of that slope touches;
+it may be approximate, +-inf or NaN: it steers tightness, never soundness.
 """
 
 from __future__ import annotations

@@ -13,6 +13,6 @@ def attack_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     search = Search(problem.settings.restarts, problem.settings.attack_steps, problem.settings.seed)
     if search.restarts == 0:
         return known
-    found, points = attack(problem.model, problem.graph, problem.region, problem.wanted, search, problem.budget)
+    found, points = attack(problem.model, problem.graph, problem.region, problem.spec, search, problem.budget)
     known = replace(known, refuted=found, points=points)
     return known.with_stopped(slice(None)) if problem.budget.left < 0 else known

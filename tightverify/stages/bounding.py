@@ -23,8 +23,8 @@ def interval_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     recorder = problem.recorder.begin(problem.region)
     for number, interval in enumerate(intervals):
         recorder.interval(number, interval)
-    lower = rows_over(problem.wanted.rows, intervals[problem.graph.output])
-    return known.with_margins(slice(None), below(lower + problem.wanted.offsets, 0.0))
+    lower = rows_over(problem.spec.rows, intervals[problem.graph.output])
+    return known.with_margins(slice(None), below(lower + problem.spec.offsets, 0.0))
 
 
 def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
@@ -65,8 +65,8 @@ def part_by_part(
         except OutOfTimeError:
             known = known.with_stopped(part)
             continue
-        lower = bounds.lower({some.graph.output: some.wanted.rows})
-        known = known.with_margins(part, below(lower + some.wanted.offsets, 0.0))
+        lower = bounds.lower({some.graph.output: some.spec.rows})
+        known = known.with_margins(part, below(lower + some.spec.offsets, 0.0))
         if keep:
             inputs = torch.arange(part.start, part.start + len(some.region), device=lower.device)
             known = known.with_intervals(inputs, bounds.intervals)

@@ -54,7 +54,7 @@ def branch_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
         try:
             roots = root_bounds(some, known[part])
             leaves = most_leaves(some, settings.leaf_memory)
-            branching = Branching(some.wanted, CHILD, some.budget.portion(PASS_SHARE), leaves)
+            branching = Branching(some.spec, CHILD, some.budget.portion(PASS_SHARE), leaves)
             past = Kept.of(some)
             trees = branching.start(roots, known.margins[part], new=not some.recorder.goes_on)
             with some.unwritten.noting():
@@ -96,7 +96,7 @@ class Kept:
         if folder is None:
             return cls(None, [], NOBODY)
         one = [slice(k, k + 1) for k in range(len(problem.region))]
-        marks = [mark_of(problem.graph, problem.region[k], problem.wanted[k]) for k in one]
+        marks = [mark_of(problem.graph, problem.region[k], problem.spec[k]) for k in one]
         files = [(tree_file(folder, number), mark) for number, mark in zip(problem.files.tolist(), marks, strict=True)]
         return cls(folder, files, problem.recorder)
 
@@ -159,7 +159,7 @@ def attacked(
     which = torch.tensor(owners)
     search = Search(1, ATTACK_STEPS, problem.settings.seed)
     some = problem[which]
-    found, at = attack(some.model, some.graph, some.region, some.wanted, search, some.budget, points[:, None])
+    found, at = attack(some.model, some.graph, some.region, some.spec, search, some.budget, points[:, None])
     if not bool(found.any()):
         return known
     refuted, kept = known.refuted.clone(), known.points.clone()

@@ -104,23 +104,23 @@ def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSo
                 now = some[left]
                 begun = beginning(now, effort)
                 bounds = bounding_pass(now, before, margins[left], effort, begun)
-                lower = bounds.lower({now.graph.output: now.wanted.rows}, effort.last_steps)
+                lower = bounds.lower({now.graph.output: now.spec.rows}, effort.last_steps)
                 lower = torch.maximum(lower, near_misses(now, bounds, lower, effort))
-                lower = below(lower + now.wanted.offsets, 0.0)
+                lower = below(lower + now.spec.offsets, 0.0)
                 lower = torch.where(torch.isfinite(lower), lower, -math.inf)
                 margins[left] = torch.maximum(margins[left], lower)
                 known = known.with_margins(part, margins)  # at once: the time may run out in what closes the round
                 known, begun = known.with_intervals(left + part.start, bounds.intervals), None
                 lower = closing(now, bounds, lower)
                 promising = torch.nan_to_num(lower - own[left], nan=0.0).amax(1) > LEAST_GAIN
-                former = now.wanted.worst(own[left])
+                former = now.spec.worst(own[left])
                 own[left] = torch.maximum(own[left], lower)
                 margins[left] = torch.maximum(margins[left], lower)
-                worst = now.wanted.worst(own[left])
+                worst = now.spec.worst(own[left])
                 known = known.with_margins(part, margins)
                 now.report(known[part][left], number)
                 if not problem.settings.thorough:
-                    promising &= ~now.wanted.proved(margins[left]) & (-worst < REACH * (worst - former))
+                    promising &= ~now.spec.proved(margins[left]) & (-worst < REACH * (worst - former))
                 going = torch.nonzero(promising).flatten()
                 now[~promising].finish(known[part][left[~promising]])
                 left, before = left[going], bounds[going]
@@ -135,8 +135,8 @@ def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSo
 
 def rows_of(problem: Problem, bounds: LinearBounds) -> Tensor:
     """The margins (B, R) that a first round is to better where those known are of pieces: no round over all gets there soon."""
-    lower = bounds.lower({problem.graph.output: problem.wanted.rows})
-    return below(lower + problem.wanted.offsets, 0.0)
+    lower = bounds.lower({problem.graph.output: problem.spec.rows})
+    return below(lower + problem.spec.offsets, 0.0)
 
 
 def beginning(problem: Problem, effort: Effort) -> BoundingPass:
@@ -152,7 +152,7 @@ def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effor
     """
     if effort.part == 1:
         return begun.run(problem.budget, effort.fitting.relaxation, before.intervals)
-    _, primal_point = before.at_primal_point({problem.graph.output: problem.wanted.rows}, effort.last_steps)
+    _, primal_point = before.at_primal_point({problem.graph.output: problem.spec.rows}, effort.last_steps)
     scores = summed_scores(before, primal_point, ~(margins > 0) | problem.settings.thorough)
     return rebound(before, *what_matters(scores, effort.part), effort, problem.budget)
 
@@ -162,13 +162,13 @@ def near_misses(problem: Problem, bounds: LinearBounds, lower: Tensor, effort: E
 
     Where no time is left they stay as they are.
     """
-    worst = problem.wanted.worst(lower + problem.wanted.offsets)
+    worst = problem.spec.worst(lower + problem.spec.offsets)
     near = torch.ones_like(worst, dtype=torch.bool) if problem.settings.thorough else (worst <= 0) & (worst > -NEAR)
     chosen = torch.nonzero(near).flatten()
     found = lower.clone()
     growing = any(isinstance(node, Apply) and node.op.traits.columns is not None for node in problem.graph.nodes)
     if len(chosen) and growing and problem.budget.left >= 0:
-        rows = {problem.graph.output: problem.wanted.rows[chosen]}
+        rows = {problem.graph.output: problem.spec.rows[chosen]}
         found[chosen] = generated(bounds[chosen], rows, effort.last_steps, 1, effort.fitting)[0]
     return found
 
@@ -184,14 +184,14 @@ def by_contradiction(problem: Problem, bounds: LinearBounds, margins: Tensor) ->
     Of open inputs within reach of a proof; if `thorough` of all, where they are proved up to some way above that. All rows have
     to be needed.
     """
-    wanted = problem.wanted
-    if wanted.needed < margins.shape[1] or problem.budget.left < 0:
+    spec = problem.spec
+    if spec.needed < margins.shape[1] or problem.budget.left < 0:
         return margins
     worst, row = margins.min(1)
-    value = wanted.margins(problem.graph.forward(problem.region.centre)[:, None])[:, 0].gather(1, row[:, None])[:, 0]
+    value = spec.margins(problem.graph.forward(problem.region.centre)[:, None])[:, 0].gather(1, row[:, None])[:, 0]
     higher = torch.lerp(worst, value, AHEAD) if problem.settings.thorough else worst
     within_reach = (value > -worst) | problem.settings.thorough
     nearly = torch.where(within_reach, (-LIMIT * worst).clamp(min=LEAST_LIMIT), -math.inf)
     limits = torch.where(worst > 0, higher, nearly)
     limits = torch.where(torch.isfinite(limits), limits, -math.inf)  # where nothing is known of a row, nothing is near
-    return proved_above(bounds, wanted, margins, limits, problem.budget)
+    return proved_above(bounds, spec, margins, limits, problem.budget)

@@ -68,8 +68,8 @@ class Programs:
 
     def _converged(self, cutter: Cutter, row: int) -> Iterator[Converged]:
         """Until the row is proved; in a thorough run until nothing is left to cut."""
-        wanted, settings = self.one.problem.wanted, self.one.problem.settings
-        target = torch.inf if settings.thorough else -float(wanted.offsets[self.one.place, row])
+        spec, settings = self.one.problem.spec, self.one.problem.settings
+        target = torch.inf if settings.thorough else -float(spec.offsets[self.one.place, row])
         return self.one.converged(cutter, row, target, self.relaxed.bounds.recorder)
 
 

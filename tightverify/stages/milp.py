@@ -38,7 +38,7 @@ def row_decided(one: OneInput, relaxed: Relaxed, known: BoundsSoFar, row: int) -
     problem, place, settings, recorder = one.problem, one.place, one.problem.settings, relaxed.bounds.recorder
     deciding = Deciding(settings.lp_solver, keep=recorder.listens)
     cutter = Cutter.over(relaxed, one.rows(row), Cutting(solver=settings.lp_solver, fits=settings.solver))
-    target = -float(problem.wanted.offsets[place, row])
+    target = -float(problem.spec.offsets[place, row])
     for start in one.converged(cutter, row, target, recorder):
         known = one.learnt(known, row, start)
         yield known

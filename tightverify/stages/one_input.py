@@ -91,8 +91,8 @@ class OneInput:
 
         A row of which a solver does not take a program stays open.
         """
-        place, wanted = self.place, self.problem.wanted[torch.tensor([self.place])]
-        failed, spare = 0, wanted.rows.shape[1] - wanted.needed
+        place, spec = self.place, self.problem.spec[torch.tensor([self.place])]
+        failed, spare = 0, spec.rows.shape[1] - spec.needed
         for row in self.order(known.margins[place], spare > 0):
             if not every and (failed > spare or self.settled(known)):
                 return
@@ -111,7 +111,7 @@ class OneInput:
         return [row for row in rows if self.problem.settings.thorough or not margins[row] > 0]
 
     def rows(self, row: int) -> dict[int, Tensor]:
-        return {self.problem.graph.output: self.problem.wanted.rows[self.place, row]}
+        return {self.problem.graph.output: self.problem.spec.rows[self.place, row]}
 
     def refused(self, known: BoundsSoFar, row: int, error: solvers.SolverError) -> BoundsSoFar:
         """What is known, and why the row was left open; the first such row of an input is the one that is stated."""
@@ -121,7 +121,7 @@ class OneInput:
 
     def settled(self, known: BoundsSoFar) -> bool:
         here = torch.tensor([self.place])
-        return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.wanted[here])[0])
+        return bool(known.refuted[self.place]) or bool(known[here].proved(self.problem.spec[here])[0])
 
     def converged(self, cutter: Cutter, row: int, target: float, recorder: PassRecorder) -> Iterator[Converged]:
         """What a program finds, solve by solve; the recorder hears of its best bound, also where the time runs out."""
@@ -144,5 +144,5 @@ class OneInput:
         """The row's margin by a proved bound of its linear part."""
         margins = known.margins[self.place : self.place + 1].clone()
         bound = torch.tensor(proved, dtype=torch.float64)
-        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.wanted.offsets[self.place, row], 0.0))
+        margins[0, row] = torch.maximum(margins[0, row], below(bound + self.problem.spec.offsets[self.place, row], 0.0))
         return known.with_margins(slice(self.place, self.place + 1), margins)

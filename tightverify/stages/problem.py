@@ -43,7 +43,7 @@ class Problem:
     model: Model
     graph: Graph
     region: Region
-    wanted: Property
+    spec: Property
     settings: Settings
     numbers: Tensor
     files: Tensor
@@ -58,12 +58,12 @@ class Problem:
 
     def __getitem__(self, inputs: slice | Tensor) -> Problem:
         numbers, files = self.numbers[inputs], self.files[inputs]
-        return replace(self, region=self.region[inputs], wanted=self.wanted[inputs], numbers=numbers, files=files)
+        return replace(self, region=self.region[inputs], spec=self.spec[inputs], numbers=numbers, files=files)
 
     def to(self, device: str) -> Problem:
         """The regions and rows on another device; the graph is on the one that it was given on."""
-        region, wanted, numbers = self.region.to(device), self.wanted.to(device), self.numbers.to(device)
-        return replace(self, region=region, wanted=wanted, numbers=numbers)
+        region, spec, numbers = self.region.to(device), self.spec.to(device), self.numbers.to(device)
+        return replace(self, region=region, spec=spec, numbers=numbers)
 
     def report(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> None:
         """Tell what is known of these inputs now; those that are decided leave. What a stage does not tell, its end tells."""
@@ -75,8 +75,8 @@ class Problem:
         self.listen(self.numbers, known, True)
 
     def step(self, known: BoundsSoFar, round: int = 0, leaves: tuple[int, ...] = ()) -> Step:
-        undecided = ~(known.proved(self.wanted) | known.refuted)
-        found = (self.numbers, known.margins, known.worst(self.wanted), undecided)
+        undecided = ~(known.proved(self.spec) | known.refuted)
+        found = (self.numbers, known.margins, known.worst(self.spec), undecided)
         numbers, margins, worst, undecided = (value.to("cpu", copy=True) for value in found)
         return Step(self.stage, round, numbers, margins, worst, undecided, self.clock.seconds, leaves)
 
@@ -115,14 +115,14 @@ class BoundsSoFar:
     """(B,): a lower bound of the row value that decides, if one was proved part by part: each part may have rows of its own"""
     refusals: Mapping[int, str] = field(default_factory=dict)
 
-    def worst(self, wanted: Property) -> Tensor:
+    def worst(self, spec: Property) -> Tensor:
         """(B,): the best lower bound of the row value that decides."""
-        worst = wanted.worst(self.margins)
+        worst = spec.worst(self.margins)
         return worst if self.least is None else torch.maximum(worst, self.least)
 
-    def proved(self, wanted: Property) -> Tensor:
+    def proved(self, spec: Property) -> Tensor:
         """(B,): whether the property is proved."""
-        worst = self.worst(wanted)
+        worst = self.worst(spec)
         return torch.isfinite(worst) & (worst > 0)
 
     def with_stopped(self, inputs: slice | Tensor) -> BoundsSoFar:

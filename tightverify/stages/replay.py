@@ -21,7 +21,7 @@ def replayed(problem: Problem, known: BoundsSoFar, place: int, point: Tensor) ->
         return known
     one = problem[here]
     moved, inside = into_dtype(one.region, one.region.project(point[None]), problem.model.dtype)
-    if not bool((inside & breaks(problem.model, one.wanted, moved))[0]):
+    if not bool((inside & breaks(problem.model, one.spec, moved))[0]):
         return known
     refuted, points = known.refuted.clone(), known.points.clone()
     refuted[place], points[place] = True, moved[0]

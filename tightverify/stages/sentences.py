@@ -63,14 +63,14 @@ def tried(problem: Problem, region: Finite, known: BoundsSoFar) -> BoundsSoFar:
     passes.proof(made)
     margins = torch.where(torch.isfinite(bounds), bounds, -math.inf)
     known = known.with_margins(slice(None), margins.amin(0, keepdim=True))
-    wanted = problem.wanted
-    worst = wanted[torch.zeros(len(points), dtype=torch.long)].worst(margins)
-    least = wanted.worst(margins.amin(0, keepdim=True))
-    if len(points) and wanted.needed < margins.shape[1]:  # each point may have rows of its own that hold
+    spec = problem.spec
+    worst = spec[torch.zeros(len(points), dtype=torch.long)].worst(margins)
+    least = spec.worst(margins.amin(0, keepdim=True))
+    if len(points) and spec.needed < margins.shape[1]:  # each point may have rows of its own that hold
         least = worst.amin(0, keepdim=True)
         known = known.with_least(torch.zeros(1, dtype=torch.long), least)
     suspects = worst.argsort()[: min(REPLAYED, int((worst <= 0).sum()))]
-    broken = torch.nonzero(breaks(problem.model, wanted[torch.zeros_like(suspects)], points[suspects])).flatten()
+    broken = torch.nonzero(breaks(problem.model, spec[torch.zeros_like(suspects)], points[suspects])).flatten()
     if not len(broken):
         return known
     return replace(known, refuted=torch.ones_like(known.refuted), points=points[suspects[broken[:1]]])
@@ -80,7 +80,7 @@ def bounded(problem: Problem, points: Tensor) -> Tensor:
     """(P, R): lower bounds of the rows at points (P, n)."""
     problem.budget.check()
     output = interval_bounds(problem.graph, Ball.points(points))[problem.graph.output]
-    return below(rows_over(problem.wanted.rows, output) + problem.wanted.offsets, 0.0)
+    return below(rows_over(problem.spec.rows, output) + problem.spec.offsets, 0.0)
 
 
 def at_once(problem: Problem) -> int:

@@ -33,7 +33,7 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
             return torch.where(torch.isfinite(found), found, -math.inf)
 
         def worst(margins: Tensor, owners: Tensor, some: Problem = some) -> Tensor:
-            return some.wanted[owners].worst(margins)
+            return some.spec[owners].worst(margins)
 
         try:
             trees = over_pieces(region, known.margins[part], bound, worst, MOST_HALVINGS, some.recorder)
@@ -52,5 +52,5 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 def _linear(problem: Problem, recorder: PassRecorder) -> Tensor:
     """The rows' lower bounds by one bounding pass."""
     bounds = BoundingPass(problem.graph, problem.region, recorder=recorder).run(problem.budget)
-    lower = bounds.lower({problem.graph.output: problem.wanted.rows})
-    return below(lower + problem.wanted.offsets, 0.0)
+    lower = bounds.lower({problem.graph.output: problem.spec.rows})
+    return below(lower + problem.spec.offsets, 0.0)

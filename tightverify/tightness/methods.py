@@ -24,18 +24,16 @@ from tightverify.stages.problem import BoundsSoFar, Problem
 from tightverify.values import Interval
 
 
-def by_method(
-    settings: Settings, model: Model, graph: Graph, region: Region, wanted: Property
-) -> tuple[list[Interval], Tensor]:
+def by_method(settings: Settings, model: Model, graph: Graph, region: Region, spec: Property) -> tuple[list[Interval], Tensor]:
     """The narrowest intervals (B, n) that are known of every node in the end, and the worst margins (B,)."""
     numbers = torch.arange(len(region))
     budget = Budget(memory=settings.memory)
-    problem = Problem(model, graph, region, wanted, settings, numbers, numbers, budget=budget)
-    none = torch.full(wanted.rows.shape[:2], -math.inf, dtype=torch.float64, device=region.centre.device)
+    problem = Problem(model, graph, region, spec, settings, numbers, numbers, budget=budget)
+    none = torch.full(spec.rows.shape[:2], -math.inf, dtype=torch.float64, device=region.centre.device)
     known = BoundsSoFar(none, torch.zeros_like(none[:, 0], dtype=torch.bool), region.centre.clone())
     for _, stage in stages_for(problem):
         if stage is not attack_stage:
             known = stage(problem, known)
     first = interval_bounds(graph, region)
     found = known.intervals or first
-    return [one.intersect(other) for one, other in zip(first, found, strict=True)], known.worst(wanted)
+    return [one.intersect(other) for one, other in zip(first, found, strict=True)], known.worst(spec)

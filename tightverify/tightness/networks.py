@@ -40,7 +40,7 @@ from tightverify.writing import write_rows
 MODEL_FILES = ("widths.csv", "margins.csv")
 
 
-class Sweep(Protocol):
+class Bounds(Protocol):
     """What a relaxation finds on a batch of regions."""
 
     @property
@@ -51,11 +51,11 @@ class Sweep(Protocol):
         """(B, R): sound lower bounds of the sum over nodes of `rows @ node`, rows (B or 1, R, n)."""
 
 
-def one_pass(name: str, settings: Settings) -> Callable[[Graph, Region], Sweep]:
+def one_pass(name: str, settings: Settings) -> Callable[[Graph, Region], Bounds]:
     return lambda graph, region: PASSES[name](graph, region, settings)
 
 
-RELAXATIONS: dict[str, Callable[[Graph, Region], Sweep]] = {
+RELAXATIONS: dict[str, Callable[[Graph, Region], Bounds]] = {
     "interval": one_pass("interval", Settings()),
     "linear": one_pass("linear", Settings()),
     "planes_boxes": one_pass("planes", Settings(directions=0)),
@@ -185,20 +185,20 @@ def of_model(
     x = fitting(loaded, x)
     chosen = chosen_relaxations(relaxations)
     y = answers(loaded, x) if labels is None else as_labels(labels, len(x))
-    wanted = classify_as(y, loaded.graph.output_size)
-    graph, regions, wanted = loaded.graph.to(device), region.around(x).to(device), wanted.to(device)
+    spec = classify_as(y, loaded.graph.output_size)
+    graph, regions, spec = loaded.graph.to(device), region.around(x).to(device), spec.to(device)
     found: dict[str, list[tuple[list[Tensor], Tensor]]] = {name: [] for name in chosen}
     seconds = dict.fromkeys(chosen, 0.0)
     done = 0
     for start in range(0, len(x), settings.batch):
-        some, asked = regions[start : start + settings.batch], wanted[start : start + settings.batch]
+        some, asked = regions[start : start + settings.batch], spec[start : start + settings.batch]
         for part in parts(graph, some, budget, Fitting().directions):
             for name in chosen:
                 began = time.monotonic()
                 with threads_for(largest_temporary(graph, some[part], budget), device):
                     if name in RELAXATIONS:
-                        sweep = RELAXATIONS[name](graph, some[part])
-                        intervals, margins = list(sweep.intervals), sweep.lower({graph.output: asked[part].rows}).amin(1)
+                        bounds = RELAXATIONS[name](graph, some[part])
+                        intervals, margins = list(bounds.intervals), bounds.lower({graph.output: asked[part].rows}).amin(1)
                     else:
                         how = replace(settings, method=name, restarts=0, thorough=True)
                         intervals, margins = by_method(how, loaded, graph, some[part], asked[part])
