@@ -33,8 +33,8 @@ from tightverify.stages.progress import Callback, Step
 from tightverify.verify import Result, Verdict
 
 TRIES = 3
-GROUPS = 4
-"""So many groups for each process, so that none waits long for the others in the end."""
+SHARE = 2
+"""A group is one of so many parts, for each process, of what is left: large groups take less time, small ones end together."""
 Group = tuple[int, ...]
 """Numbers of inputs that are decided together."""
 
@@ -69,9 +69,13 @@ class Jobs:
 
 
 def groups_of(numbers: Sequence[int], batch: int, jobs: int) -> list[Group]:
-    """All inputs in groups of at most a batch, in their order."""
-    size = max(1, min(batch, math.ceil(len(numbers) / (GROUPS * jobs))))
-    return [tuple(numbers[start : start + size]) for start in range(0, len(numbers), size)]
+    """All inputs in ever smaller groups of at most a batch, in their order."""
+    groups, start = list[Group](), 0
+    while start < len(numbers):
+        size = max(1, min(batch, math.ceil((len(numbers) - start) / (SHARE * jobs))))
+        groups.append(tuple(numbers[start : start + size]))
+        start += size
+    return groups
 
 
 @dataclass(eq=False)
