@@ -192,7 +192,7 @@ class Graph:
 
     @cached_property
     def products(self) -> dict[int, tuple[Product, ...]]:
-        """For affine nodes: what all their terms are together, those that mix neurons as one map.
+        """For affine nodes: what all their terms are together, matrices as one map.
 
         One product with all of them is faster than one with each; nodes that share maps share what is made of them.
         """
@@ -208,9 +208,9 @@ class Graph:
         found: dict[int, tuple[Product, ...]] = {}
         for number, node in enumerate(self.nodes):
             if isinstance(node, Affine):
-                mixing = [term for term in node.terms if not term.map.elementwise]
-                others = [[term] for term in node.terms if term.map.elementwise]
-                found[number] = tuple(product(terms) for terms in ([mixing, *others] if mixing else others))
+                joined = [term for term in node.terms if term.map.joins]
+                others = [[term] for term in node.terms if not term.map.joins]
+                found[number] = tuple(product(terms) for terms in ([joined, *others] if joined else others))
         return found
 
     @cached_property

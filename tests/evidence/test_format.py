@@ -131,7 +131,7 @@ def test_the_format_is_what_its_number_stands_for() -> None:
         *("multiply", "sigmoid_tanh", "sigmoid_times", "tanh_times", "maximum", "gru_update"),
         *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference"),
     }
-    maps = (linear_map.Identity, linear_map.Diagonal, linear_map.Dense)
+    maps = (linear_map.Identity, linear_map.Diagonal, linear_map.Dense, linear_map.Convolution)
     assert [kind.name for kind in maps] == ["identity", "diagonal", "dense"]
 
 
@@ -148,7 +148,7 @@ def classes() -> Iterator[type]:
     """All that what is written down is made of."""
     yield from KINDS.values()
     yield from {type(op) for op in ops.OPS}
-    yield from (linear_map.Identity, linear_map.Diagonal, linear_map.Dense)
+    yield from (linear_map.Identity, linear_map.Diagonal, linear_map.Dense, linear_map.Convolution)
     yield from (Input, Affine, Apply, Quadratic, Operand, Term, Graph, Property, Forms, node.Branch, node.Split)
     yield type(tv.LinfBall(1.0).around(torch.zeros((1, 2), dtype=DOUBLE)))
     yield type(tv.LinfBall(1.0))

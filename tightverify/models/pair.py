@@ -299,7 +299,7 @@ def less(one: LinearMap, other: LinearMap) -> tuple[LinearMap, ...]:
     known = plain(one.weights) and plain(other.weights)
     if known and one.equals(other):
         return ()
-    if known and type(one) is type(other) and one.shape == other.shape:
+    if known and one.alike(other):
         return (one.of_weights(lambda weights: weights - other.weights),)
     minus = other.of_weights(torch.neg) if not other.elementwise else Diagonal(-other.entries()[2])
     return one, minus

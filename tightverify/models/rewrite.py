@@ -192,7 +192,7 @@ class Rewriting:
             for term in node.terms:
                 inner = self.nodes[term.operand.source]
                 alone = isinstance(inner, Affine) and (readers[term.operand.source] == 1 or not inner.terms)
-                if term.map.sign == 1 and isinstance(inner, Affine) and alone and small(inner, node.size):
+                if term.map.sign == 1 and isinstance(inner, Affine) and alone and small(inner, term.operand.index, node.size):
                     index = term.operand.index
                     bias, size = add_biases(bias, size, inner.bias[index], inner.bias_size[index])
                     terms.extend(self.rows_of(part, index, inner.size) for part in inner.terms)
@@ -216,9 +216,11 @@ def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: T
     return total, first_size + second_size + error.abs() / gamma(OTHER_ROUNDINGS)
 
 
-def small(inner: Affine, size: int) -> bool:
+def small(inner: Affine, index: Index, size: int) -> bool:
     """Whether so many of its rows, some perhaps many times over, make no matrix that is too large."""
-    return size <= inner.size or size * max((term.map.fan_in for term in inner.terms), default=0) <= LARGEST
+    if isinstance(index, slice) and len(range(inner.size)[index]) == inner.size:
+        return True
+    return all(term.map.numbers_of(size) <= max(LARGEST, term.map.weights.numel()) for term in inner.terms)
 
 
 def needed(nodes: list[Node], kept: Iterable[int]) -> set[int]:

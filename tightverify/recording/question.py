@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tightverify.evidence import Question, digest, fingerprint
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Quadratic
+from tightverify.linear_map import LinearMap
 from tightverify.ops import Operation
 from tightverify.recording.record import plain
 from tightverify.region import Region
@@ -79,7 +80,7 @@ def of_kind(node: Node, hashed: Hash) -> dict[str, Any]:
         case Input():
             return {"kind": "input", "start": node.start}
         case Affine():
-            maps = [{"map": t.map.name, "shape": list(t.map.shape), "weights": hashed(t.map.weights)} for t in node.terms]
+            maps = [{**mapped(term.map), "weights": hashed(term.map.weights)} for term in node.terms]
             return {"kind": "affine", "maps": maps, "bias": hashed(node.bias), "bias_size": hashed(node.bias_size)}
         case Apply():
             return {"kind": "operation", **named(node.op)}
@@ -87,6 +88,11 @@ def of_kind(node: Node, hashed: Hash) -> dict[str, Any]:
             names = ("matrix", "shift", "weights", "size", "shift_size")
             parts = {name: hashed(getattr(node.forms, name)) for name in names}
             return {"kind": "energy", "forms": {**parts, "roundings": node.forms.roundings}}
+
+
+def mapped(of: LinearMap) -> dict[str, Any]:
+    """A linear map's name, its shape and its parameters."""
+    return {"map": of.name, "shape": list(of.shape), **of.parameters}
 
 
 def named(op: Operation) -> dict[str, Any]:
