@@ -107,8 +107,8 @@ def drawn(generator: random.Random) -> Convolution:
         axes.append(Axis(length, max(0, room) // stride + 1, taps, stride, dilation, -before))
     if not all(axis.most_taps for axis in axes):
         return drawn(generator)
-    taps = [axis.taps for axis in axes]
-    weights = thinned(groups * generator.randint(1, 3), generator.randint(1, 2), *taps)
+    filters = groups * generator.randint(1, 3), generator.randint(1, 2)
+    weights = thinned(*filters, *(axis.taps for axis in axes))
     return Convolution(weights, tuple(axes), groups)
 
 
@@ -119,7 +119,7 @@ def by_torch(mapped: Convolution, x: Tensor) -> Tensor:
     x = functional.pad(x.reshape(-1, *space, mapped.channels).movedim(-1, 1), margins)
     stride, dilation = [axis.stride for axis in axes], [axis.dilation for axis in axes]
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(axes) - 1]
-    return convolve(x, mapped.weights, None, stride, 0, dilation, mapped.groups).movedim(1, -1).flatten(1)  # type: ignore[operator]
+    return convolve(x, mapped.weights, None, stride, 0, dilation, mapped.groups).movedim(1, -1).flatten(1)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -132,7 +132,7 @@ def test_the_format_is_what_its_number_stands_for() -> None:
         *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference"),
     }
     maps = (linear_map.Identity, linear_map.Diagonal, linear_map.Dense, linear_map.Convolution)
-    assert [kind.name for kind in maps] == ["identity", "diagonal", "dense"]
+    assert [kind.name for kind in maps] == ["identity", "diagonal", "dense", "convolution"]
 
 
 def test_a_tree_s_format_is_what_its_number_stands_for(tmp_path: Path) -> None:
@@ -222,6 +222,17 @@ def test_parameters_of_operations_count() -> None:
     marks = [
         asked_of(Graph((Input(0, 2), inner, Apply(op, (Operand(1),), 2)), 2, (2,))).fingerprint
         for op in (ops.LeakyRelu(0.0), ops.LeakyRelu(0.1), ops.Clamp(0.0, 1.0), ops.Clamp(0.0, torch.inf), ops.Square())
+    ]
+    assert len(set(marks)) == len(marks)
+
+
+def test_parameters_of_maps_count() -> None:
+    zero, weights = torch.zeros(4, dtype=DOUBLE), torch.ones(2, 1, 1, dtype=DOUBLE)
+    sliding = linear_map.Convolution(weights, (linear_map.Axis(4, 2, 1),), groups=1)
+    moved = linear_map.Convolution(weights, (linear_map.Axis(4, 2, 1, start=1),), groups=1)
+    marks = [
+        asked_of(Graph((Input(0, 4), Affine((Term(Operand(0), one),), zero, zero)), 1, (4,))).fingerprint
+        for one in (sliding, moved, linear_map.Dense(sliding.matrix))
     ]
     assert len(set(marks)) == len(marks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,30 @@ def demand(condition: Any, what: str) -> None:
         raise Refused(what)
 
 
+def matrix_of(linear: Any) -> Floats:
+    """A linear map's matrix, by its name, its parameters and its weights."""
+    weights = linear.weights.numpy()
+    match linear.name:
+        case "identity":
+            return np.eye(linear.shape[0])
+        case "diagonal":
+            return np.diag(weights)
+        case "dense":
+            return np.asarray(weights)
+    demand(linear.name == "convolution", f"a linear map has the unknown name {linear.name}")
+    axes, groups = linear.parameters["axes"], linear.parameters["groups"]
+    filters, channels = weights.shape[:2]
+    lengths, positions, taps = (tuple(axis[name] for axis in axes) for name in ("length", "positions", "taps"))
+    matrix = np.zeros((*positions, filters, *lengths, channels * groups))
+    for position, tap in product(np.ndindex(*positions), np.ndindex(*taps)):
+        there = tuple(p * a["stride"] + t * a["dilation"] + a["start"] for p, t, a in zip(position, tap, axes, strict=True))
+        if all(0 <= place < length for place, length in zip(there, lengths, strict=True)):
+            for own, filter_ in enumerate(weights[(slice(None), slice(None), *tap)]):
+                first = own // (filters // groups) * channels
+                matrix[(*position, own, *there, slice(first, first + channels))] = filter_
+    return matrix.reshape(linear.shape)
+
+
 @dataclass
 class Numbers:
     """A network's weights: for each node of a graph its bias, and its terms' matrices (2-d) in the order of its operands."""
@@ -49,7 +74,7 @@ class Numbers:
         for node in graph.nodes:
             bias = getattr(node, "bias", None)
             biases.append(np.zeros(0) if bias is None else bias.numpy())
-            matrices.append([term.map.matrix.numpy() for term in getattr(node, "terms", ())])
+            matrices.append([matrix_of(term.map) for term in getattr(node, "terms", ())])
         forms = {number: node.forms for number, node in enumerate(graph.nodes) if hasattr(node, "forms")}
         quadratics = {k: Quadratics(*(part.numpy() for part in (f.matrix, f.shift, f.weights))) for k, f in forms.items()}
         return cls(biases, matrices, quadratics)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tests.api.test_api import FEATURES, Classifier
+from tests.helpers.convolutions import NETWORKS as CONVOLUTIONAL
+from tests.helpers.convolutions import images, seeded, sliding
 from tests.helpers.evidence_check import Numbers
 from tests.helpers.texts import LENGTH, reader, sentences
 from tests.stages.test_milp import relu_model
@@ -88,6 +90,10 @@ RUNS: dict[str, tuple[str, str, float | tv.Perturbation, slice, str]] = {
     "speech lp": ("short speech", "lp", 0.1, slice(1, 2), ""),
     "odd lp": ("odd", "lp", 1.2, slice(0, 1), ""),
     "odd milp": ("odd", "milp", 1.45, slice(0, 1), ""),
+    "vision linear": ("vision", "linear", 0.1, slice(0, 2), "linear"),
+    "vision combine": ("vision", "combine", 0.15, slice(0, 1), "combine"),
+    "vision milp": ("vision", "milp", 0.19, slice(0, 1), "milp"),
+    "spotter linear": ("spotter", "linear", 0.1, slice(0, 1), "linear"),
     "relu milp": ("straight", "milp", 0.6, slice(0, 2), "milp"),
     "relu narrowed": ("steep", "milp", 0.5, slice(0, 1), "milp"),
 }
@@ -108,6 +114,13 @@ def network(name: str) -> tuple[tv.Model, Tensor]:
         torch.manual_seed(0)
         odd = Odd().double().eval()
         return tv.load(odd, shape=(3,)), torch.rand((2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if name in ("vision", "spotter"):
+        make, shape = CONVOLUTIONAL[name]
+        module = seeded(make)
+        with torch.no_grad(), sliding():
+            for parameter in module.parameters() if name == "vision" else ():
+                parameter.mul_(2)
+            return tv.load(module, shape=shape), images(4, *shape)
     if name == "mlp":
         torch.manual_seed(1)
         module = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 3)).double().eval()

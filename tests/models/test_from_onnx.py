@@ -150,7 +150,6 @@ REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
         {},
         r"Cast.*reads 'k', an output that is not supported",
     ),
-    "rounded up windows": ([node("MaxPool", "x", kernel_shape=[4], strides=[4], ceil_mode=1)], {}, r"MaxPool.*ceil_mode"),
     "norm in training": (
         [node("BatchNormalization", "x k k k k", "y m v", training_mode=1)],
         {"k": np.ones(4)},

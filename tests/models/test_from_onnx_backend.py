@@ -30,8 +30,22 @@ from tightverify.models.sizes import LARGEST
 KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
 WAYS = ("row", "batch of one", "dynamic")
 SUPPORTED = sorted({*CONTROL, *OPERATORS, *FACTS})
-LEAST = {"Add": 4, "AveragePool": 30, "Div": 3, "Log": 2, "LSTM": 4, "Reciprocal": 2, "Slice": 7, "Sqrt": 2, "Tile": 2}
+LEAST = {
+    "Add": 4,
+    "AveragePool": 30,
+    "Conv": 8,
+    "ConvTranspose": 10,
+    "Div": 3,
+    "Log": 2,
+    "LSTM": 4,
+    "Reciprocal": 2,
+    "Slice": 7,
+    "Sqrt": 2,
+    "Tile": 2,
+}
 """So many imports at least of these agree: were all refused, nothing would be shown."""
+SHORT = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 1e-3}
+"""Expected outputs of these are written with so few digits."""
 
 
 @cache
@@ -110,7 +124,7 @@ def agreeing(case: Case, path: Path) -> int:
             continue  # Several inputs of this shape were compared with onnxruntime on import, and no output is expected.
         (x,), (y,) = inputs.values(), outputs.values()
         ours = network.graph.forward(torch.from_numpy(x.astype(np.float64).reshape(1, -1)))[0].numpy()
-        allowed = AGREEMENT[torch.float32]
+        allowed = SHORT.get(case.name, AGREEMENT[torch.float32])
         np.testing.assert_allclose(ours, y.ravel(), rtol=allowed, atol=allowed, equal_nan=True, err_msg=named)
         found += 1
     return found

@@ -92,6 +92,11 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "pools-more": lambda x: (
         F.avg_pool1d(x, 2, 1, padding=1)[..., 1:] + F.max_pool1d(x, 2, stride=1, dilation=1).repeat(1, 1, 2)[..., :3]
     ),
+    "pools-padded": lambda x: (
+        F.max_pool1d(x, 2, padding=1)
+        + F.avg_pool1d(x, 2, ceil_mode=True)
+        - F.avg_pool1d(x, 2, padding=1, count_include_pad=False)
+    ),
     "pool-2d": lambda x: F.avg_pool2d(x[:, None], 2) + F.max_pool2d(x[:, None], (2, 1), stride=(2, 2))[..., :1],
     "adaptive": lambda x: F.adaptive_avg_pool1d(x.transpose(1, 2), 3) + F.adaptive_max_pool1d(x.transpose(1, 2), 1),
     "in-place": lambda x: x.clone().add_(1).mul_(2).clamp_(min=0.5).relu_(),

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from tests.helpers import exact
+from tests.helpers.convolutions import images, seeded, slides, sliding, spotter
 from tests.helpers.torch_modules import SHAPE
 from tightverify.api.load import load
 from tightverify.bounds.fitted import Effort, Fitting, combined_bounds, fitted_bounds
@@ -130,6 +131,23 @@ def test_differences_are_those_of_the_two_networks_and_bounded(kind: str) -> Non
         for _, interval in found:
             assert not exact.is_below(a - b, float(interval.lower[0, OUTPUTS + k]))
             assert not exact.is_above(a - b, float(interval.upper[0, OUTPUTS + k]))
+
+
+def test_convolutions_differ_by_filters() -> None:
+    """Where the numbers are float32's: `W - W'` slides as both do, and nothing is left of those that are the same."""
+    with sliding():
+        first = seeded(spotter, torch.float32)
+        models = [load(module, (12, 10)) for module in (first, copy.deepcopy(first), near(first))]
+        same, both = pair(*models[:2]), pair(models[0], models[2])
+    assert slides(same.graph) == slides(models[0].graph)
+    assert slides(both.graph) == 2 * slides(models[0].graph)
+    region = LinfBall(EPS).around(images(1, 12, 10))
+    x = torch.cat([images(50, 12, 10, seed=k) for k in range(4)])
+    x = (images(1, 12, 10) + EPS * (2 * x - 1)).flatten(1)
+    one, other = (models[k].graph.forward(x) for k in (0, 2))
+    found = linear_bounds(both.graph, region).tighten(both.graph.output)
+    assert holds(found, torch.cat([one, one - other], dim=1))
+    assert float(found.magnitude[0, 3:].max()) <= 3 * float((one - other).abs().max())
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

@@ -63,6 +63,11 @@ class Axis:
         """How many taps are on numbers at one position, at most."""
         return int(self._inside.sum(1).max())
 
+    @property
+    def fewest_taps(self) -> int:
+        """The same, at least."""
+        return int(self._inside.sum(1).min())
+
     @cached_property
     def most_readers(self) -> int:
         """How many taps at how many positions are on one number, at most."""
@@ -145,7 +150,7 @@ class Convolution(LinearMap):
     @cached_property
     def _filters(self) -> Tensor:
         """(groups, taps and channels, filters): what the numbers under the filters are multiplied by."""
-        parts = self.weights.unflatten(0, (self.groups, -1)).movedim(2, -1)  # (groups, filters, *taps, channels)
+        parts: Tensor = self.weights.unflatten(0, (self.groups, -1)).movedim(2, -1)  # (groups, filters, *taps, channels)
         return parts.flatten(2).mT.contiguous()
 
     def _in_parts(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -165,7 +170,7 @@ class Convolution(LinearMap):
         seen = seen.unflatten(1 + len(axes), (self.groups, -1))  # (N, *positions, groups, channels, *taps)
         seen = seen.movedim(1 + len(axes), 0).movedim(2 + len(axes), -1)
         filters = self._filters.to(x.dtype)
-        values = seen.reshape(self.groups, -1, filters.shape[1]) @ filters
+        values: Tensor = seen.reshape(self.groups, -1, filters.shape[1]) @ filters
         return values.movedim(0, 1).reshape(count, *(axis.positions for axis in axes), len(self.weights))
 
     def _pull(self, rows: Tensor) -> Tensor:

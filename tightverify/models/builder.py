@@ -11,7 +11,7 @@ The builder works on single inputs: a batch axis, where a model has one, has len
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
-from tightverify.linear_map import Dense, Diagonal, Identity, LinearMap
+from tightverify.linear_map import Axis, Convolution, Dense, Diagonal, Identity, LinearMap
 from tightverify.models.rewrite import finish
 from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Maximum, Operation, Square
@@ -31,6 +31,8 @@ NARROW = 16
 MANY = 64
 """Filters of so few weights in all, at so many positions, slide as sums."""
 WIDE = 2**22
+RUNS = 8
+"""A node's neurons that stand in so few runs are moved there, run by run."""
 FEW = 256
 """A matrix of zeros and ones of so many numbers gives way to so many terms."""
 
@@ -43,7 +45,7 @@ class Builder:
         self._starts = array("q", [0])  # which numpy can search as it is: there may be thousands of nodes
         self._input_shape: tuple[int, ...] = ()
         self._shared: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
-        self._maps: dict[tuple[int, bytes], tuple[Tensor, Dense]] = {}
+        self._maps: dict[tuple[object, ...], tuple[Tensor, LinearMap]] = {}
 
     def exact(self, values: Tensor) -> Tensor:
         """The same numbers in float64; for the same memory the same tensor, so that time steps share their weights."""
@@ -91,12 +93,9 @@ class Builder:
         for position in np.ndindex(*x.shape[:-1]):
             terms = []
             for source in self._sources(x[position]):
-                columns, operand = self._operand(x[position], source)
+                columns, operand = self.operand(x[position], source, ordered=True)
                 terms.append(Term(operand, self._columns(weight, columns)))
-            if not terms and not bool(shift.any()):
-                result[position] = ZERO
-                continue
-            result[position] = self._add(Affine(tuple(terms), shift, shift.abs()))
+            result[position] = self.affine(terms, shift)
         return result
 
     def slide(self, x: Symbols, weight: Tensor, bias: Tensor | None = None) -> Symbols:
@@ -137,7 +136,7 @@ class Builder:
             terms = []
             for k in live:
                 factor = coefficients[k][group]
-                terms.append(Term(self._operand(xs[k][group], sources[k])[1], scaling(factor)))
+                terms.append(Term(self.operand(xs[k][group], sources[k])[1], scaling(factor)))
             bias, bias_size = torch.from_numpy(flat_base[group].copy()), torch.from_numpy(flat_weight[group].copy())
             result[group] = self._add(Affine(tuple(terms), bias, bias_size))
         return result.reshape(shape)
@@ -161,15 +160,15 @@ class Builder:
 
         One matrix adds the rows up, or a term for each of a few where the matrix, nearly all zeros, would be large.
         """
-        row, column = np.nonzero(self._source_of(summands) == source)
+        row, column = np.nonzero(self.source_of(summands) == source)
         rows = np.unique(row)
         neurons, position = np.unique(summands[row, column], return_inverse=True)
         if len(rows) == 1 or (len(rows) <= FEW and summands.shape[1] * len(neurons) > WIDE):
             scale = scaling(np.full(summands.shape[1], factor))
-            return [Term(self._operand(summands[k], source)[1], scale) for k in rows]
+            return [Term(self.operand(summands[k], source)[1], scale) for k in rows]
         matrix = np.zeros(fits(summands.shape[1], len(neurons)))
         np.add.at(matrix, (column, position), 1.0)
-        return [Term(self._operand(neurons, source)[1], Dense(torch.from_numpy(matrix * factor)))]
+        return [Term(self.operand(neurons, source)[1], Dense(torch.from_numpy(matrix * factor)))]
 
     def apply(self, op: Operation, *xs: Symbols) -> Symbols:
         """An operation, elementwise, operands broadcast together; on constants alone it is worked out at once.
@@ -186,7 +185,7 @@ class Builder:
         flat = [self._solid(x) for x in flat]
         result = np.empty(len(flat[0]), dtype=np.int64)
         for group, sources in self._groups(flat):
-            operands = tuple(self._operand(x[group], source)[1] for x, source in zip(flat, sources, strict=True))
+            operands = tuple(self.operand(x[group], source)[1] for x, source in zip(flat, sources, strict=True))
             result[group] = self._add(Apply(op, operands, len(group)))
         return result.reshape(shape)
 
@@ -218,24 +217,35 @@ class Builder:
         flat = self._solid(output.ravel())
         sources = self._sources(flat)
         if len(sources) != 1 or self._nodes[sources[0]].size != len(flat) or (np.diff(flat) != 1).any():
-            terms = [self._placed(flat, source, len(sources)) for source in sources]
+            terms = [term for source in sources for term in self._placed(flat, source, len(sources))]
             zero = torch.zeros(len(flat), dtype=torch.float64)
             sources = [self._sources(self._add(Affine(tuple(terms), zero, zero)))[0]]
         return finish(self._nodes, sources[0], self._input_shape)
 
-    def _placed(self, x: Symbols, source: int, sources: int) -> Term:
-        """A node's neurons where they stand in x (one axis), and 0 elsewhere: themselves, by a matrix, or if long by a mask."""
-        rows, operand = self._operand(x, source)
+    def _placed(self, x: Symbols, source: int, sources: int) -> list[Term]:
+        """A node's neurons where they stand in x (one axis), 0 elsewhere: as they are, by a matrix, in runs, or by a mask."""
+        rows, operand = self.operand(x, source)
         if sources == 1:
-            return Term(operand, Identity(len(x)))
+            return [Term(operand, Identity(len(x)))]
         if len(x) * len(x) <= WIDE:
             matrix = torch.zeros(len(x), len(rows), dtype=torch.float64)
             matrix[torch.from_numpy(rows), torch.arange(len(rows))] = 1.0
-            return Term(operand, Dense(matrix))
+            return [Term(operand, Dense(matrix))]
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        if len(runs) <= RUNS:
+            one = torch.ones((1, 1, 1), dtype=torch.float64)
+            moved = [Convolution(one, (Axis(len(run), len(x), 1, start=-int(run[0])),)) for run in runs]
+            return [Term(self.operand(x[run], source)[1], move) for run, move in zip(runs, moved, strict=True)]
         fits(sources, len(x), what="the model's output, joined from parts,")
         mask = np.zeros(len(x))
         mask[rows] = 1.0
-        return Term(self._operand(np.where(mask == 1, x, x[rows[0]]), source)[1], Diagonal(torch.from_numpy(mask)))
+        return [Term(self.operand(np.where(mask == 1, x, x[rows[0]]), source)[1], Diagonal(torch.from_numpy(mask)))]
+
+    def affine(self, terms: Sequence[Term], bias: Tensor) -> Symbols:
+        """A sum of terms and a bias, or zeros if there is neither."""
+        if not terms and not bool(bias.any()):
+            return np.full(len(bias), ZERO, dtype=np.int64)
+        return self._add(Affine(tuple(terms), bias, bias.abs()))
 
     def _add(self, node: Node) -> Symbols:
         self._nodes.append(node)
@@ -249,36 +259,43 @@ class Builder:
             x = np.where(x == ZERO, self._add(Affine((), zero, zero))[0], x)
         return x
 
-    def _columns(self, weight: Tensor, columns: Symbols) -> Dense:
-        """Some columns of a weight; the same map for the same columns."""
-        place = (id(weight), columns.tobytes())
-        if place not in self._maps:  # The key is good for as long as the weight is kept.
-            every = len(columns) == weight.shape[1]
-            self._maps[place] = weight, Dense(weight if every else weight[:, torch.from_numpy(columns)])
-        return self._maps[place][1]
+    def shared(self, key: tuple[object, ...], weight: Tensor, make: Callable[[], LinearMap]) -> LinearMap:
+        """A map of a weight, the same one for the same key, which begins with the weight's `id`."""
+        if key not in self._maps:  # The key is good for as long as the weight is kept.
+            self._maps[key] = weight, make()
+        return self._maps[key][1]
 
-    def _source_of(self, x: Symbols) -> Symbols:
+    def _columns(self, weight: Tensor, columns: Symbols) -> LinearMap:
+        """Some columns of a weight; the same map for the same columns."""
+        every = np.array_equal(columns, np.arange(weight.shape[1]))
+        make = lambda: Dense(weight if every else weight[:, torch.from_numpy(columns)])  # noqa: E731
+        return self.shared((id(weight), columns.tobytes()), weight, make)
+
+    def source_of(self, x: Symbols) -> Symbols:
         """Each neuron's node; `ZERO` for zeros."""
         found = np.searchsorted(np.frombuffer(self._starts, dtype=np.int64), x, side="right") - 1
         return np.where(x == ZERO, ZERO, found)
 
     def _sources(self, x: Symbols) -> list[int]:
-        return [int(source) for source in np.unique(self._source_of(x)) if source != ZERO]
+        return [int(source) for source in np.unique(self.source_of(x)) if source != ZERO]
 
-    def _operand(self, x: Symbols, source: int) -> tuple[Symbols, Operand]:
-        """Where in x (one axis) neurons of a node stand, and those neurons."""
-        there = np.flatnonzero(self._source_of(x) == source)
+    def operand(self, x: Symbols, source: int, ordered: bool = False) -> tuple[Symbols, Operand]:
+        """Where in x (one axis) neurons of a node stand, and those neurons, in the node's order if `ordered`."""
+        there = np.flatnonzero(self.source_of(x) == source)
+        if ordered:
+            there = there[np.argsort(x[there], kind="stable")]
         positions = x[there] - self._starts[source]
         return there, Operand(source, as_index(torch.from_numpy(positions)))
 
     def _groups(self, xs: list[Symbols]) -> list[tuple[Symbols, tuple[int, ...]]]:
-        """The positions of flat arrays that read the same node in each, group by group."""
+        """The positions of flat arrays that read the same node in each, group by group, in the first node's order."""
         if not xs or len(xs[0]) == 0:
             return []
-        keys = np.stack([self._source_of(x) for x in xs])
+        keys = np.stack([self.source_of(x) for x in xs])
         found, inverse = np.unique(keys, axis=1, return_inverse=True)
-        inverse = inverse.ravel()
-        return [(np.flatnonzero(inverse == k), tuple(int(s) for s in found[:, k])) for k in range(found.shape[1])]
+        order = np.lexsort((xs[-1], xs[0], inverse.ravel()))
+        groups = np.split(order, np.flatnonzero(np.diff(inverse.ravel()[order])) + 1)
+        return [(group, tuple(int(s) for s in found[:, k])) for k, group in enumerate(groups)]
 
 
 def scaling(factors: NDArray[np.float64]) -> LinearMap:

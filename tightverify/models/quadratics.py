@@ -32,6 +32,7 @@ MIXED = 3
 MOST_SQUARES = 2048
 MOST_COORDINATES = 4096
 MOST_QUADRATICS = 1024
+MOST_NUMBERS = 2**26
 """Beyond these, matrices would grow too large: such sums stay square by square."""
 
 
@@ -122,7 +123,7 @@ class Quadratics:
         weights: list[Tensor] = []
         roundings = OTHER_ROUNDINGS
         for term in node.terms:
-            if not term.map.monotone:
+            if not term.map.monotone or term.map.numbers_of(len(chosen)) > MOST_NUMBERS:
                 return None
             positions = self.positions(term.operand)
             needed, rows = term.map.select(chosen)
@@ -166,6 +167,8 @@ class Quadratics:
             if not all(multiplies(part.size, factor) for factor in factors):
                 return None
             for term in node.terms:
+                if term.map.numbers_of(len(part.positions)) > MOST_NUMBERS:
+                    return None
                 below = self.under(part, term)
                 pending.setdefault(term.operand.source, []).append(below)
                 roundings += len(below.positions)

@@ -58,6 +58,8 @@ def weights_of(node: NodeProto) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield inputs[1], (0,) if turned else (1,)
         case "Conv":
             yield inputs[1], (0,)
+        case "ConvTranspose":
+            yield inputs[1], (1,)
         case "LSTM" | "GRU" | "RNN":
             yield from ((name, (0, 1)) for name in inputs[1:3])
 

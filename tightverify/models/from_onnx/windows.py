@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import torch
+from torch import Tensor
 
 from tightverify.errors import ModelError
-from tightverify.models.builder import ZERO, Symbols
+from tightverify.linear_map import Axis
+from tightverify.models.builder import Symbols
+from tightverify.models.convolutions import convolve, transposed
 from tightverify.models.from_onnx.node import Call
+from tightverify.models.pooling import average, empty, largest, slid
 from tightverify.models.sizes import fits
 
-OUTSIDE = ZERO - 1
-"""In place of a neuron's number in a pool's windows: not part of the tensor."""
 
-
-def windows(call: Call, x: Symbols, kernel: tuple[int, ...], filling: int) -> Symbols:
-    """(batch, channels, *positions, *kernel): what each position of the result sees."""
-    spatial = len(kernel)
-    strides = call.integers("strides") or (1,) * spatial
-    dilations = call.integers("dilations") or (1,) * spatial
+def sliding(call: Call, x: Symbols, kernel: tuple[int, ...]) -> list[Axis]:
+    """Windows over a tensor's spatial axes, as the node's attributes have them."""
+    strides = call.integers("strides") or (1,) * len(kernel)
+    dilations = call.integers("dilations") or (1,) * len(kernel)
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    margins = padding(call, x.shape[2:], spans, strides)
+    margins, ceil = padding(call, x.shape[2:], spans, strides), call.integer("ceil_mode", 0) != 0
     fits(*x.shape[:2], *(n + sum(margin) for n, margin in zip(x.shape[2:], margins, strict=True)))
-    padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=filling)
-    rests = [(n - span) % step for n, span, step in zip(padded.shape[2:], spans, strides, strict=True)]
-    if call.integer("ceil_mode", 0) and any(rests):
-        raise call.unsupported("ceil_mode = 1 where the windows do not fit evenly", "pad the input beforehand")
-    view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + spatial)))
-    steps = [slice(None, None, step) for step in (*strides, *dilations)]
-    seen = view[(slice(None), slice(None), *steps)]
-    fits(*seen.shape)  # A view until it is reshaped.
-    return seen
+    return [slid(*each, ceil) for each in zip(x.shape[2:], kernel, strides, dilations, margins, strict=True)]
 
 
 def padding(
@@ -52,62 +42,81 @@ def padding(
     return tuple(zip(given[: len(lengths)], given[len(lengths) :], strict=True))
 
 
-def convolve(call: Call) -> Symbols:
-    """One matrix, with zeros between the groups' blocks, at every position."""
+def convolution(call: Call) -> Symbols:
     x, weight = call.numbers(0), call.weights(1)
-    bias = call.weights(2) if call.given(2) else None
+    bias, group, kernel = given_bias(call), call.integer("group", 1), kernel_of(call, weight)
+    if weight.shape[1] * group != x.shape[1] or len(weight) % group:
+        raise unfit(call, weight, group, x)
+    return convolve(call.builder, x, weight, bias, sliding(call, x, kernel), group)
+
+
+def transposed_convolution(call: Call) -> Symbols:
+    x, weight = call.numbers(0), call.weights(1)
+    bias, group, kernel = given_bias(call), call.integer("group", 1), kernel_of(call, weight)
+    if len(weight) != x.shape[1] or len(weight) % group:
+        raise unfit(call, weight, group, x)
+    ones = (1,) * len(kernel)
+    strides, dilations = (call.integers(name) or ones for name in ("strides", "dilations"))
+    more, given = call.integers("output_padding") or (0,) * len(kernel), call.integers("output_shape")
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    full = [(n - 1) * s + span + m for n, s, span, m in zip(x.shape[2:], strides, spans, more, strict=True)]
+    mode, pads = call.text("auto_pad", "NOTSET"), call.integers("pads") or (0,) * (2 * len(kernel))
+    if given is not None or mode in ("SAME_UPPER", "SAME_LOWER"):
+        lengths = list(given or (n * s for n, s in zip(x.shape[2:], strides, strict=True)))[-len(kernel) :]
+        cut = [n - length for n, length in zip(full, lengths, strict=True)]
+        before = [n // 2 if mode == "SAME_UPPER" else n - n // 2 for n in cut]
+    else:
+        before = list(pads[: len(kernel)])
+        lengths = [n - a - b for n, a, b in zip(full, before, pads[len(kernel) :], strict=True)]
+    each = zip(lengths, x.shape[2:], kernel, strides, dilations, before, strict=True)
+    axes = [Axis(n, positions, k, s, d, -b) for n, positions, k, s, d, b in each]
+    return transposed(call.builder, x, weight, bias, axes, group)
+
+
+def given_bias(call: Call) -> Tensor | None:
+    return call.weights(2) if call.given(2) else None
+
+
+def kernel_of(call: Call, weight: Tensor) -> tuple[int, ...]:
     kernel = tuple(weight.shape[2:])
     if (call.integers("kernel_shape") or kernel) != kernel:
         raise ModelError(f"{call.place}: kernel_shape does not fit weights of shape {tuple(weight.shape)}; export it again")
-    group, outputs, channels = call.integer("group", 1), len(weight), x.shape[1]
-    if weight.shape[1] * group != channels or outputs % group:
-        raise ModelError(
-            f"{call.place}: weights of shape {tuple(weight.shape)} in {group} group(s) do not fit {channels} channels; "
-            "export the model again"
-        )
-    matrix = torch.zeros(fits(outputs, channels, *kernel), dtype=torch.float64)
-    for k in range(group):
-        rows = slice(k * outputs // group, (k + 1) * outputs // group)
-        matrix[rows, k * channels // group : (k + 1) * channels // group] = weight[rows]
-    seen = np.moveaxis(windows(call, x, kernel, ZERO), 1, 1 + len(kernel))
-    seen = seen.reshape(*seen.shape[: 1 + len(kernel)], -1)
-    return np.moveaxis(call.builder.slide(seen, matrix.flatten(1), bias), -1, 1)
+    return kernel
+
+
+def unfit(call: Call, weight: Tensor, group: int, x: Symbols) -> ModelError:
+    return ModelError(
+        f"{call.place}: weights of shape {tuple(weight.shape)} in {group} group(s) do not fit {x.shape[1]} channels; "
+        "export the model again"
+    )
+
+
+def pooled(call: Call) -> tuple[Symbols, list[Axis]]:
+    """What a pool reads, and its windows."""
+    x = call.numbers(0)
+    axes = sliding(call, x, call.integers("kernel_shape") or ())
+    if empty(axes):
+        raise call.unsupported("a window that lies in the padding altogether", "pad less")
+    return x, axes
 
 
 def max_pool(call: Call) -> Symbols:
-    kernel = call.integers("kernel_shape") or ()
     call.integer("storage_order", 0)  # only concerns the second output, which nothing may read
-    seen = windows(call, call.numbers(0), kernel, OUTSIDE)
-    shape = seen.shape[: -len(kernel)]
-    seen = seen.reshape(-1, int(np.prod(kernel)))
-    result = np.empty(len(seen), dtype=np.int64)
-    inside = seen != OUTSIDE
-    for pattern in np.unique(inside, axis=0):
-        if not pattern.any():
-            raise call.unsupported("a window that lies in the padding altogether", "pad less")
-        rows = (inside == pattern).all(axis=1)
-        result[rows] = call.builder.largest(seen[rows][:, pattern], 1)
-    return result.reshape(shape)
+    return largest(call.builder, *pooled(call))
 
 
 def average_pool(call: Call) -> Symbols:
-    kernel = call.integers("kernel_shape") or ()
-    everything = call.integer("count_include_pad", 0) != 0
-    seen = windows(call, call.numbers(0), kernel, OUTSIDE)
-    seen = seen.reshape(*seen.shape[: -len(kernel)], -1)
-    inside = seen != OUTSIDE
-    if not inside.any(axis=-1).all():
-        raise call.unsupported("a window that lies in the padding altogether", "pad less")
-    counts = np.full(seen.shape[:-1], seen.shape[-1]) if everything else inside.sum(axis=-1)
-    share = torch.from_numpy(1.0 / counts)
-    seen = np.where(inside, seen, ZERO)
-    return call.builder.combine([(seen[..., k], share) for k in range(seen.shape[-1])])
+    x, axes = pooled(call)
+    if not call.integer("count_include_pad", 0):
+        return average(call.builder, x, axes)
+    strides = tuple(axis.stride for axis in axes)
+    margins = padding(call, x.shape[2:], tuple(axis.span for axis in axes), strides)
+    return average(call.builder, x, axes, [behind for _, behind in margins])
 
 
 def global_average_pool(call: Call) -> Symbols:
     x = call.numbers(0)
-    axes = tuple(range(2, x.ndim))
-    return np.expand_dims(call.builder.total(x, axes, 1.0 / int(np.prod(x.shape[2:]))), axes)
+    return average(call.builder, x, [Axis(length, 1, length) for length in x.shape[2:]])
 
 
 def global_max_pool(call: Call) -> Symbols:
@@ -118,7 +127,8 @@ def global_max_pool(call: Call) -> Symbols:
 
 WINDOWS: dict[str, Callable[[Call], Symbols]] = {
     "AveragePool": average_pool,
-    "Conv": convolve,
+    "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
     "MaxPool": max_pool,

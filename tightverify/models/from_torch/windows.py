@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from types import EllipsisType
+from typing import cast
 
 import numpy as np
-import torch
 
-from tightverify.models.builder import ZERO, Symbols
+from tightverify.linear_map import Axis
+from tightverify.models.builder import Symbols
+from tightverify.models.convolutions import convolve, transposed
 from tightverify.models.from_torch.call import POSITIONS, Call
-from tightverify.models.sizes import fits
+from tightverify.models.pooling import average, empty, largest, slid
 
 Handler = Callable[[Call], object]
-
-
-def windows(
-    x: Symbols, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
-) -> Symbols:
-    """(..., space) to (..., positions, kernel), zeros around."""
-    axes = tuple(range(x.ndim - len(kernel), x.ndim))
-    pads = [(0, 0)] * (x.ndim - len(kernel)) + [(p, p) for p in padding]
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    seen = np.lib.stride_tricks.sliding_window_view(np.pad(x, pads, constant_values=ZERO), reach, axis=axes)
-    steps: tuple[EllipsisType | slice, ...] = (
-        ...,
-        *(slice(None, None, s) for s in stride),
-        *(slice(None, None, d) for d in dilation),
-    )
-    seen = seen[steps]
-    fits(*seen.shape)  # A view until it is reshaped.
-    return seen
 
 
 def _spread(values: tuple[int, ...], dimensions: int, default: int) -> tuple[int, ...]:
@@ -40,57 +24,79 @@ def _spread(values: tuple[int, ...], dimensions: int, default: int) -> tuple[int
 
 
 def convolution(call: Call) -> object:
-    """A matrix product at every position, groups side by side as one matrix with zeros."""
-    if call.flag("transposed"):
-        raise call.refuse("transposed is not supported", "use a plain convolution")
-    call.integers("output_padding")  # Has no meaning for a plain convolution.
+    """A convolution or, as torch has it in one operator, the transpose of one."""
+    return slid_over(call, call.flag("transposed"))
+
+
+def convolution_of(transpose: bool) -> Handler:
+    return lambda call: slid_over(call, transpose)
+
+
+def slid_over(call: Call, transpose: bool) -> Symbols:
     weight, x, groups = call.constant("weight"), call.symbols("input"), call.integer("groups")
     kernel = tuple(weight.shape[2:])
     stride, padding, dilation = (
         _spread(call.integers(name), len(kernel), default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
-    seen = windows(x, kernel, stride, padding, dilation)  # (1, channels, positions, kernel)
-    count = len(kernel)
-    inputs, outputs = x.shape[1], weight.shape[0]
-    full = torch.zeros(fits(outputs, *kernel, inputs), dtype=torch.float64)
-    for group in range(groups):
-        rows = slice(group * outputs // groups, (group + 1) * outputs // groups)
-        columns = slice(group * inputs // groups, (group + 1) * inputs // groups)
-        full[rows, ..., columns] = weight[rows].movedim(1, -1)
-    seen = np.moveaxis(seen, 1, -1)
-    flat = seen.reshape(*seen.shape[: 1 + count], -1)
     bias = None if call["bias"] is None else call.constant("bias")
-    return np.moveaxis(call.builder.slide(flat, full.flatten(1), bias), -1, 1)
+    batch = x if x.ndim == len(kernel) + 2 else x[None]
+    more = _spread(call.integers("output_padding"), len(kernel), 0) if "output_padding" in call.arguments else ()
+    if transpose:
+        each = zip(batch.shape[2:], kernel, stride, padding, dilation, more, strict=True)
+        axes = [Axis((n - 1) * s - 2 * p + (k - 1) * d + 1 + m, n, k, s, d, -p) for n, k, s, p, d, m in each]
+        result = transposed(call.builder, batch, weight, bias, axes, groups)
+    else:
+        result = convolve(call.builder, batch, weight, bias, sliding(batch, kernel, stride, padding, dilation), groups)
+    return result if batch is x else result[0]
 
 
-def pool(reduce: Callable[[Call, Symbols], Symbols], indices: bool = False) -> Handler:
-    """Pooling of windows: `reduce` makes one number of each window, its last axis."""
+def sliding(x: Symbols, *each: tuple[int, ...], ceil: bool = False) -> list[Axis]:
+    """Windows along the last axes, by their lengths, strides, paddings and dilations."""
+    lengths = x.shape[x.ndim - len(each[0]) :]
+    return [slid(n, k, s, d, (p, p), ceil) for n, k, s, p, d in zip(lengths, *each, strict=True)]
+
+
+def pool(average_of: bool, indices: bool = False) -> Handler:
+    """The average or the largest of windows."""
 
     def build(call: Call) -> object:
-        kernel = call.integers("kernel_size")
-        kernel = _spread(kernel, 2 if "2d" in call.name else 1, 1)
-        padding = _spread(call.integers("padding"), len(kernel), 0)
-        dilation = call.integers("dilation") if "dilation" in call.arguments else ()
-        if any(padding) and not call.arguments.get("count_include_pad", False):
-            raise call.refuse("with padding is not supported", "pad with torch.nn.functional.pad first")
-        call.read.add("count_include_pad")
-        stride = call.integers("stride")
+        x, kernel = call.symbols("self"), call.integers("kernel_size")
+        kernel = _spread(kernel, int(re.findall(r"pool(\d)d", call.name)[0]), 1)
+        stride, padding = call.integers("stride"), _spread(call.integers("padding"), len(kernel), 0)
+        dilation = _spread(call.integers("dilation") if "dilation" in call.arguments else (), len(kernel), 1)
         steps = _spread(stride, len(kernel), 1) if stride else kernel
-        seen = windows(call.symbols("self"), kernel, steps, padding, _spread(dilation, len(kernel), 1))
-        result = reduce(call, seen.reshape(*seen.shape[: -len(kernel)], -1))
+        axes = sliding(x, kernel, steps, padding, dilation, ceil=call.flag("ceil_mode"))
+        if empty(axes):
+            raise call.refuse("has a window that lies in the padding altogether, which is not supported", "pad less")
+        batch = x.reshape(-1, *x.shape[-1 - len(kernel) :])
+        if average_of:
+            divisor = call["divisor_override"] if "divisor_override" in call.arguments else None
+            counted = padding if call.flag("count_include_pad") else None
+            result = average(call.builder, batch, axes, counted, None if divisor is None else int(cast(int, divisor)))
+        else:
+            result = largest(call.builder, batch, axes)
+        result = result.reshape(*x.shape[: -len(kernel)], *result.shape[2:])
         return (result, POSITIONS) if indices else result
 
     return build
 
 
 def adaptive_pool(reduce: Callable[[Call, Symbols], Symbols], indices: bool) -> Handler:
-    """Torch's bins: from floor(i * length / bins) to ceil((i + 1) * length / bins)."""
+    """Torch's bins along each axis: from floor(i * length / bins) to ceil((i + 1) * length / bins)."""
 
     def build(call: Call) -> object:
-        x, (bins,) = call.symbols("self"), call.integers("output_size")
-        length = x.shape[-1]
-        parts = [reduce(call, x[..., i * length // bins : -(-(i + 1) * length // bins)]) for i in range(bins)]
-        result = np.stack(parts, axis=-1)
+        x, bins = call.symbols("self"), call.integers("output_size")
+        lengths = x.shape[x.ndim - len(bins) :]
+        lead = x.shape[: x.ndim - len(bins)]
+        if reduce is mean_of and all(length % count == 0 for length, count in zip(lengths, bins, strict=True)):
+            axes = [Axis(length, count, length // count, length // count) for length, count in zip(lengths, bins, strict=True)]
+            return average(call.builder, x.reshape(-1, *x.shape[-1 - len(bins) :]), axes).reshape(*lead, *bins)
+        result = np.empty((*lead, *bins), dtype=np.int64)
+        for place in np.ndindex(*bins):
+            each = zip(place, lengths, bins, strict=True)
+            ends = [(k * length // count, -(-(k + 1) * length // count)) for k, length, count in each]
+            under = x[tuple([...] + [slice(*end) for end in ends])]
+            result[(..., *place)] = reduce(call, under.reshape(*lead, -1))
         return (result, POSITIONS) if indices else result
 
     return build
@@ -106,11 +112,18 @@ def largest_of(call: Call, x: Symbols) -> Symbols:
 
 WINDOWS: dict[str, Handler] = {
     "aten.convolution.default": convolution,
-    "aten.avg_pool1d.default": pool(mean_of),
-    "aten.avg_pool2d.default": pool(mean_of),
-    "aten.max_pool1d.default": pool(largest_of),
-    "aten.max_pool2d_with_indices.default": pool(largest_of, indices=True),
+    **{f"aten.conv{n}d.default": convolution_of(transpose=False) for n in (1, 2, 3)},
+    "aten.conv_transpose1d.default": convolution_of(transpose=True),
+    "aten.conv_transpose2d.input": convolution_of(transpose=True),
+    "aten.conv_transpose3d.input": convolution_of(transpose=True),
+    **{f"aten.avg_pool{n}d.default": pool(average_of=True) for n in (1, 2, 3)},
+    **{f"aten.max_pool{n}d.default": pool(average_of=False) for n in (1, 2, 3)},
+    "aten.max_pool2d_with_indices.default": pool(average_of=False, indices=True),
+    "aten.max_pool3d_with_indices.default": pool(average_of=False, indices=True),
     "aten.adaptive_avg_pool1d.default": adaptive_pool(mean_of, indices=False),
+    "aten.adaptive_avg_pool2d.default": adaptive_pool(mean_of, indices=False),
+    "aten._adaptive_avg_pool2d.default": adaptive_pool(mean_of, indices=False),
     "aten.adaptive_max_pool1d.default": adaptive_pool(largest_of, indices=True),
+    "aten.adaptive_max_pool2d.default": adaptive_pool(largest_of, indices=True),
 }
 """Operators by name."""
