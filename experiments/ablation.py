@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import click
-import matplotlib
 import torch
 from torch import Tensor
 
 import tightverify as tv
+from experiments.curves import growth
 from experiments.data import FrameLSTM, correctly_classified, mnist_test, prover_lstm
 from experiments.figures import table_of
 from experiments.pages import PAGES, Experiment, report
@@ -31,7 +31,6 @@ from tightverify.region import Region
 from tightverify.spec import classify_as
 from tightverify.values import Interval
 
-matplotlib.use("Agg")
 NINE = "tightest", "edges", "corners"
 MORE = (*NINE, "ring", "triangles")
 STEPS = 20
@@ -110,23 +109,15 @@ def main(model: str, eps: float, inputs: int, growth: bool) -> None:
 
 
 def grow() -> None:
-    from matplotlib import pyplot
-
     images, _ = mnist_test()
-    figure, axes = pyplot.subplots(figsize=(6, 4))
     table = table_of("one round of combine, CPU s per input", "frames", "32 hidden", "128 hidden")
     frames, found = (4, 7, 14), {}
     for hidden, count in ((32, 4), (128, 1)):
         found[hidden] = [seconds(number, hidden, count, images) for number in frames]
-        axes.loglog(frames, found[hidden], marker="o", label=f"{hidden} hidden units")
     for k, number in enumerate(frames):
         table.add_row(str(number), f"{found[32][k]:.2f}", f"{found[128][k]:.2f}")
-    axes.set_xticks(frames, list(map(str, frames)))
-    axes.set_xlabel("frames")
-    axes.set_ylabel("CPU seconds per input")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(PAGES / "combine_growth.png", dpi=120)
+    curves = {f"{hidden} units": times for hidden, times in found.items()}
+    growth(frames, curves, "CPU seconds per input", "LSTMs of one layer · one round of combine", PAGES / "combine_growth.png")
     report(table)
 
 

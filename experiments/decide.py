@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import matplotlib
 import torch
 from torch import Tensor
 
 import tightverify as tv
+from experiments.curves import decided
 from experiments.data import Frames, correctly_classified, mnist_test, prover_lstm, prover_order
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
@@ -29,7 +29,6 @@ from tightverify.branch.node import split_in
 from tightverify.json_lines import read_lines
 from tightverify.settings import Settings
 
-matplotlib.use("Agg")
 SETS = {
     "first_twenty": [("04f_032h_1l", 0.010), ("04f_032h_2l", 0.013), ("07f_032h_1l", 0.010), ("04f_032h_1l", 0.020)],
     "first_hundred": [
@@ -88,7 +87,8 @@ def main(
     for label, rows in found.items():
         table.add_row(label, *counts(rows))
     report(table)
-    draw({label: [row["seconds"] for row in rows if row["verdict"] in DECIDED] for label, rows in found.items()}, out / name)
+    curves = {label: [row["seconds"] for row in rows if row["verdict"] in DECIDED] for label, rows in found.items()}
+    decided(curves, f"{name} · method {method} · {time_limit:g} s", out / f"{name}.png")
 
 
 def run(
@@ -127,30 +127,14 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 def counts(rows: list[dict[str, Any]]) -> list[str]:
     """What the table says of some lines."""
-    decided = [row for row in rows if row["verdict"] in DECIDED]
+    done = [row for row in rows if row["verdict"] in DECIDED]
     robust = sum(row["verdict"] == "ROBUST" for row in rows)
-    found: list[object] = [robust, len(decided) - robust, len(rows) - len(decided)]
-    found += [sum(row["seconds"] <= after for row in decided) for after in AFTER]
-    found += [", ".join(f"{stage} {number}" for stage, number in Counter(row["stage"] for row in decided).items())]
+    found: list[object] = [robust, len(done) - robust, len(rows) - len(done)]
+    found += [sum(row["seconds"] <= after for row in done) for after in AFTER]
+    found += [", ".join(f"{stage} {number}" for stage, number in Counter(row["stage"] for row in done).items())]
     every = sorted(row["seconds"] for row in rows)
     found += [f"{every[len(every) // 2]:.2f}", f"{every[-1]:.1f}", sum(row["splits"] for row in rows)]
     return list(map(str, found))
-
-
-def draw(curves: dict[str, list[float]], path: Path) -> None:
-    """Decided inputs against seconds."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for label, seconds in curves.items():
-        axes.step(sorted(seconds), range(1, len(seconds) + 1), where="post", label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("decided inputs")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m experiments.speech train
     python -m experiments.speech certify [--db -90 --db -80 ...] [--limit 300] [--method combine] [--time-limit 60]
     python -m experiments.speech certify --db -60 --method complete --after combine-60s [--above -10]
-    python -m experiments.speech stretches [--clips 5]
+    python -m experiments.speech segments [--clips 5]
     python -m experiments.speech picture docs/speech.png [--method combine] [--time-limit 60]
 
 `train` writes lstm.onnx, gru.onnx, the 300 test clips as WAV files in clips/, and labels.csv into experiments/out/speech, where
@@ -28,7 +28,6 @@ import click
 import onnxruntime
 import soundfile
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 import tightverify as tv
@@ -38,10 +37,13 @@ from experiments.pages import Experiment, report
 from experiments.speech_network import LAYERS, RATE, accuracy, to_onnx, trained
 from tightverify.inputs.audio import FULL_SCALE_16, Reading, read_sound
 from tightverify.json_lines import add_line, read_lines
+from tightverify.plots.names import CYCLE, GREY
+from tightverify.plots.saving import save
+from tightverify.plots.style import panels
+from tightverify.plots.words import title
 
 OUT = Path(__file__).parent / "out" / "speech"
 DECIBELS = (-90.0, -80.0, -70.0, -60.0)
-COLOURS = {"lstm": "#1f77b4", "gru": "#d95f02"}
 
 Option = Callable[..., Any]
 FOLDER = click.option("--folder", type=click.Path(path_type=Path), default=OUT, show_default=True)
@@ -211,32 +213,29 @@ def segments(folder: Path, count: int, method: str) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def picture(folder: Path, method: str, time_limit: float, path: Path) -> None:
     """Draw the first clip with its stretches, and the certified share against the level."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     (clip,) = test_clips(folder, 1)
-    left.plot(torch.arange(len(clip.values)) / RATE, clip.values, color="#999999", linewidth=0.5)
-    left.set(xlabel="seconds", ylabel="samples", title=f"A spoken {clip.digit}: how much each stretch may change, with proof")
-    radii = left.twinx()
-    radii.set_ylabel("radius, dB to the peak")
-    for layer, colour in COLOURS.items():
-        (found,) = (line for line in Kept(folder, "stretches-linear", layer).lines() if line["clip"] == clip.name)
-        radii.stairs(
-            found["levels"], [edge / RATE for edge in found["edges"]], baseline=None, color=colour, label=layer.upper()
-        )
-        lines = Kept(folder, f"certified-{method}-{time_limit:g}s", layer).lines()
-        levels = sorted({line["db"] for line in lines})
-        for verdict, style in (("ROBUST", "o-"), ("COUNTEREXAMPLE", "x:")):
-            verdicts = [[line["verdict"] for line in lines if line["db"] == level] for level in levels]
-            shares = [100 * each.count(verdict) / len(each) for each in verdicts]
-            word = "certified" if verdict == "ROBUST" else "falsified"
-            right.plot(levels, shares, style, color=colour, label=f"{layer.upper()}, {word}")
-    title = f"{len({line['clip'] for line in lines})} test clips, method {method}"
-    right.set(xlabel="every sample may change by, dB to the peak", ylabel="% of clips", ylim=(-3, 103), title=title)
-    right.grid(alpha=0.3)
-    for axes in (radii, right):
-        axes.legend(fontsize="small", loc="best")
-    figure.savefig(path, dpi=110)
-    click.echo(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+    with panels(None, 1, 2, (10.0, 3.8), width_ratios=[3, 2]) as (radii, shares):
+        place = radii.get_xaxis_transform()  # across in seconds, up in parts of the axes
+        heights = 0.55 + 0.4 * clip.values / float(clip.values.abs().max())
+        radii.plot(torch.arange(len(clip.values)) / RATE, heights, color=GREY, linewidth=0.4, transform=place, zorder=0)
+        radii.set(xlabel="seconds", ylabel="radius, dB to the peak")
+        for look, layer in zip(CYCLE, LAYERS, strict=False):
+            (found,) = (line for line in Kept(folder, "stretches-linear", layer).lines() if line["clip"] == clip.name)
+            times = [edge / RATE for edge in found["edges"]]
+            radii.stairs(found["levels"], times, baseline=None, color=look.colour, linestyle=look.line, label=layer.upper())
+            lines = Kept(folder, f"certified-{method}-{time_limit:g}s", layer).lines()
+            levels = sorted({line["db"] for line in lines})
+            for verdict, word, line_style in (("ROBUST", "certified", "-"), ("COUNTEREXAMPLE", "falsified", ":")):
+                verdicts = [[line["verdict"] for line in lines if line["db"] == level] for level in levels]
+                share = [100 * each.count(verdict) / len(each) for each in verdicts]
+                shares.plot(levels, share, line_style, marker=look.marker, color=look.colour, label=f"{layer.upper()}, {word}")
+        shares.set(xlabel="change, dB to the peak", ylabel="% of clips", ylim=(-3, 103))
+        count = len({line["clip"] for line in lines})
+        title(radii, f"Radius of each sixteenth of a spoken {clip.digit}, alone")
+        title(shares, f"Shares of {count} test clips, all samples changed")
+        shares.legend(loc="center left")
+        radii.legend(loc="upper left")
+    click.echo(f"{save(radii, path)}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
