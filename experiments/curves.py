@@ -19,7 +19,7 @@ def growth(frames: Sequence[int], curves: Mapping[str, Sequence[float]], unit: s
         for look, (label, seconds) in zip(CYCLE, curves.items(), strict=False):
             axes.loglog(frames, seconds, color=look.colour, marker=look.marker, linestyle=look.line, label=label)
         for which in ("x", "y"):
-            logarithmic(axes, which)  # type: ignore[arg-type]
+            logarithmic(axes, which)
         axes.set_xticks(frames, [str(number) for number in frames])
         axes.set(xlabel="frames", ylabel=unit)
         title(axes, "Seconds against frames", detail)
