@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify.errors import InputError, ModelError, UsageError
+from tightverify.models.pair import pair, subtracted
 
 TIME, FEATURES = 3, 3
 REGION = tv.LinfBall(0.05)
@@ -66,6 +67,23 @@ def test_the_stages_find_a_bracket_too() -> None:
     (by_stages,) = tv.differ(*BOTH, X[:1], REGION, method="linear", time_limit=1000)
     assert by_stages.verdict is tv.Comparison.BOUNDED
     assert torch.allclose(by_pass.bound, by_stages.bound, rtol=0.1)
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 20.0])
+def test_networks_with_little_in_common_are_subtracted_as_well(limit: float) -> None:
+    torch.manual_seed(5)
+    one, other = (tv.load(Small(), (TIME, FEATURES)) for _ in range(2))
+    apart = tv.bounds(subtracted(one, other), X, REGION, method="linear").magnitude[:, 2:]
+    aligned = tv.bounds(pair(one, other), X, REGION, method="linear").magnitude[:, 2:]
+    assert bool((apart < aligned).all())
+    found = tv.differ(one, other, X, REGION, method="linear", time_limit=limit)
+    bound = torch.stack([result.bound for result in found])
+    assert bool((bound <= apart + 1e-9).all())
+    assert bool((bound >= torch.stack([result.found for result in found])).all())
+    between = float(apart.max()) * 1.01, float(apart.max()) * 0.5
+    assert float(aligned.amax(1).min()) > between[0]
+    assert tv.differ(one, other, X, REGION, between[0], method="linear").counts == {"EQUIVALENT": 2}
+    assert "EQUIVALENT" not in tv.differ(one, other, X, REGION, between[1], method="linear", restarts=0).counts
 
 
 def test_verdicts() -> None:

@@ -40,6 +40,24 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
 
 
+def test_classes_have_names(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    given = ["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--limit", "1", "--method", "linear", "--restarts", "0"]
+    named = [*given, "--classes", str(tmp_path / "names.txt"), "--quiet"]
+    assert main([*given, "--out", str(tmp_path / "numbers"), "--target", "7", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main([*named, "--out", str(tmp_path / "words"), "--target", "seven"]) == 0
+    label = np.load(folder / "good.npz")["y"][0]
+    assert f" {names[label]} " in capsys.readouterr().out
+    one, other = (Path(tmp_path / out / "radii.csv").read_text().splitlines()[1].split(",") for out in ("numbers", "words"))
+    assert one[:-1] == other[:-1], "all but the seconds"
+    assert main([*named, "--out", str(tmp_path / "each"), "--target", "each"]) == 0
+    assert " seven " in capsys.readouterr().out
+    assert main([*named, "--out", str(tmp_path / "wrong"), "--target", "sevn"]) == 2
+    assert_one_sentence(capsys, "did you mean 'seven'?", tmp_path / "wrong")
+
+
 def test_pictures_of_groups(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with np.load(folder / "good.npz") as arrays:
         np.savez(tmp_path / "groups.npz", x=arrays["x"][:1], y=arrays["y"][:1], groups=[[7], *[[3]] * 7])
@@ -56,7 +74,7 @@ def test_pictures_of_groups(folder: Path, tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--target", "some"], "write a class, such as 3, or each"),
+        (["--target", "some"], "wanted a class number from 0 on"),
         (["--tolerance", "0"], "wanted a number above 0"),
         (["--family", "db", "--norm", "2"], "says nothing there"),
         (["--target", "1", "--top", "2"], "leave one of them out"),

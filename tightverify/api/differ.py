@@ -29,7 +29,7 @@ from tightverify.calling import plainly
 from tightverify.errors import InputError, UsageError
 from tightverify.models.answers import answers, run_original
 from tightverify.models.model import Model
-from tightverify.models.pair import pair
+from tightverify.models.pair import pair, subtracted
 from tightverify.region import Perturbation
 from tightverify.settings import Options, Settings, merged
 from tightverify.spec import Property
@@ -43,6 +43,9 @@ MEANT = {
     Verdict.UNKNOWN: Comparison.UNKNOWN,
     Verdict.TIMED_OUT: Comparison.TIMED_OUT,
 }
+
+WIDE = 0.5
+"""Where differences are bounded by more than such a part of the first network's range, both outputs are subtracted as well."""
 
 
 @plainly
@@ -106,10 +109,37 @@ def compared(
             )
             for k, r in enumerate(decided)
         ]  # fmt: skip
-    if delta is None:
-        return bracket(both, x, region, settings, largest)
-    decided = results_of(both, x, None, region, settings, delta)
-    return [limited(r, delta, largest[k], points[k].view(x.shape[1:])) for k, r in enumerate(decided)]
+
+    def asked(model: Model, some: list[int], settings: Settings) -> list[Difference]:
+        if delta is None:
+            return bracket(model, x[some], region, settings, largest[some])
+        decided = results_of(model, x[some], None, region, settings, delta)
+        return [limited(r, delta, largest[k], points[k].view(x.shape[1:])) for k, r in zip(some, decided, strict=True)]
+
+    found = asked(both, list(range(len(x))), settings)
+    wide = [] if both.notes else too_wide(one, x, region, settings, found)
+    left = settings.time_limit - max((found[k].seconds for k in wide), default=0.0)
+    if wide and left > 0:
+        again = asked(subtracted(one, other), wide, replace(settings, time_limit=left))
+        for k, other_way in zip(wide, again, strict=True):
+            found[k] = better(found[k], other_way)
+    return found
+
+
+def too_wide(one: Model, x: Tensor, region: Perturbation, settings: Settings, found: list[Difference]) -> list[int]:
+    """Inputs that are open, with a difference so large beside the first network's outputs that subtracting may prove more."""
+    if settings.evidence is not None:  # it has room for one graph
+        return []
+    widths = bounds(one, x, region, method="linear", device=settings.device).width
+    still = Comparison.BOUNDED, Comparison.UNKNOWN
+    return [k for k, r in enumerate(found) if r.verdict in still and bool((r.bound > WIDE * widths[k]).any())]
+
+
+def better(one: Difference, other: Difference) -> Difference:
+    """What two graphs of the same networks have proved of an input, together."""
+    chosen = one if other.verdict is Comparison.UNKNOWN else other
+    bound = torch.minimum(one.bound, other.bound)
+    return replace(chosen, index=one.index, bound=bound, seconds=one.seconds + other.seconds)
 
 
 def limited(result: Result, delta: Tensor, largest: Tensor, points: Tensor) -> Difference:

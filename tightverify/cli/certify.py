@@ -10,6 +10,7 @@ import click
 
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, switch, threads
 from tightverify.cli.options import (
+    CLASSES,
     FORCE,
     HOW,
     LIMIT,
@@ -48,9 +49,6 @@ STATEMENTS = (
     option(QUESTION, "--above", type=float, metavar="T", help="Ask that every output stays above T."),
     option(QUESTION, "--below", type=float, metavar="T", help="Ask that every output stays below T."),
     option(QUESTION, "--within", type=float, metavar="D", help="Ask that every output moves by less than D."),
-)
-CLASSES = option(
-    QUESTION, "--classes", type=FILE, metavar="NAMES.txt", help="Names of the classes, one a line: labels may be these words."
 )
 TOP = option(
     QUESTION, "--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs."

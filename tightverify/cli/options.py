@@ -71,6 +71,9 @@ LEVEL = (
     ),
     option(IN_REGION, "--most", type=AT_LEAST_ONE, help="Words replaced at once, at most; any number if not given."),
 )
+CLASSES = option(
+    QUESTION, "--classes", type=FILE, metavar="NAMES.txt", help="Names of the classes, one a line: labels may be these words."
+)
 NORM = option(
     IN_REGION, "--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import click
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, options, settings_of, threads
 from tightverify.cli.options import (
     BALL_PER,
+    CLASSES,
     CLIP,
     IMPORTING,
     IN_REGION,
@@ -43,20 +44,17 @@ PICTURES = ("map", "wave", "stroke")
 MOST_PICTURES = 8
 
 
-def target_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
-    """A class, or each."""
-    if value is None or value == "each":
-        return value
-    if not value.isdecimal():
-        raise click.BadParameter(f"{value!r} cannot be read as a target; write a class, such as 3, or each")
-    return int(value)
+def target_of(value: str | None, classes: Sequence[str]) -> int | str | None:
+    """A class by its number or its name, or each."""
+    from tightverify.inputs.classes import class_of
+
+    return value if value is None or value == "each" else class_of(value, classes, "--target")
 
 
 ASKED = (
     option(
         QUESTION,
         "--target",
-        callback=target_of,
         metavar="CLASS|each",
         help="Ask when this class may come before the label; each for a radius per other class.",
     ),
@@ -97,7 +95,7 @@ EXAMPLES = (
 @MODEL
 @click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT")
 @IMPORTING
-@options(*TEXT)
+@options(CLASSES, *TEXT)
 @LIMIT
 @gathered("asked", asked_of, *ASKED)
 @settings_of(
@@ -118,6 +116,7 @@ def radius(
     model: Path,
     inputs: Path,
     importing: Importing,
+    classes: Path | None,
     vocabulary: Path | None,
     unknown: str | None,
     limit: int | None,
@@ -149,7 +148,8 @@ def radius(
         )
     if asked["per"] == "group":
         asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
-    source = Source(model, (inputs,), None, importing, Reading(), vocabulary=vocabulary, unknown=unknown)
+    source = Source(model, (inputs,), None, importing, Reading(), None, classes, vocabulary, unknown)
+    asked["target"] = target_of(asked["target"], source.classes)
     given = source.read(asked["top"])[:limit]
     if plot is not None and len(set(given.shapes)) > 1:
         raise UsageError("--plot was given, and the inputs are of several lengths; leave it out, or give some of one length")
@@ -158,9 +158,9 @@ def radius(
         try:
             found = radii_of(given, settings=settings, progress=not folder.quiet, **asked)
         except Interrupted as error:
-            show(error.radii, folder, fragile, None)
+            show(error.radii, folder, fragile, source.classes, None)
             raise
-        show(found, folder, fragile, None if plot is None else partial(drawn, plot, next(given.groups()).x))
+        show(found, folder, fragile, source.classes, None if plot is None else partial(drawn, plot, next(given.groups()).x))
 
 
 def drawn(kind: str, x: Tensor, found: Radii, folder: Folder) -> list[Path]:
@@ -173,11 +173,17 @@ def drawn(kind: str, x: Tensor, found: Radii, folder: Folder) -> list[Path]:
     return [plots.save(draw[kind](k), folder.out / f"{kind}-{k}.{folder.format}") for k in right]
 
 
-def show(found: Radii, folder: Folder, fragile: int | None, draw: Callable[[Radii, Folder], list[Path]] | None) -> None:
+def show(
+    found: Radii,
+    folder: Folder,
+    fragile: int | None,
+    classes: Sequence[str],
+    draw: Callable[[Radii, Folder], list[Path]] | None,
+) -> None:
     """Print what was found, write it, and draw it where pictures are asked for; of words, shade these."""
     from tightverify.report import shaded
 
-    output().print(table(found, found.rows() if fragile is None else found.fragile(fragile)))
+    output().print(table(found, found.rows() if fragile is None else found.fragile(fragile), classes))
     for line in shaded.lines(found):
         output().print(line, soft_wrap=True)
     output().print(found.summary(), soft_wrap=True)
@@ -188,8 +194,8 @@ def show(found: Radii, folder: Folder, fragile: int | None, draw: Callable[[Radi
         say(f"written: {', '.join(map(str, written))}")
 
 
-def table(found: Radii, rows: list[dict[str, Any]]) -> Table:
-    """A line for each radius."""
+def table(found: Radii, rows: list[dict[str, Any]], classes: Sequence[str]) -> Table:
+    """A line for each radius; where classes have names, these are shown in place of their numbers."""
     from rich.table import Table
 
     part, unit = found.about.part, found.about.unit and f", {found.about.unit}"
@@ -197,14 +203,21 @@ def table(found: Radii, rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         which = [
             Path(row["file"]).name if row.get("file") else str(row["index"]),
-            "-" if row["label"] is None else str(row["label"]),
-            *part_of(row, part),
+            named(row["label"], classes),
+            *([named(row[part], classes)] if part == "target" else part_of(row, part)),
         ]
         if row["misclassified"]:
             grid.add_row(*which, "misclassified", "", "")
         else:
             grid.add_row(*which, number(row["proved"], unit), number(row["refuted"], unit, up=True), f"{row['seconds']:.2f}")
     return grid
+
+
+def named(number: int | None, classes: Sequence[str]) -> str:
+    """A class as people read it."""
+    if number is None:
+        return "-"
+    return classes[number] if classes else str(number)
 
 
 def part_of(row: dict[str, Any], part: str | None) -> list[str]:

@@ -34,19 +34,30 @@ from tightverify.models.rewrite import add_biases, ordered
 from tightverify.ops import Operation
 from tightverify.values import Index
 
+UNLIKE = "the networks differ in structure: their outputs are subtracted, which is less tight"
+
 
 def pair(first: Model, second: Model) -> Model:
     """Both models as one, of outputs (y, y - y'); its `original` is made of both users' own."""
     refuse_unlike(first, second)
-    aligned = same_structure(first.graph, second.graph)
-    graph = differences(first.graph, second.graph) if aligned else side_by_side(first.graph, second.graph)
+    if not same_structure(first.graph, second.graph):
+        return subtracted(first, second)
+    return of_both(first, second, differences(first.graph, second.graph), ())
+
+
+def subtracted(first: Model, second: Model) -> Model:
+    """The same for any two, written down over one input: tighter where their weights have little in common."""
+    notes = () if same_structure(first.graph, second.graph) else (UNLIKE,)
+    return of_both(first, second, side_by_side(first.graph, second.graph), notes)
+
+
+def of_both(first: Model, second: Model, graph: Graph, notes: tuple[str, ...]) -> Model:
     dtype = torch.float32 if torch.float32 in (first.dtype, second.dtype) else first.dtype
 
     def original(x: Tensor) -> Tensor:
         one, other = (model.original(x.to(model.dtype)).to(torch.float64) for model in (first, second))
         return torch.cat([one, one - other], dim=1)
 
-    notes = () if aligned else ("the networks differ in structure: their outputs are subtracted, which is less tight",)
     return Model(graph, original, dtype, f"{first.source} and {second.source}", notes, first.narrow or second.narrow)
 
 

@@ -1,0 +1,151 @@
+"""What rounding, quantising and pruning leave of networks on MNIST by rows: differences proved, and found.
+
+    python -m experiments.differ rounded [--model prover/04f_032h_1l ...] [--how float16 ...] [--count 20] [--method linear ...]
+    python -m experiments.differ agreement [--model prover/04f_032h_1l ...] [--how int8] [--count 100]
+
+One thread; balls of the norm inf, clipped to [0, 1], around the first images that the network classifies correctly. `rounded`
+has the largest change of any logit: what each method proves, what a search finds, and what the two networks' own bounds leave
+(apart), with the CPU seconds of one image. `agreement` has the share of images on which the second network is proved to keep
+the first one's answer, beside the share on which both are proved robust.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+import tightverify as tv
+from experiments.data import Frames, correctly_classified, mnist_test
+from experiments.figures import table_of
+from experiments.pages import Experiment, report
+from experiments.radius import network
+from tightverify.models.rounding import rounding_of
+
+MODELS = (
+    "prover/04f_032h_1l",
+    "prover/04f_032h_2l",
+    "prover/07f_032h_1l",
+    "cells/gru_04f_032h_1l",
+    "cells/rnn_tanh_07f_032h_1l",
+)
+ROUNDINGS = "float16", "bfloat16", "int8", "int4", "pruned:0.2"
+RESTARTS, STEPS = 20, 100
+
+
+def compressed(module: Frames, how: str) -> Frames:
+    """The same network with rounded weights, one step for each tensor."""
+    change, everything = rounding_of(how)
+    second = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            if everything or parameter.dim() > 1:
+                parameter.copy_(torch.as_tensor(change(parameter.numpy(), ())))
+    return second
+
+
+def timed(call: Callable[..., Any], *given: Any, **asked: Any) -> tuple[Any, float]:
+    """What a call returns, and its CPU seconds."""
+    began = time.process_time()
+    found = call(*given, **asked)
+    return found, time.process_time() - began
+
+
+def largest(found: tv.Differences, what: str) -> list[float]:
+    """Of each image, the largest of its outputs' numbers."""
+    return [float(getattr(one, what).max()) for one in found]
+
+
+def apart(first: tv.Interval, second: tv.Interval) -> list[float]:
+    """Of each image, the most that any output may differ by where all that is known is each network's own bounds."""
+    return [float(value) for value in torch.maximum(first.upper - second.lower, second.upper - first.lower).flatten(1).amax(1)]
+
+
+def mean(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.3g}"
+
+
+def mean_ratio(values: Sequence[float], least: Sequence[float]) -> str:
+    return f"{statistics.mean(value / other for value, other in zip(values, least, strict=True)):.2f}"
+
+
+def inputs_of(module: Frames, count: int) -> tuple[Tensor, Tensor]:
+    """The first images that a network classifies correctly, and their labels."""
+    pixels, labels = mnist_test()
+    chosen = correctly_classified(module, pixels, labels, count)
+    return module.cut(pixels[chosen]), labels[chosen]
+
+
+MODEL = click.option("--model", "models", multiple=True, default=MODELS, help="A network; several.")
+EPS = click.option("--eps", default=0.01, show_default=True)
+
+
+@click.group()
+def main() -> None:
+    """Certified differences."""
+    torch.set_num_threads(1)
+
+
+@main.command(cls=Experiment)
+@MODEL
+@EPS
+@click.option("--how", "ways", multiple=True, default=ROUNDINGS, help="How the second network is made; several.")
+@click.option("--method", "methods", multiple=True, default=("linear", "combine"), help="How to prove; several.")
+@click.option("--count", default=20, show_default=True, help="So many images.")
+def rounded(models: Sequence[str], eps: float, ways: Sequence[str], methods: Sequence[str], count: int) -> None:
+    """The largest change of any logit."""
+    ball = tv.LinfBall(eps, clip=(0, 1))
+    ours = [word for method in methods for word in (method, "of found", "CPU s")]
+    table = table_of(f"the first {count} images, eps {eps:g}", "network", "rounding", "found", "apart", *ours, "one network, s")
+    for name in models:
+        module = network(name)
+        x, _ = inputs_of(module, count)
+        shape = tuple(x.shape[1:])
+        first = tv.load(module, shape)
+        own, alone = timed(tv.bounds, first, x, ball, method=methods[-1])
+        for how in ways:
+            second = tv.load(compressed(module, how), shape)
+            found = largest(
+                tv.differ(first, second, x, ball, method="interval", restarts=RESTARTS, attack_steps=STEPS), "found"
+            )
+            row = [name, how, mean(found), mean(apart(own, tv.bounds(second, x, ball, method=methods[-1])))]
+            for method in methods:
+                differences, took = timed(tv.differ, first, second, x, ball, method=method, restarts=0)
+                bound = largest(differences, "bound")
+                row += [mean(bound), mean_ratio(bound, found), f"{took / count:.2f}"]
+            table.add_row(*row, f"{alone / count:.2f}")
+    report(table)
+
+
+@main.command(cls=Experiment)
+@MODEL
+@EPS
+@click.option("--how", default="int8", show_default=True, help="How the second network is made.")
+@click.option("--method", default="combine", show_default=True)
+@click.option("--count", default=100, show_default=True, help="So many images.")
+def agreement(models: Sequence[str], eps: float, how: str, method: str, count: int) -> None:
+    """The images on which the second network is proved to keep the first one's answer."""
+    ball = tv.LinfBall(eps, clip=(0, 1))
+    columns = "network", "agrees", "both robust", "refuted", "CPU s"
+    table = table_of(f"{how}, {method}, the first {count} images, eps {eps:g}", *columns)
+    for name in models:
+        module = network(name)
+        x, labels = inputs_of(module, count)
+        first, second = (tv.load(each, tuple(x.shape[1:])) for each in (module, compressed(module, how)))
+        found, took = timed(tv.differ, first, second, x, ball, agree=True, method=method)
+        each = [tv.certify(model, x, labels, ball, method=method) for model in (first, second)]
+        both = sum(all(result.verdict is tv.Verdict.ROBUST for result in results) for results in zip(*each, strict=True))
+        counts = found.counts
+        row = counts.get("EQUIVALENT", 0), both, counts.get("COUNTEREXAMPLE", 0)
+        table.add_row(name, *map(str, row), f"{took / count:.2f}")
+    report(table)
+
+
+if __name__ == "__main__":
+    main()
