@@ -204,7 +204,7 @@ def test_evidence_of_a_tree_whose_parts_the_time_cuts_short_follows(
     """Parts are bounded one by one, as for want of memory; after the first there is no time for the others."""
     model, calls, original = tv.load(classifier(nn.RNN), shape=(FRAMES, FEATURES)), 0, passes.bounded_again
 
-    def late(parts: LinearBounds, budget: Budget) -> LinearBounds:
+    def late(parts: LinearBounds, budget: Budget) -> tuple[LinearBounds, Tensor]:
         nonlocal calls
         calls += 1
         if calls > 1:

@@ -24,18 +24,21 @@ WORTH_ANOTHER = 0.03
 """Another pass is worth it after one that gained so much of what is wanting."""
 
 
-def bounded_again(bounds: LinearBounds, budget: Budget) -> LinearBounds:
-    """The parts bounded over again; of each, what matters most for its row is bounded anew. Not all take as many passes.
+def bounded_again(bounds: LinearBounds, budget: Budget) -> tuple[LinearBounds, Tensor]:
+    """The parts bounded over again, and (B,) the highest bound that any pass found of each one's own row.
 
-    As many are bounded together as keep the largest temporary to about the memory allowed.
+    Of each part what matters most for its row is bounded anew. Not all take as many passes, and the last may find less than the
+    one before, as it has other planes. As many are bounded together as keep the largest temporary to about the memory allowed.
     """
     parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
     going, before = list(range(len(parts))), [math.inf] * len(parts)
+    highest = bounds.region.centre.new_full((len(parts),), -math.inf)
     most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, CONSTRAINED.fitting.directions))
     while going:
         chosen, going = going[:most], going[most:]
         some = together([parts[k] for k in chosen])
         lower, primal_point = bounded_row(some)
+        highest[chosen] = torch.fmax(highest[chosen], lower)
         missing = limit_of(some) - lower
         worth = missing.new_tensor([before[k] for k in chosen]) - missing > WORTH_ANOTHER * missing
         (on,) = torch.nonzero(worth & (missing > 0) & ~some.nothing, as_tuple=True)
@@ -47,7 +50,7 @@ def bounded_again(bounds: LinearBounds, budget: Budget) -> LinearBounds:
         for place, which in enumerate(on.tolist()):
             parts[chosen[which]], before[chosen[which]] = found[place : place + 1], float(missing[which])
             going.append(chosen[which])
-    return together(parts)
+    return together(parts), highest
 
 
 def bounded_row(bounds: LinearBounds) -> tuple[Tensor, PrimalPoint]:
@@ -81,8 +84,8 @@ def proved_above(bounds: LinearBounds, spec: Property, margins: Tensor, limits: 
     for some, which in zip(parents.split(most), rows.split(most), strict=True):
         whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
         before = margins[some, which]
-        parts = bounded_again(under(whole, which, limits[some], before, spec[some]), budget)
-        lower = torch.where(parts.nothing, torch.inf, bounded_row(parts)[0]).minimum(limit_of(parts))
+        parts, highest = bounded_again(under(whole, which, limits[some], before, spec[some]), budget)
+        lower = torch.where(parts.nothing, torch.inf, highest).minimum(limit_of(parts))
         found[some, which] = torch.where(lower > before, lower, before)  # the old one also where the new is no number
         recorders.append(parts.recorder)
     # Only now, as time may run out before: a tree without some of its parts proves nothing.

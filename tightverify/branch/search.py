@@ -188,10 +188,11 @@ class Branching:
             cuts = [(one.node, one.neuron, split_value(leaf.bounds, one.node, one.neuron)) for leaf, one in pairs]
             matter = {n: torch.cat([leaf.matter[n] for leaf, _ in pairs]) for n in pairs[0][0].matter}
             children = halves(together([leaf.bounds for leaf, _ in pairs]), cuts, matter, self.effort, self.budget)
-            if children.output_constraint is not None:
-                children = bounded_again(children, self.budget)
-            splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inherited = torch.stack([leaf.margins for leaf, _ in pairs]).repeat_interleave(2, 0)
+            if children.output_constraint is not None:
+                children, highest = bounded_again(children, self.budget)
+                inherited = at_least(inherited, children, highest)
+            splits = [(leaf, Split(*cut, above)) for (leaf, _), cut in zip(pairs, cuts, strict=True) for above in (False, True)]
             inputs = [leaf.input for leaf, _ in splits]
             start = side_by_side([leaf.multipliers for leaf, _ in pairs], children)
             found = self._enter(trees, children, inputs, splits, inherited, start)
@@ -209,11 +210,11 @@ class Branching:
         (rows,) = torch.nonzero(leaf.margins <= 0, as_tuple=True)
         spec = self.spec[leaf.input : leaf.input + 1]
         parts = output_constrained(leaf.bounds, torch.zeros_like(rows), rows, spec, leaf.margins[None])
-        bounds = bounded_again(parts, self.budget)
+        bounds, highest = bounded_again(parts, self.budget)
         assert bounds.output_constraint is not None
         limits = bounds.output_constraint.limit
         others = torch.where(leaf.margins > 0, leaf.margins, limits[:, None])
-        known = others.scatter(1, rows[:, None], leaf.margins[rows][:, None])
+        known = at_least(others.scatter(1, rows[:, None], leaf.margins[rows][:, None]), bounds, highest)
         splits = [(leaf, Split(PROPERTY, row, limit, False)) for row, limit in zip(rows.tolist(), limits.tolist(), strict=True)]
         inputs = [leaf.input] * len(splits)
         return self._enter(trees, bounds, inputs, splits, known, {}).points, inputs
@@ -346,6 +347,13 @@ def leads_to(graph: Graph, x: Tensor, path: Sequence[Split], spec: Property) -> 
     off = [(float(values[split.node][split.neuron]) - split.value) * (1 if split.above else -1) for split in path]
     sizes = [SURELY * (1 + float(values[split.node].abs().max())) for split in path]
     return all(by >= 0 if split.node in exact else by > size for by, size, split in zip(off, sizes, path, strict=True))
+
+
+def at_least(margins: Tensor, bounds: LinearBounds, lower: Tensor) -> Tensor:
+    """Margins (B, R) of parts with an output constraint, whose own rows have bounds (B,)."""
+    assert bounds.output_constraint is not None
+    which = bounds.output_constraint.which[:, None]
+    return margins.scatter(1, which, torch.fmax(margins.gather(1, which), lower[:, None]))
 
 
 def open_rows(spec: Property, margins: Tensor) -> Tensor:
