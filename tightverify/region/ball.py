@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from tightverify.evidence import UNGROUPED, RegionEntry
-from tightverify.region.base import Region, SplitBy
+from tightverify.region.base import Region
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, by_sign, gamma, times
 
 FAR = 2.0**64
@@ -66,14 +66,6 @@ class Ball(Region):
     @property
     def separable(self) -> bool:
         return self.norm == torch.inf
-
-    @property
-    def splits(self) -> frozenset[SplitBy]:
-        return frozenset({SplitBy.NEURONS, SplitBy.COORDINATES})
-
-    @property
-    def generated(self) -> None:
-        return None
 
     @property
     def balls(self) -> list[tuple[float, float]]:

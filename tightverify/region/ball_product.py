@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tightverify.evidence import RegionEntry
 from tightverify.region.ball import Ball, length
-from tightverify.region.base import Region, SplitBy
+from tightverify.region.base import Region
 from tightverify.values import Interval, above, gamma
 
 
@@ -45,18 +45,6 @@ class BallProduct(Region):
     @property
     def words(self) -> str:
         return f"a product of balls of norm {self.norm:g}"
-
-    @property
-    def separable(self) -> bool:
-        return False
-
-    @property
-    def splits(self) -> frozenset[SplitBy]:
-        return frozenset({SplitBy.NEURONS, SplitBy.COORDINATES})
-
-    @property
-    def generated(self) -> None:
-        return None
 
     @property
     def balls(self) -> list[tuple[float, float]]:

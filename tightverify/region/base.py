@@ -9,6 +9,7 @@ Only `contains` must never say yes of a point that may lie outside.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -71,9 +72,9 @@ class Region(ABC):
         """What kind of set it is, in a few words."""
 
     @property
-    @abstractmethod
     def separable(self) -> bool:
         """Whether the regions are their boxes: the minimum of a linear function is a sum over coordinates."""
+        return False
 
     @property
     @abstractmethod
@@ -103,18 +104,18 @@ class Region(ABC):
     # What search and attack read
 
     @property
-    @abstractmethod
     def splits(self) -> frozenset[SplitBy]:
         """What a search may cut the regions by."""
+        return frozenset({SplitBy.NEURONS, SplitBy.COORDINATES})
 
     @abstractmethod
     def within(self, box: Interval) -> Self:
         """What is in a smaller box."""
 
     @property
-    @abstractmethod
     def generated(self) -> Generated | None:
         """The same regions, if they may be cut along generators."""
+        return None
 
     @property
     def finite(self) -> Finite | None:
@@ -144,9 +145,9 @@ class Region(ABC):
     # What is written down
 
     @property
-    @abstractmethod
     def balls(self) -> list[tuple[float, float]]:
         """Each one's radius and norm, as a record says them; the radius is infinite where it is no ball."""
+        return [(math.inf, math.inf)] * len(self)
 
     @property
     @abstractmethod

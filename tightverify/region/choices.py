@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from tightverify.evidence import UNGROUPED, RegionEntry
-from tightverify.region.base import Finite, SplitBy
+from tightverify.region.base import Finite
 from tightverify.values import Interval, above
 
 LARGEST = 2**24
@@ -55,24 +55,8 @@ class Choices(Finite):
         return "a choice of words"
 
     @property
-    def separable(self) -> bool:
-        return False
-
-    @property
-    def splits(self) -> frozenset[SplitBy]:
-        return frozenset({SplitBy.NEURONS, SplitBy.COORDINATES})
-
-    @property
-    def generated(self) -> None:
-        return None
-
-    @property
     def finite(self) -> Choices:
         return self
-
-    @property
-    def balls(self) -> list[tuple[float, float]]:
-        return [(math.inf, math.inf)] * len(self)
 
     @property
     def written(self) -> RegionEntry:

@@ -48,20 +48,12 @@ class Zonotope(Generated):
         return "a zonotope"
 
     @property
-    def separable(self) -> bool:
-        return False
-
-    @property
     def splits(self) -> frozenset[SplitBy]:
         return frozenset({SplitBy.GENERATORS})
 
     @property
     def generated(self) -> Zonotope:
         return self
-
-    @property
-    def balls(self) -> list[tuple[float, float]]:
-        return [(math.inf, math.inf)] * len(self)
 
     @property
     def written(self) -> RegionEntry:
