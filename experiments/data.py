@@ -9,6 +9,8 @@ import gzip
 import math
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +112,16 @@ def correctly_classified(module: Frames, images: Tensor, labels: Tensor, count: 
         right = module(module.cut(images)).argmax(1) == labels
     order = torch.arange(len(images)) if order is None else order
     return order[right[order]][:count]
+
+
+def in_turn(given: Iterable[tuple[Tensor, int]]) -> list[tuple[Tensor, int]]:
+    """Labelled inputs with their classes in turn, each class in its order."""
+    seen = Counter[int]()
+    ranked = []
+    for each in given:
+        ranked.append((seen[each[1]], each[1], each))
+        seen[each[1]] += 1
+    return [each for _, _, each in sorted(ranked, key=lambda one: one[:2])]
 
 
 def prover_order() -> Tensor:

@@ -35,10 +35,14 @@ def report(*found: Table | str) -> None:
 
 
 class Experiment(click.Command):
-    """A command with the option --update, which writes what it reports into the experiment's page."""
+    """A command with the option --update, which writes what it reports into the experiment's page.
 
-    def __init__(self, *given: Any, **options: Any) -> None:
+    That is the page of the file that the command stands in, or of the experiment that it is made for (`page`).
+    """
+
+    def __init__(self, *given: Any, page: str = "", **options: Any) -> None:
         super().__init__(*given, **options)
+        self.page = page
         words = "Write the tables into the experiment's page."
         self.params.append(click.Option([UPDATE, "update"], is_flag=True, help=words))
 
@@ -61,7 +65,7 @@ class Experiment(click.Command):
         if not update:
             return
         assert self.callback is not None
-        name = Path(inspect.getfile(self.callback)).stem
+        name = self.page or Path(inspect.getfile(self.callback)).stem
         group = [] if ctx.parent is None else [str(ctx.info_name)]
         path, command = PAGES / f"{name}.md", shlex.join(["python", "-m", f"experiments.{name}", *group, *ctx.meta[WORDS]])
         before = path.read_text(encoding="utf-8") if path.exists() else f"# {name}\n"
