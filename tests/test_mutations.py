@@ -123,6 +123,7 @@ HARMLESS = {
     "flip_last_lower_slope": {"clamp_difference0.25", "log", "square", "square_root", "sum_of_squares"},
     "drop_upper_offset": {"leaky_relu1.5"},
     "drop_lower_offset": {
+        "softplus",
         "maximum",
         "leaky_relu0.0",
         "leaky_relu0.1",

@@ -251,7 +251,8 @@ def test_planes_of_every_operation_are_proved_and_no_closer_ones(op: Operation) 
             slopes = tuple(-k * rational(float(slope[0, neuron])) for slope in plane.slopes)
             offset, domain = -k * rational(float(plane.offset[0, neuron])), domain_of(boxes, neuron)
             assert keeps_above(name, fmpq(k), slopes, offset, domain), (neuron, k)
-            closer = offset - rational(float(gaps[neuron].clamp(min=0)) + 1e-6)
+            noise = 1e-6 + 1e-13 * float(values[..., neuron].abs().max())
+            closer = offset - rational(float(gaps[neuron].clamp(min=0)) + noise)
             assert not keeps_above(name, fmpq(k), slopes, closer, domain), (neuron, k)
 
 

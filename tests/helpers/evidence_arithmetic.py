@@ -24,6 +24,8 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "log": np.log,
+    "exp": np.exp,
+    "softplus": lambda x: np.logaddexp(0, x),
     "step": lambda x: (x > 0) * 1.0,
     "reciprocal": np.reciprocal,
     "square_root": np.sqrt,
@@ -48,6 +50,8 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
         return lambda x, d: of(x) - of(x - d)
     if kind["op"] == "leaky_relu":
         return lambda x: np.where(x < 0, kind["slope"] * x, x)
+    if kind["op"] == "elu":
+        return lambda x: np.where(x < 0, kind["alpha"] * np.expm1(np.minimum(x, 0)), x)
     if kind["op"] == "clamp":
         low, high = (-np.inf if kind["low"] is None else kind["low"]), (np.inf if kind["high"] is None else kind["high"])
         return lambda x: np.clip(x, low, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -112,6 +113,22 @@ class Bell:
 BELLS = {name: Bell(name) for name in ("tanh", "sigmoid")}
 
 
+VALUES: dict[str, Callable[[arb], arb]] = {
+    "log": lambda x: x.log(),
+    "square_root": lambda x: x.sqrt(),
+    "reciprocal": lambda x: 1 / x,
+    "exp": lambda x: x.exp(),
+    "softplus": lambda x: (1 + x.exp()).log(),
+}
+SLOPES: dict[str, Callable[[arb], arb]] = {
+    "log": lambda x: 1 / x,
+    "square_root": lambda x: 1 / (2 * x.sqrt()),
+    "reciprocal": lambda x: -1 / x**2,
+    "exp": lambda x: x.exp(),
+    "softplus": lambda x: 1 / (1 + (-x).exp()),
+}
+
+
 @dataclass(frozen=True)
 class Curved:
     """`k f(t) + a t + c` for a smooth function of one operand."""
@@ -122,10 +139,7 @@ class Curved:
     c: fmpq
 
     def value(self, t: fmpq) -> arb:
-        if self.name in BELLS:
-            f = BELLS[self.name].value(t)
-        else:
-            f = {"log": lambda x: x.log(), "square_root": lambda x: x.sqrt(), "reciprocal": lambda x: 1 / x}[self.name](arb(t))
+        f = BELLS[self.name].value(t) if self.name in BELLS else VALUES[self.name](arb(t))
         return self.k * f + self.a * t + self.c
 
     def slope(self, t: fmpq) -> arb:
@@ -133,13 +147,17 @@ class Curved:
             f = BELLS[self.name].slope(t)
         else:
             x = arb(t)
-            f = {"log": 1 / x, "square_root": 1 / (2 * x.sqrt()), "reciprocal": -1 / x**2}[self.name]
+            f = SLOPES[self.name](x)
         return self.k * f + self.a
 
     def curvature(self, low: fmpq, high: fmpq) -> Range:
         """That of a logarithm, a root and a reciprocal falls in size from 0 on, where it may be infinite."""
         if self.name in BELLS:
             return scaled(self.k, BELLS[self.name].curvature(low, high))
+        if self.name == "exp":
+            return scaled(self.k, (arb(low).exp(), arb(high).exp()))
+        if self.name == "softplus":
+            return scaled(self.k, BELLS["sigmoid"].slopes(low, high))
         powers: dict[str, tuple[fmpq | int, fmpq]] = {
             "log": (-1, fmpq(-2)),
             "square_root": (fmpq(-1, 4), fmpq(-3, 2)),

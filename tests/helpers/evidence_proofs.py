@@ -56,6 +56,13 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         bends, value = straight(name, parameters)
         points = [left, *(t for t in bends if left < t < right), right]
         return all(k * value(t) + a * t + constant >= 0 for t in points)
+    if name == "elu":
+        alpha = rational(parameters["alpha"])
+        bent = Curved("exp", k * alpha, a, constant - k * alpha)
+        straight_ends = (max(left, fmpq(0)), right) if right >= 0 else ()
+        return all((k + a) * t + constant >= 0 for t in straight_ends) and (
+            left >= 0 or line_holds(bent, left, min(right, fmpq(0)))
+        )
     if name == "step":
         ends = [(left, left > 0), (right, right > 0), *((fmpq(0), one) for one in (False, True) if left <= 0 < right)]
         return all(k * int(value) + a * t + constant >= 0 for t, value in ends)  # right of 0 it is 1 at once

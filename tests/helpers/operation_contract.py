@@ -29,6 +29,8 @@ LOOSER = 1.0
 """Products take slopes from chords, which on a convex stretch cost up to twice the gap: it may grow by this share of itself."""
 EXACT_FLOATS = ("square", "multiply")
 """Operations whose value in floats is the true one, rounded: no noise near 0."""
+LARGEST = 600.0
+"""An operand at which the exponential function is still a float, as are products of it and the operand."""
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.25, 0.5)
 
 draw_many = settings(max_examples=25, deadline=None, derandomize=True)
@@ -83,6 +85,8 @@ def positive_ends(draw: st.DrawFn, least: int = -320) -> tuple[float, float]:
 def boxes_of(op: Operation) -> st.SearchStrategy[tuple[Interval, ...]]:
     """(1, NEURONS) boxes for each operand."""
     one = positive_ends(-150 if op.name == "reciprocal" else -320) if op.partial else ends()
+    if op.name == "exp":
+        one = one.map(lambda pair: (min(pair[0], LARGEST), min(pair[1], LARGEST)))
     several = st.lists(one, min_size=NEURONS, max_size=NEURONS).map(box)
     return st.tuples(*[several] * op.arity)
 

@@ -83,12 +83,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
         ("aten.sin ", "outermost module", "torch_modules.py line", "self.function("),
     ),
     "gelu": (lambda: Nested(nn.GELU()), ("aten.gelu ", "'part.1'", "GELU", "test_from_torch_refused.py line", "self.part(x)")),
-    "softplus": (lambda: Nested(nn.Softplus()), ("aten.softplus ", "'part.1'")),
-    "exp": (lambda: Function(lambda x: x.exp()), ("aten.exp ",)),
-    "softmax": (lambda: Nested(nn.Softmax(dim=-1)), ("aten.softmax ", "'part.1'", "leave it out")),
-    "log-softmax": (lambda: Nested(nn.LogSoftmax(dim=-1)), ("aten.log_softmax ", "leave it out")),
     "argmax": (lambda: Function(lambda x: x.argmax(1, keepdim=True) + x), ("aten.argmax ", "leave it out")),
-    "layer-norm": (lambda: Nested(nn.LayerNorm(FEATURES)), ("aten.layer_norm ", "'part.1'", "batch norm")),
     "group-norm": (lambda: Nested(nn.GroupNorm(2, TIME)), ("aten.group_norm ",)),
     "instance-norm": (lambda: Nested(nn.InstanceNorm1d(TIME)), ("aten._native_batch_norm_legit ", "running statistics")),
     "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.dropout ", "only in training")),
@@ -99,7 +94,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "rounding": (lambda: Function(lambda x: torch.div(x, 2, rounding_mode="floor")), ("aten.div",)),
     "cube": (lambda: Function(lambda x: x**3), ("aten.pow ", "exponent 3", "squares")),
     "slope": (lambda: Nested(nn.LeakyReLU(-0.5)), ("aten.leaky_relu ", "-0.5", "'part.1'")),
-    "prelu": (lambda: Nested(nn.PReLU(TIME)), ("aten.prelu ", "several values")),
+    "elu": (lambda: Nested(nn.ELU(-0.5)), ("aten.elu ", "above 0")),
     "clamp": (
         lambda: Function(lambda x: x.clamp(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]))),
         ("aten.clamp ", "several", "max"),
@@ -118,7 +113,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     ),
     "buffer": (Counting, ("changes count", "BUFFER_MUTATION")),
     "input": (lambda: Function(lambda x: x.add_(1)), ("changes", "USER_INPUT_MUTATION")),
-    "attention": (lambda: Function(lambda x: F.scaled_dot_product_attention(x, x, x)), ("softmax",)),
 }
 
 

@@ -6,6 +6,8 @@ One of another package joins by `OPS.append`; its name must be its own, for evid
 from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
 from tightverify.ops.difference import ClampDifference, LeakyReluDifference, SigmoidDifference, TanhDifference
+from tightverify.ops.elu import Elu
+from tightverify.ops.exponential import Exp
 from tightverify.ops.gru_update import GruUpdate
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
@@ -14,6 +16,7 @@ from tightverify.ops.reciprocal import Reciprocal
 from tightverify.ops.relu import LeakyRelu
 from tightverify.ops.root import SquareRoot
 from tightverify.ops.sigmoid import Sigmoid
+from tightverify.ops.softplus import Softplus
 from tightverify.ops.square import Square
 from tightverify.ops.step import Step
 from tightverify.ops.sum_of_squares import SumOfSquares
@@ -27,6 +30,8 @@ __all__ = [
     "TANH_TIMES",
     "Clamp",
     "ClampDifference",
+    "Elu",
+    "Exp",
     "GruUpdate",
     "LeakyRelu",
     "LeakyReluDifference",
@@ -36,6 +41,7 @@ __all__ = [
     "Reciprocal",
     "Sigmoid",
     "SigmoidDifference",
+    "Softplus",
     "Square",
     "SquareRoot",
     "Step",
@@ -57,6 +63,11 @@ OPS: list[Operation] = [
     SquareRoot(),
     Reciprocal(),
     Step(),
+    Exp(),
+    Softplus(),
+    Elu(),
+    Elu(0.3),
+    Elu(1.75),
     SumOfSquares(),
     MULTIPLY,
     SIGMOID_TANH,

@@ -21,6 +21,8 @@ from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 
 Constant = NDArray[Any]
+NEWEST = 1000
+"""An opset later than all."""
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -55,8 +57,8 @@ def describe(node: NodeProto) -> str:
 class Call:
     """A node, its inputs' values, and the builder that takes what it computes."""
 
-    def __init__(self, node: NodeProto, builder: Builder, values: list[Value | None]) -> None:
-        self.builder = builder
+    def __init__(self, node: NodeProto, builder: Builder, values: list[Value | None], opset: int = NEWEST) -> None:
+        self.builder, self.opset = builder, opset
         self.place = describe(node)
         self.outputs = len(node.output)
         self._node = node

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.errors import ModelError
+from tightverify.models import composed
 from tightverify.models.builder import Symbols
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
@@ -100,8 +101,7 @@ def clip(call: Call) -> Symbols:
 
 def hard_sigmoid(call: Call) -> Symbols:
     """`alpha * x + beta`, kept in [0, 1]."""
-    alpha, beta = call.number("alpha", 0.2), call.number("beta", 0.5)
-    return call.builder.apply(Clamp(0.0, 1.0), call.builder.combine([(call.numbers(0), alpha)], beta))
+    return composed.hard_sigmoid(call.builder, call.numbers(0), call.number("alpha", 0.2), call.number("beta", 0.5))
 
 
 def extreme(sign: float, call: Call) -> Symbols:
@@ -130,17 +130,14 @@ def signed(call: Call, x: Symbols, sign: float) -> Symbols:
     return x if sign == 1 else call.builder.combine([(x, sign)])
 
 
-def refuse_two_activations(call: Call) -> bool:
-    """Whether the left factor of a matrix product is the one that depends on the input."""
+def matrix_product(call: Call) -> Symbols:
+    """Of activations, or of one side that is a constant matrix or vector; from the left it is the product of the transposes."""
     left, right = (isinstance(call.value(k), Activations) for k in (0, 1))
     if left and right:
-        raise call.unsupported("a matrix product of two activations", "one of its factors has to be constant")
-    return left
-
-
-def matrix_product(call: Call) -> Symbols:
-    """One side is a constant matrix or vector; from the left it is the product of the transposes."""
-    left = refuse_two_activations(call)
+        x, y = call.numbers(0), call.numbers(1)
+        if min(x.ndim, y.ndim) < 2:
+            raise call.unsupported("a product of activations of one axis", "give both two axes or more")
+        return composed.matrix_product(call.builder, x, y)
     x, weight = (call.numbers(0), call.weights(1)) if left else (call.numbers(1), call.weights(0))
     if weight.shape[:-2].numel() != 1:
         raise call.unsupported(f"a constant factor of shape {tuple(weight.shape)}", "use one matrix for all positions")
@@ -156,10 +153,13 @@ def matrix_product(call: Call) -> Symbols:
 
 
 def gemm(call: Call) -> Symbols:
-    """`alpha * A B + beta * C`, A and B transposed where asked; A or B is constant."""
+    """`alpha * A B + beta * C`, A and B transposed where asked."""
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     turned = call.integer("transA", 0) != 0, call.integer("transB", 0) != 0
-    if refuse_two_activations(call):
+    if all(isinstance(call.value(k), Activations) for k in (0, 1)):
+        x, y = (call.numbers(k).T if turn else call.numbers(k) for k, turn in enumerate(turned))
+        product = call.builder.combine([(composed.matrix_product(call.builder, x, y), alpha)])
+    elif isinstance(call.value(0), Activations):
         x = call.numbers(0).T if turned[0] else call.numbers(0)
         product = call.builder.matmul(x, alpha * (call.weights(1) if turned[1] else call.weights(1).transpose(0, 1)))
     else:

@@ -17,6 +17,7 @@ from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
+from tightverify.models.from_onnx.curved import CURVED
 from tightverify.models.from_onnx.folding import fold
 from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
 from tightverify.models.from_onnx.operators import COMPUTING
@@ -30,6 +31,7 @@ OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     **SHAPES,
     **COMPUTING,
     **COMPARISONS,
+    **CURVED,
     **WINDOWS,
     **RECURRENT,
 }
@@ -41,7 +43,7 @@ NEVER_FOLDED = {"Dropout", *RECURRENT}
 ORDER_KEEPING = "remove it from the end of the model: it does not change which output is the largest"
 QUANTISED = "export the model without quantisation, in float32 or float64"
 REFUSED = {
-    **dict.fromkeys(("ArgMax", "Hardmax", "LogSoftmax", "Softmax"), ORDER_KEEPING),
+    **dict.fromkeys(("ArgMax", "Hardmax"), ORDER_KEEPING),
     "SequenceMap": ADVICE,
     **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
 }
@@ -93,7 +95,7 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     if len(constants) == len(values) and node.op_type not in NEVER_FOLDED:
         return list(fold(node, opset, constants))
     refuse_unknown(node)
-    call = Call(node, builder, values)
+    call = Call(node, builder, values, opset)
     try:
         if node.op_type in FACTS:
             made: list[Value] = [FACTS[node.op_type](call)]

@@ -5,10 +5,12 @@ What is compared is compared as real numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tightverify.models.builder import Symbols
@@ -37,8 +39,16 @@ def less(call: Call) -> Symbols:
     return exceeds(call, "other", "self")
 
 
-def unequal(call: Call) -> Symbols:
-    return call.builder.combine([(greater(call), 1.0), (less(call), 1.0)])
+def equality(equal: bool) -> Handler:
+    """Neurons are finite, and not equal to what is not, as attention asks of its masks."""
+
+    def build(call: Call) -> object:
+        if isinstance(call["other"], float) and not math.isfinite(call["other"]):
+            return torch.full(call.symbols("self").shape, not equal)
+        apart = call.builder.combine([(greater(call), 1.0), (less(call), 1.0)])
+        return opposite(call, apart) if equal else apart
+
+    return build
 
 
 def negated(of: Callable[[Call], Symbols]) -> Handler:
@@ -89,8 +99,8 @@ TRUTHS: dict[str, Handler] = {
     **of_two("lt", less),
     **of_two("ge", negated(less)),
     **of_two("le", negated(greater)),
-    **of_two("ne", unequal),
-    **of_two("eq", negated(unequal)),
+    **of_two("ne", equality(False)),
+    **of_two("eq", equality(True)),
     **dict.fromkeys(("aten.logical_not.default", "aten.bitwise_not.default"), negation),
     **dict.fromkeys(("aten.logical_and.default", "aten.bitwise_and.Tensor", "aten.__and__.Tensor"), both),
     **dict.fromkeys(("aten.logical_or.default", "aten.bitwise_or.Tensor", "aten.__or__.Tensor"), either),

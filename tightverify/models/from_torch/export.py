@@ -24,6 +24,7 @@ from tightverify.errors import ModelError
 from tightverify.models.from_torch.operators import OPERATORS
 
 KEPT = {
+    "elu",
     "adaptive_avg_pool1d",
     "adaptive_max_pool1d",
     "avg_pool1d",

@@ -38,8 +38,8 @@ from tightverify.models.tokens import OnVectors
 
 LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
 ADVICE = {
-    **dict.fromkeys(("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax", "aten.argmax"), LEAVE_OUT),
-    **dict.fromkeys(("aten.layer_norm", "aten.native_layer_norm", "aten.group_norm"), "use batch norm, or no normalisation"),
+    "aten.argmax": LEAVE_OUT,
+    "aten.group_norm": "use batch norm or layer norm",
     "aten.native_dropout": "drop out only in training: `torch.nn.Dropout`, or `training=self.training`",
     "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),

@@ -17,6 +17,7 @@ from torch import Tensor
 from tightverify.models.builder import Symbols
 from tightverify.models.from_torch.call import POSITIONS, Call, Missing
 from tightverify.models.from_torch.comparisons import COMPARISONS
+from tightverify.models.from_torch.curved import CURVED
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
@@ -91,7 +92,7 @@ def apply(op: Operation, name: str = "self") -> Handler:
 
 
 def leaky_relu(call: Call) -> object:
-    slope = call.number("weight" if "weight" in call.arguments else "negative_slope")
+    slope = call.number("negative_slope")
     if slope < 0:
         raise call.refuse(f"with the negative slope {slope:g} is not supported", "use a slope of 0 or more")
     return call.builder.apply(LeakyRelu(slope), call.symbols("self"))
@@ -114,15 +115,6 @@ def clamp(low: str, high: str) -> Handler:
         return call.builder.apply(Clamp(-bounds[0], bounds[1]), np.broadcast_to(call.symbols("self"), shape))
 
     return build
-
-
-def hard_sigmoid(call: Call) -> Symbols:
-    """clamp(x / 6 + 1 / 2, 0, 1)"""
-    return call.builder.apply(Clamp(0.0, 1.0), call.builder.combine([(call.symbols("self"), 1 / 6)], 0.5))
-
-
-def hard_swish(call: Call) -> object:
-    return call.builder.multiply(call.symbols("self"), hard_sigmoid(call))
 
 
 def interpolate(call: Call) -> object:
@@ -152,11 +144,6 @@ def minimum(call: Call) -> object:
     """-max(-x, -y)"""
     x, y = (negative(call, call.symbols(name)) for name in ("self", "other"))
     return negative(call, call.builder.apply(Maximum(), x, y))
-
-
-def absolute(call: Call) -> object:
-    x = call.symbols("self")
-    return call.builder.apply(Maximum(), x, negative(call, x))
 
 
 def times(call: Call, a: object, b: object, bias: Tensor | None = None) -> Symbols:
@@ -312,6 +299,7 @@ def like(value: float | None) -> Handler:
 OPERATORS: dict[str, Handler] = {
     **MOVES,
     **COMPARISONS,
+    **CURVED,
     **RECURRENT,
     **WINDOWS,
     "aten.add.Tensor": weighted(("self", 1.0), ("other", "alpha")),
@@ -337,18 +325,14 @@ OPERATORS: dict[str, Handler] = {
     "aten.tanh.default": apply(Tanh()),
     "aten.relu.default": apply(LeakyRelu()),
     "aten.leaky_relu.default": leaky_relu,
-    "aten.prelu.default": leaky_relu,
     "aten.relu6.default": apply(Clamp(0.0, 6.0)),
     "aten.hardtanh.default": clamp("min_val", "max_val"),
     "aten.clamp.default": clamp("min", "max"),
     "aten.clamp.Tensor": clamp("min", "max"),
-    "aten.hardsigmoid.default": hard_sigmoid,
-    "aten.hardswish.default": hard_swish,
     "aten.lerp.Tensor": interpolate,
     "aten.lerp.Scalar": interpolate,
     "aten.maximum.default": maximum,
     "aten.minimum.default": minimum,
-    "aten.abs.default": absolute,
     "aten.mm.default": matrix_product,
     "aten.bmm.default": batched_product,
     "aten.addmm.default": biased_product,
