@@ -18,7 +18,7 @@ BAD = [
     ("pickle.onnx", "good.npz", [], "pickle"),
     ("cut.onnx", "good.npz", [], "cut off"),
     ("text.onnx", "good.npz", [], "not an ONNX file"),
-    ("strange.onnx", "wide.npz", [], "Erf"),
+    ("strange.onnx", "wide.npz", [], "Sin"),
     (GRU, "gone.npz", [], "does not exist"),
     (GRU, ".", [], "holds no .wav"),
     (GRU, "pickle.npz", [], "not an .npz file"),

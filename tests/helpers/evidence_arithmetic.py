@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -25,6 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "sigmoid": sigmoid,
     "log": np.log,
     "exp": np.exp,
+    "erf": np.vectorize(math.erf, otypes=[float]),
     "softplus": lambda x: np.logaddexp(0, x),
     "step": lambda x: (x > 0) * 1.0,
     "reciprocal": np.reciprocal,

@@ -119,6 +119,7 @@ VALUES: dict[str, Callable[[arb], arb]] = {
     "reciprocal": lambda x: 1 / x,
     "exp": lambda x: x.exp(),
     "softplus": lambda x: (1 + x.exp()).log(),
+    "erf": lambda x: x.erf(),
 }
 SLOPES: dict[str, Callable[[arb], arb]] = {
     "log": lambda x: 1 / x,
@@ -126,6 +127,7 @@ SLOPES: dict[str, Callable[[arb], arb]] = {
     "reciprocal": lambda x: -1 / x**2,
     "exp": lambda x: x.exp(),
     "softplus": lambda x: 1 / (1 + (-x).exp()),
+    "erf": lambda x: 2 / arb.pi().sqrt() * (-x * x).exp(),
 }
 
 
@@ -156,6 +158,11 @@ class Curved:
             return scaled(self.k, BELLS[self.name].curvature(low, high))
         if self.name == "exp":
             return scaled(self.k, (arb(low).exp(), arb(high).exp()))
+        if self.name == "erf":  # -2 x times the slope, which is even and falls from 0 on
+            far = max(abs(low), abs(high))
+            closest = fmpq(0) if low <= 0 <= high else min(abs(low), abs(high))
+            slopes = SLOPES["erf"](arb(far)), SLOPES["erf"](arb(closest))
+            return scaled(self.k, times((arb(-2 * high), arb(-2 * low)), slopes))
         if self.name == "softplus":
             return scaled(self.k, BELLS["sigmoid"].slopes(low, high))
         powers: dict[str, tuple[fmpq | int, fmpq]] = {

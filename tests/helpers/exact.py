@@ -53,6 +53,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "tanh": tanh,
     "leaky_relu": leaky_relu,
     "clamp": clamp,
+    "erf": lambda x: x.erf(),
     "exp": lambda x: x.exp(),
     "softplus": lambda x: (1 + x.exp()).log(),
     "elu": lambda x, alpha: x if x >= 0 else ball(alpha) * (x.exp() - 1),

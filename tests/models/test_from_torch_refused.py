@@ -82,9 +82,11 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
         lambda: Function(lambda x: x.sin()),
         ("aten.sin ", "outermost module", "torch_modules.py line", "self.function("),
     ),
-    "gelu": (lambda: Nested(nn.GELU()), ("aten.gelu ", "'part.1'", "GELU", "test_from_torch_refused.py line", "self.part(x)")),
     "argmax": (lambda: Function(lambda x: x.argmax(1, keepdim=True) + x), ("aten.argmax ", "leave it out")),
-    "group-norm": (lambda: Nested(nn.GroupNorm(2, TIME)), ("aten.group_norm ",)),
+    "group-norm": (
+        lambda: Nested(nn.GroupNorm(2, TIME)),
+        ("aten.group_norm ", "'part.1'", "GroupNorm", "test_from_torch_refused.py line", "self.part(x)"),
+    ),
     "instance-norm": (lambda: Nested(nn.InstanceNorm1d(TIME)), ("aten._native_batch_norm_legit ", "running statistics")),
     "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.dropout ", "only in training")),
     "random": (Random, ("aten.rand ",)),

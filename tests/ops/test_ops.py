@@ -20,6 +20,7 @@ from tightverify.ops import (
     TANH_TIMES,
     Clamp,
     ClampDifference,
+    Erf,
     GruUpdate,
     LeakyRelu,
     LeakyReluDifference,
@@ -62,6 +63,7 @@ MIRRORS = [
     # f's operands with these signs, in this order, are those of g; and f = factor * g + shift.
     (Tanh(), Tanh(), (-1,), (0,), -1.0, 0.0),
     (Sigmoid(), Sigmoid(), (-1,), (0,), -1.0, 1.0),
+    (Erf(), Erf(), (-1,), (0,), -1.0, 0.0),
     (LeakyRelu(0.5), LeakyRelu(2.0), (-1,), (0,), -0.5, 0.0),
     (Clamp(0.25, 0.5), Clamp(-0.5, -0.25), (-1,), (0,), -1.0, 0.0),
     (Square(), Square(), (-1,), (0,), 1.0, 0.0),

@@ -16,6 +16,7 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.ops import (
     Clamp,
     Elu,
+    Erf,
     Exp,
     LeakyRelu,
     Log,
@@ -53,6 +54,20 @@ def hard_sigmoid(builder: Builder, x: Symbols, slope: float = 1 / 6, shift: floa
 
 def hard_swish(builder: Builder, x: Symbols) -> Symbols:
     return builder.multiply(x, hard_sigmoid(builder, x))
+
+
+def gelu(builder: Builder, x: Symbols) -> Symbols:
+    """`x` times the normal distribution's share below it."""
+    share = builder.apply(Erf(), builder.combine([(x, math.sqrt(0.5))]))
+    return builder.multiply(x, builder.combine([(share, 0.5)], 0.5))
+
+
+def gelu_by_tanh(builder: Builder, x: Symbols) -> Symbols:
+    """Its approximation, `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`."""
+    cube = builder.multiply(x, builder.apply(Square(), x))
+    root = math.sqrt(2 / math.pi)
+    bent = builder.apply(Tanh(), builder.combine([(x, root), (cube, 0.044715 * root)]))
+    return builder.multiply(x, builder.combine([(bent, 0.5)], 0.5))
 
 
 def mish(builder: Builder, x: Symbols) -> Symbols:

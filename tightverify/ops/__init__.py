@@ -7,6 +7,7 @@ from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
 from tightverify.ops.difference import ClampDifference, LeakyReluDifference, SigmoidDifference, TanhDifference
 from tightverify.ops.elu import Elu
+from tightverify.ops.erf import Erf
 from tightverify.ops.exponential import Exp
 from tightverify.ops.gru_update import GruUpdate
 from tightverify.ops.log import Log
@@ -31,6 +32,7 @@ __all__ = [
     "Clamp",
     "ClampDifference",
     "Elu",
+    "Erf",
     "Exp",
     "GruUpdate",
     "LeakyRelu",
@@ -64,6 +66,7 @@ OPS: list[Operation] = [
     Reciprocal(),
     Step(),
     Exp(),
+    Erf(),
     Softplus(),
     Elu(),
     Elu(0.3),

@@ -13,7 +13,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tightverify.relax.curves import Curve
+from tightverify.relax.curves import Curve, Odd
+
+FLAT = 7.0
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,27 @@ class ExponentialLinear(Curve):
         if self.sign > 0:
             return torch.zeros_like(slope)
         return -torch.log((slope / self.alpha).clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class ErrorFunction(Odd):
+    """`erf x`, its own mirror image.
+
+    Beyond `FLAT` its slope counts as 0: what the curve still rises by from there, 4e-23, is far within FUNCTION_ERROR.
+    """
+
+    steepest = 2 / math.sqrt(math.pi)
+    bend = math.sqrt(0.5)
+    sharpest = 2 * math.sqrt(2 / (math.pi * math.e))
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.erf(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return torch.where(x.abs() < FLAT, self.steepest * torch.exp(-x * x), 0.0)
+
+    def second(self, x: Tensor) -> Tensor:
+        return -2 * x * self.derivative(x)
+
+    def tangent_point(self, slope: Tensor) -> Tensor:
+        return torch.sqrt(-torch.log((slope / self.steepest).clamp(0, 1)))

@@ -10,7 +10,7 @@ from tightverify.models import composed
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.last import FIRST_OF_ONE_AXIS
 from tightverify.models.from_onnx.node import Call
-from tightverify.ops import Exp
+from tightverify.ops import Erf, Exp
 
 SELU = 1.6732632423543772, 1.0507009873554805
 """ONNX's alpha and gamma."""
@@ -55,6 +55,11 @@ def softmax(function: Callable[[Builder, Symbols, int], Symbols], call: Call) ->
     return function(call.builder, flat, 1).reshape(x.shape)
 
 
+def gelu(call: Call) -> Symbols:
+    function = composed.gelu_by_tanh if call.text("approximate", "none") == "tanh" else composed.gelu
+    return function(call.builder, call.numbers(0))
+
+
 def layer_normalisation(call: Call) -> Symbols:
     """By the mean and the variance over the axes from one on."""
     x, first = call.numbers(0), call.integer("axis", -1)
@@ -68,6 +73,8 @@ CURVED: dict[str, Callable[[Call], Symbols]] = {
     "Abs": partial(of, composed.absolute),
     "Celu": celu,
     "Elu": elu,
+    "Erf": partial(of, lambda builder, x: builder.apply(Erf(), x)),
+    "Gelu": gelu,
     "Exp": partial(of, lambda builder, x: builder.apply(Exp(), x)),
     "HardSwish": partial(of, composed.hard_swish),
     "LayerNormalization": layer_normalisation,

@@ -11,7 +11,7 @@ from torch import Tensor
 from tightverify.models import composed
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_torch.call import Call, Missing
-from tightverify.ops import Exp
+from tightverify.ops import Erf, Exp
 
 Handler = Callable[[Call], object]
 EXACT_BEYOND = 37.0
@@ -24,6 +24,11 @@ def of(function: Callable[[Builder, Symbols], Symbols]) -> Handler:
 
 def exponential(call: Call) -> Symbols:
     return call.builder.apply(Exp(), call.symbols("self"))
+
+
+def gelu(call: Call) -> object:
+    function = composed.gelu_by_tanh if call["approximate"] == "tanh" else composed.gelu
+    return function(call.builder, call.symbols("self"))
 
 
 def softplus(call: Call) -> object:
@@ -83,7 +88,9 @@ def parametric_relu(call: Call) -> object:
 CURVED: dict[str, Handler] = {
     "aten.abs.default": of(composed.absolute),
     "aten.elu.default": elu,
+    "aten.erf.default": of(lambda builder, x: builder.apply(Erf(), x)),
     "aten.exp.default": exponential,
+    "aten.gelu.default": gelu,
     "aten.hardsigmoid.default": of(composed.hard_sigmoid),
     "aten.hardswish.default": of(composed.hard_swish),
     "aten.layer_norm.default": layer_norm("whole"),
