@@ -114,6 +114,11 @@ def radii_of(network: Pen, x: Tensor, y: int, method: str, time_limit: float) ->
     return tv.radius(model, x[None], [y], norm=2, per="frame", method=method, time_limit=time_limit)
 
 
+def said(pair: Sequence[float]) -> str:
+    """A mean radius proved, and one refuted."""
+    return " / ".join(f"{value:.2f}" for value in pair)
+
+
 METHOD = click.option("--method", default="linear", show_default=True, help="The method that proves.")
 TIME_LIMIT = click.option("--time-limit", default=60.0, show_default=True, help="Seconds for each point.")
 LONGEST = click.option("--longest", default=28, show_default=True, help="Digits of at most so many points.")
@@ -132,22 +137,22 @@ def main() -> None:
 @TIME_LIMIT
 def points(count: int, longest: int, method: str, time_limit: float) -> None:
     """Mean radii of the points in each quarter of the pen's way."""
-    columns = "digit", "points", *(f"quarter {k + 1}" for k in range(QUARTERS)), "refuted, mean", "mean ratio", "CPU s"
+    columns = "digit", "points", *(f"quarter {k + 1}" for k in range(QUARTERS)), "mean ratio", "CPU s"
     network, test = trained(), digits("test")
-    table = table_of(f"mean radii of a digit's points, norm 2, {method}; accuracy {accuracy(network, test):.3f}", *columns)
-    every: list[list[float]] = []
+    title = f"mean radii of a digit's points, proved / refuted, norm 2, {method}; accuracy {accuracy(network, test):.3f}"
+    table = table_of(title, *columns)
+    every: list[list[tuple[float, float]]] = []
     for x, y in rightly(network, test, longest)[:count]:
         began = time.process_time()
         radii = radii_of(network, x, y, method, time_limit)
         took, proved, refuted = time.process_time() - began, radii.proved[0], radii.refuted[0]
-        quarters = [float(part.mean()) for part in proved.tensor_split(QUARTERS)]
-        every.append(quarters)
         both = torch.isfinite(refuted)
+        parts = zip(*(values.tensor_split(QUARTERS) for values in (proved, refuted, both)), strict=True)
+        every.append([(float(low.mean()), float(high[finite].mean())) for low, high, finite in parts])
         ratio = float((proved[both] / refuted[both]).mean())
-        row = [*(f"{value:.2f}" for value in quarters), f"{float(refuted[both].mean()):.2f}", f"{ratio:.2f}", f"{took:.1f}"]
-        table.add_row(str(y), str(len(x)), *row)
-    means = [statistics.mean(column) for column in zip(*every, strict=True)]
-    table.add_row("mean", "", *(f"{value:.2f}" for value in means), "", "", "")
+        table.add_row(str(y), str(len(x)), *map(said, every[-1]), f"{ratio:.2f}", f"{took:.1f}")
+    means = [tuple(statistics.mean(column) for column in zip(*quarter, strict=True)) for quarter in zip(*every, strict=True)]
+    table.add_row("mean", "", *map(said, means), "", "")
     report(table)
 
 
