@@ -27,7 +27,7 @@ WIDTH = 512
 """How many neurons the node of a band has, about."""
 STEPS = 128
 """Up to so many positions in a row, along one axis alone, are nodes of their own, as time steps are."""
-SMALL = 2**12
+SMALL = 2**14
 """A matrix of so few numbers is multiplied sooner than filters slide."""
 
 
