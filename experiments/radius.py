@@ -32,7 +32,9 @@ SEVERAL = (
     "prover/04f_032h_1l",
     "prover/07f_032h_1l",
     "cells/rnn_tanh_07f_032h_1l",
+    "cells/rnn_tanh_14f_032h_2l",
     "cells/gru_04f_032h_1l",
+    "cells/gru_14f_032h_1l",
 )
 NORMS = (1.0, 2.0, math.inf)
 
