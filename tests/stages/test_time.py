@@ -28,8 +28,7 @@ EPS, LIMIT = 0.35, 400.0
 BETWEEN = 20.0
 """Looks at the clock by stages before the last: an order of magnitude fewer than by any bounding pass."""
 
-FITTED = 0.01
-"""What margins of searches may differ by that start from bounds with other last bits: planes are fitted to some percent."""
+LAST_BITS = pytest.mark.xfail(reason="other last bits at the root, and planes by them: on one machine -0.4908, alone -0.4882")
 
 
 class Ticking:
@@ -93,29 +92,34 @@ def test_a_stage_leaves_the_later_ones_their_time(
         assert all(len(result.tree) > 1 for result in found)
 
 
-@pytest.mark.covering
-@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 160.0, 200.0])
-@pytest.mark.parametrize("moved", [0.0, 1e-7, 2e-7])
+@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 160.0, pytest.param(200.0, marks=LAST_BITS)])
 def test_a_search_is_no_worse_for_what_should_prepare_it(
-    model: tv.Model, x: Tensor, limit: float, moved: float, monkeypatch: pytest.MonkeyPatch
+    model: tv.Model, x: Tensor, limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where time is too short for both, the search has all that linear bounds leave, and goes on from these.
-
-    So it ends exactly as one does for which nothing else was to prepare it. One that bounds the region itself, where the other
-    has it from `linear`, may have other last bits, and planes by them: its margins are a little higher or lower, by chance.
-    """
-    x = x[:1] + moved * torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).view(1, *x.shape[1:])
-    found = run(model, x, "complete", limit + BETWEEN)
-    stages = dict(METHODS["complete"])
-    monkeypatch.setitem(METHODS, "after linear", tuple((name, stages[name]) for name in ("interval", "linear", "branch")))
+    """Where time is too short for both, the search has all that linear bounds leave, and goes on from these."""
+    found = run(model, x[:1], "complete", limit + BETWEEN)
     monkeypatch.setitem(METHODS, "alone", METHODS["complete"][-1:])
-    after_linear, alone = (run(model, x, method, limit) for method in ("after linear", "alone"))
+    alone = run(model, x[:1], "alone", limit)
     assert found[0].stage == "branch"
-    assert found[0].margin >= after_linear[0].margin
-    assert found[0].margin >= alone[0].margin - FITTED
-    assert all(len(found[0].tree) >= len(other[0].tree) for other in (after_linear, alone))
+    assert found[0].margin >= alone[0].margin - 1e-9
+    assert len(found[0].tree) >= len(alone[0].tree)
     if limit > 60:
         assert len(alone[0].tree) > 0, "there is something to compare with"
+
+
+@pytest.mark.covering
+@pytest.mark.parametrize("limit", [60.0, 120.0, 200.0])
+@pytest.mark.parametrize("moved", [0.0, 1e-7, 2e-7])
+def test_a_search_after_linear_bounds_has_all_that_they_leave(
+    model: tv.Model, x: Tensor, limit: float, moved: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends exactly as one does for which nothing else was to prepare it: both begin with the same last bits."""
+    x = x[:1] + moved * torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).view(1, *x.shape[1:])
+    found, stages = run(model, x, "complete", limit + BETWEEN), dict(METHODS["complete"])
+    monkeypatch.setitem(METHODS, "after linear", tuple((name, stages[name]) for name in ("interval", "linear", "branch")))
+    (after,) = run(model, x, "after linear", limit)
+    assert found[0].margin >= after.margin
+    assert len(found[0].tree) >= len(after.tree)
 
 
 @pytest.mark.parametrize("method", ["combine", "complete"])
