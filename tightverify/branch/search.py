@@ -267,7 +267,7 @@ class Branching:
     def _bounded(self, bounds: LinearBounds, inputs: list[int], known: Tensor, start: Mapping[int, Tensor]) -> Bounded:
         """The rows that are open, bounded on a batch of leaves, and what that says of each."""
         spec = self.spec[torch.tensor(inputs, device=known.device)]
-        left = open_rows(spec, known) if bounds.output_constraint is None else bounds.output_constraint.which[:, None]
+        left = rows_of(bounds, spec, known)
         which = torch.arange(len(inputs), device=left.device)
         rows = torch.gather(spec.rows, 1, left[..., None].expand(-1, -1, spec.rows.shape[2]))
         steps = self.effort.last_steps if bounds.output_constraint is None else CONSTRAINED.last_steps
@@ -356,9 +356,19 @@ def at_least(margins: Tensor, bounds: LinearBounds, lower: Tensor) -> Tensor:
     return margins.scatter(1, which, torch.fmax(margins.gather(1, which), lower[:, None]))
 
 
-def open_rows(spec: Property, margins: Tensor) -> Tensor:
-    """(B, r): the rows of each that are not proved, filled up with others to as many as there are at most."""
-    if spec.needed < margins.shape[1]:
+def rows_of(bounds: LinearBounds, spec: Property, margins: Tensor) -> Tensor:
+    """(B, r): the rows that are bounded on each part: those that are open, or of an output constraint its own.
+
+    Of whole regions every row is bounded, whatever is known: a search is the same whichever stages came before it.
+    """
+    if bounds.output_constraint is not None:
+        return bounds.output_constraint.which[:, None]
+    return open_rows(spec, margins, every=not bounds.constraints.part)
+
+
+def open_rows(spec: Property, margins: Tensor, every: bool = False) -> Tensor:
+    """(B, r): the rows of each that are not proved, filled up with others to as many as there are at most, or `every` one."""
+    if every or spec.needed < margins.shape[1]:
         return torch.arange(margins.shape[1], device=margins.device).expand(len(margins), -1)
     order = torch.sort(torch.where(torch.isfinite(margins), margins, -torch.inf), dim=-1).indices
     most = int((~(torch.isfinite(margins) & (margins > 0))).sum(1).max())
