@@ -37,7 +37,7 @@ def regions() -> list[tv.region.Perturbation]:
 
 
 def words(region: tv.region.Perturbation) -> str:
-    """A region's words, and the stretch of samples that it is of."""
+    """A region's words, and the segment of samples that it is of."""
     segment = getattr(region, "samples", None)
     return f"{region.words}, samples {segment[0]}-{segment[1] - 1}" if isinstance(segment, tuple) else region.words
 
@@ -45,7 +45,7 @@ def words(region: tv.region.Perturbation) -> str:
 @click.command(cls=Experiment)
 @click.option("--clips", "count", default=20, show_default=True)
 @click.option("--method", default="linear", show_default=True)
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the first clip's fragile stretches here instead.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the first clip's fragile segments here instead.")
 def main(count: int, method: str, picture: Path | None) -> None:
     torch.set_num_threads(1)
     network = prover_speech()

@@ -197,7 +197,7 @@ def segments(folder: Path, count: int, method: str) -> None:
     table = table_of(f"method {method}", "clip", "network", *map(str, range(1, 17)))
     for clip in test_clips(folder, count):
         for layer in LAYERS:
-            kept = Kept(folder, f"stretches-{method}", layer)
+            kept = Kept(folder, f"segments-{method}", layer)
             found = next((line for line in kept.lines() if line["clip"] == clip.name), None)
             if found is None:
                 radii = tv.segments(folder / f"{layer}.onnx", clip.values, clip.digit, settings=tv.Settings(method, restarts=0))
@@ -212,7 +212,7 @@ def segments(folder: Path, count: int, method: str) -> None:
 @TIME_LIMIT
 @click.argument("path", type=click.Path(path_type=Path))
 def picture(folder: Path, method: str, time_limit: float, path: Path) -> None:
-    """Draw the first clip with its stretches, and the certified share against the level."""
+    """Draw the first clip with its segments, and the certified share against the level."""
     (clip,) = test_clips(folder, 1)
     with panels(None, 1, 2, (10.0, 3.8), width_ratios=[3, 2]) as (radii, shares):
         place = radii.get_xaxis_transform()  # across in seconds, up in parts of the axes
@@ -220,7 +220,7 @@ def picture(folder: Path, method: str, time_limit: float, path: Path) -> None:
         radii.plot(torch.arange(len(clip.values)) / RATE, heights, color=GREY, linewidth=0.4, transform=place, zorder=0)
         radii.set(xlabel="seconds", ylabel="radius, dB to the peak")
         for look, layer in zip(CYCLE, LAYERS, strict=False):
-            (found,) = (line for line in Kept(folder, "stretches-linear", layer).lines() if line["clip"] == clip.name)
+            (found,) = (line for line in Kept(folder, "segments-linear", layer).lines() if line["clip"] == clip.name)
             times = [edge / RATE for edge in found["edges"]]
             radii.stairs(found["levels"], times, baseline=None, color=look.colour, linestyle=look.line, label=layer.upper())
             lines = Kept(folder, f"certified-{method}-{time_limit:g}s", layer).lines()

@@ -124,10 +124,10 @@ class Run:
         carried = [k for k in rest if k in smaller and smaller[k].verdict != Verdict.ROBUST.name]
         left = torch.tensor([k for k in rest if k not in carried], dtype=torch.long)
 
-        def told(step: Step) -> None:
+        def reported(step: Step) -> None:
             callback(replace(step, inputs=left[step.inputs]))
 
-        decide = self.prepare(inputs[left], region, self.settings, self.top, told)
+        decide = self.prepare(inputs[left], region, self.settings, self.top, reported)
 
         def run(deliver: Deliver) -> dict[int, Record]:
             def enter(k: int, record: Record) -> None:
@@ -326,9 +326,9 @@ class Gathering:
 
 def found_sentences(records: Sequence[Record]) -> list[str]:
     """Counterexamples that are sentences, the first few of them."""
-    told = [f"{record.file or record.index}: {record.sentence}" for record in records if record.sentence]
-    more = [f"{len(told) - SENTENCES} more sentences are in the records"] if len(told) > SENTENCES else []
-    return [*told[:SENTENCES], *more]
+    sentences = [f"{record.file or record.index}: {record.sentence}" for record in records if record.sentence]
+    more = [f"{len(sentences) - SENTENCES} more sentences are in the records"] if len(sentences) > SENTENCES else []
+    return [*sentences[:SENTENCES], *more]
 
 
 @dataclass(frozen=True, eq=False)

@@ -221,14 +221,14 @@ class Turn:
     last: bool
     clock: Clock
     deliver: Deliver
-    told: Told = field(default_factory=dict)
+    reported: Reported = field(default_factory=dict)
 
     def run(self, stage: Stage, share: float) -> None:
         settings = self.problem.settings
         budget = replace(self.problem.budget, deadline=self.clock.deadline(settings.time_limit, share))
         some = replace(self._some, budget=budget, listen=self.hear)
         found = stage(some.to(settings.device), self.ledger.known[self.inputs].to(settings.device)).to("cpu")
-        self._tell(torch.arange(len(self.inputs)), found)
+        self._report(torch.arange(len(self.inputs)), found)
         left = self._left
         self._learn(left, found[left])
         self._settle(left, self.last)
@@ -246,24 +246,24 @@ class Turn:
         chosen = torch.nonzero(gone).flatten()
         if len(chosen):
             found = replace(known, intervals=())[chosen.to(known.margins.device)].to("cpu")
-            self._tell(given[chosen], found)
+            self._report(given[chosen], found)
             self._learn(given[chosen], found)
             self._settle(given[chosen], ending)
 
     @property
     def _some(self) -> Problem:
         some = self.problem[self.inputs]
-        return replace(some, stage=self.name, clock=self.clock, callback=noting(self.problem.callback, self.told))
+        return replace(some, stage=self.name, clock=self.clock, callback=noting(self.problem.callback, self.reported))
 
     @property
     def _left(self) -> Tensor:
         """The places in this turn of those that have not left."""
         return torch.nonzero(~self.ledger.settled[self.inputs]).flatten()
 
-    def _tell(self, places: Tensor, found: BoundsSoFar) -> None:
-        """Tell the callback what the stage has not told."""
+    def _report(self, places: Tensor, found: BoundsSoFar) -> None:
+        """Report what the stage has not."""
         some = self._some[places]
-        rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if self.told.get(number) != what]
+        rest = [k for k, (number, what) in enumerate(in_short(some.step(found)).items()) if self.reported.get(number) != what]
         if rest:
             some[torch.tensor(rest)].report(found[torch.tensor(rest)])
 
@@ -281,19 +281,19 @@ class Turn:
         ledger.settle(inputs[gone], self.problem, self.deliver)
 
 
-Told = dict[int, tuple[list[float], bool]]
+Reported = dict[int, tuple[list[float], bool]]
 """What was last said of each input: its margins, and whether it is open."""
 
 
-def in_short(step: Step) -> Told:
+def in_short(step: Step) -> Reported:
     return dict(zip(step.inputs.tolist(), zip(step.margins.tolist(), step.open.tolist(), strict=True), strict=True))
 
 
-def noting(callback: Callback, told: Told) -> Callback:
-    """The same callback, and a note of what it was told."""
+def noting(callback: Callback, reported: Reported) -> Callback:
+    """The same callback, and a note of what was reported."""
 
     def note(step: Step) -> None:
-        told.update(in_short(step))
+        reported.update(in_short(step))
         callback(step)
 
     return note

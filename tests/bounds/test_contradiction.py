@@ -32,7 +32,7 @@ from tightverify.values import Interval
 from tightverify.verify import Verdict
 
 DOUBLE = torch.float64
-SWEEP = Effort(Fitting(("tightest",), 2), 2, 3)
+PASS = Effort(Fitting(("tightest",), 2), 2, 3)
 SAMPLES = 2000
 SHARE = 0.2
 """of the samples, in which the row that is supposed to fail does"""
@@ -48,7 +48,7 @@ def every_polygon(bounds: LinearBounds) -> dict[int, Tensor]:
 
 def swept(bounds: LinearBounds, times: int = 2) -> LinearBounds:
     for _ in range(times):
-        bounds = rebound(bounds, every_neuron(bounds), every_polygon(bounds), SWEEP, UNLIMITED)
+        bounds = rebound(bounds, every_neuron(bounds), every_polygon(bounds), PASS, UNLIMITED)
     return bounds
 
 

@@ -25,8 +25,8 @@ def blamed_for(bounds: LinearBounds, count: Tensor | None = None) -> BranchingSc
     return summed_scores(bounds, primal_point, torch.ones_like(lower, dtype=torch.bool) if count is None else count)
 
 
-def swept_again(bounds: LinearBounds, part: float) -> LinearBounds:
-    """A further sweep over the part of the neurons that matters most, with polygons of more directions and more planes."""
+def passed_again(bounds: LinearBounds, part: float) -> LinearBounds:
+    """Another pass over the part of the neurons that matters most, with polygons of more directions and more planes."""
     scores = blamed_for(bounds)
     anew = {
         number: torch.zeros_like(scores.losses[number], dtype=torch.bool).scatter(1, chosen, True)
@@ -38,11 +38,11 @@ def swept_again(bounds: LinearBounds, part: float) -> LinearBounds:
 @pytest.mark.covering
 @pytest.mark.parametrize("part", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_sweeping_again_over_what_matters_holds_and_never_loosens(network: str, part: float) -> None:
+def test_a_pass_over_what_matters_holds_and_never_loosens(network: str, part: float) -> None:
     graph = NETWORKS[network](1.0, 3)
     region = REGIONS["linf"].around(centres(2))
     bounds = combined(LESS)(graph, region)
-    more = swept_again(bounds, part)
+    more = passed_again(bounds, part)
     points = probes(graph, region, 200)
     assert not violations(graph, region, points, lambda _graph, _region: more)
     for before, after in zip(bounds.intervals, more.intervals, strict=True):
@@ -60,7 +60,7 @@ def test_polygons_cut_anew_hold_the_operands(network: str, part: float) -> None:
     graph = NETWORKS[network](1.0, 3)
     region = REGIONS["linf"].around(centres(2))
     bounds = combined(LESS)(graph, region)
-    more = swept_again(bounds, part)
+    more = passed_again(bounds, part)
     smaller = 0
     for number, polygons in more.polygons.items():
         node = graph.nodes[number]

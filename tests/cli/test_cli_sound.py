@@ -220,15 +220,15 @@ def test_what_is_read_is_never_replaced(folder: Path, capsys: pytest.CaptureFixt
     assert clip.read_bytes() == before
 
 
-def test_stretches(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segments(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["segments", str(folder / "listener.onnx"), str(folder / "clips" / "0.wav"), "--out", str(tmp_path / "out")]
     assert main([*given, "--length", "30", "--tolerance", "10", "--between", "-60", "-10", "--restarts", "1"]) == 0
     printed, told = capsys.readouterr()
     for word in ("0-29", "90-99", "0.011 to 0.013", "proved, dB"):
         assert word in printed
     assert "rounds: 3 of 3" in told
-    assert (tmp_path / "out" / "stretches.csv").read_text().count("\n") == 5
-    assert (tmp_path / "out" / "stretches.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "segments.csv").read_text().count("\n") == 5
+    assert (tmp_path / "out" / "segments.png").read_bytes().startswith(b"\x89PNG")
     for options, words in (
         ([], "exists already"),
         (["--force", "--label", "7"], "not the label 7"),

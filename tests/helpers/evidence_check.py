@@ -88,7 +88,7 @@ class Check(BackSubstitutions):
             case Ending():
                 self.ending(entry)
 
-    # Sweeps and intervals.
+    # Bounding passes and intervals.
 
     def bounding_pass(self, entry: BoundingPass) -> None:
         demand(entry.bounding_pass not in self.states, f"bounding pass {entry.bounding_pass} was declared before")

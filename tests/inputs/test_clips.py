@@ -132,7 +132,7 @@ def test_what_is_wrong_with_a_clip_is_said_by_its_name(network: AnyLength, file:
         certify_clips(network, [good[0], silent], None, tv.DecibelBall(-80), names=names)
     with pytest.raises(InputError, match=r"b\.wav holds a NaN"):
         certify_clips(network, [good[0], broken], None, tv.DecibelBall(-80), names=names)
-    with pytest.raises(RegionError, match=r"clip 1: the stretch of samples is \(0, 101\)"):
+    with pytest.raises(RegionError, match=r"clip 1: the segment of samples is \(0, 101\)"):
         certify_clips(network, [good[1], good[0]], None, tv.DecibelBall(-80, samples=(0, 101)))
     for model in (network, file):
         with pytest.raises(ModelError, match=r"b\.wav, an input of shape \(31,\)"):

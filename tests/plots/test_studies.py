@@ -213,5 +213,5 @@ def test_files_of_other_formats(tmp_path: Path, network: ModelTightness, kind: s
     names = {path.name for path in (*gate.save(tmp_path, kind), *network.save(tmp_path, kind))}
     names |= {path.name for path in segments_of([0.1, 0.2], [1.0, 1.0]).save(tmp_path, None, kind)}
     drawn = {name for name in names if name.endswith(f".{kind}")}
-    assert {f"{name}.{kind}" for name in ("gaps", "planes-0", "gaps-0", "widths", "ratios", "margins", "stretches")} <= drawn
-    assert names - drawn == {"relaxations.csv", "widths.csv", "margins.csv", "stretches.csv"}
+    assert {f"{name}.{kind}" for name in ("gaps", "planes-0", "gaps-0", "widths", "ratios", "margins", "segments")} <= drawn
+    assert names - drawn == {"relaxations.csv", "widths.csv", "margins.csv", "segments.csv"}

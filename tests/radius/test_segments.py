@@ -1,4 +1,4 @@
-"""Certified radii per stretch of time: proved where they say so, near the true ones where those are known, drawn."""
+"""Certified radii per segment of time: proved where they say so, near the true ones where those are known, drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOUBLE = torch.float64
 
 
 class Weighing(nn.Module):
-    """The weighted sum of 12 samples against nothing: the radius of each stretch is known."""
+    """The weighted sum of 12 samples against nothing: the radius of each segment is known."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ def test_a_signal_to_noise_ball_is_relative_to_each_clips_own_power() -> None:
 @pytest.mark.parametrize(
     "make", [lambda s: DecibelBall(-30, samples=s), lambda s: SnrBall(20, samples=s), lambda s: LinfBall(0.1, samples=s)]
 )
-def test_a_stretch_of_samples(shape: tuple[int, ...], make: Callable[..., Perturbation]) -> None:
+def test_a_segment_of_samples(shape: tuple[int, ...], make: Callable[..., Perturbation]) -> None:
     x = clips(2, 12).view(shape)
     region, whole = make((3, 7)).around(x), make(None).around(x)
     assert isinstance(region, Ball)

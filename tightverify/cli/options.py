@@ -101,7 +101,7 @@ def segment(_context: click.Context, _parameter: click.Parameter, value: str | N
     first, _, last = value.partition("-")
     if not (first.strip().isdecimal() and last.strip().isdecimal() and int(first) <= int(last)):
         raise click.BadParameter(
-            f"{value!r} cannot be read as a stretch; write its first and its last sample, such as 1000-1999"
+            f"{value!r} cannot be read as a segment; write its first and its last sample, such as 1000-1999"
         )
     return int(first), int(last) + 1
 
@@ -124,7 +124,7 @@ LIMITS = (
         help="Frames that may change, such as 0,3-5; else all.",
     ),
     option(IN_REGION, "--features", callback=positions, metavar="LIST", help="Features that may change; all if not given."),
-    option(IN_REGION, "--samples", callback=segment, metavar="A-B", help="Stretch of a waveform's samples that may change."),
+    option(IN_REGION, "--samples", callback=segment, metavar="A-B", help="Segment of a waveform's samples that may change."),
     BALL_PER,
 )
 
@@ -255,7 +255,7 @@ READING = (
     option(SOUNDS, "--rate", type=AT_LEAST_ONE, metavar="HZ", help="Sampling rate that the model wants; others are refused."),
     option(SOUNDS, "--resample", is_flag=True, help="Resample audio files of another rate instead."),
     option(SOUNDS, "--channel", type=click.IntRange(min=0), help="Channel to take of audio files that have several."),
-    option(SOUNDS, "--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Stretch to take, in seconds."),
+    option(SOUNDS, "--cut", type=float, nargs=2, default=None, metavar="START STOP", help="Segment to take, in seconds."),
     option(SOUNDS, "--int16", is_flag=True, help="The model takes samples in units of 16 bits, not from -1 to 1."),
 )
 TEXT = (

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from tightverify.report.outputs import Folder
     from tightverify.settings import Settings
 
-STRETCHES = (
+SEGMENTS = (
     option(QUESTION, "--label", type=click.IntRange(min=0), help="The clip's label; the model's own answer if not given."),
-    option(QUESTION, "--length", type=AT_LEAST_ONE, help="Samples of a stretch; a sixteenth of the clip if not given."),
+    option(QUESTION, "--length", type=AT_LEAST_ONE, help="Samples of a segment; a sixteenth of the clip if not given."),
     NORM,
     option(IN_REGION, "--between", type=float, nargs=2, default=(-100, -20), show_default=True, help="Levels to try, in dB."),
     option(IN_REGION, "--tolerance", type=float, default=1.0, show_default=True, help="How near to tell a level, in dB."),
 )
 
 
-def asked(norm: str, **stretches: Any) -> dict[str, Any]:
-    """What is asked of stretches, as `tightverify.segments` takes it."""
-    return {**stretches, "norm": float(norm)}
+def asked(norm: str, **segments: Any) -> dict[str, Any]:
+    """What is asked of segments, as `tightverify.segments` takes it."""
+    return {**segments, "norm": float(norm)}
 
 
 EXAMPLES = (
@@ -52,31 +52,31 @@ EXAMPLES = (
 )
 
 
-@click.command(cls=Command, examples=EXAMPLES, short_help="Find the certified radius of each stretch of a clip.")
+@click.command(cls=Command, examples=EXAMPLES, short_help="Find the certified radius of each segment of a clip.")
 @MODEL
 @click.argument("clip", type=FILE, metavar="CLIP.wav")
 @IMPORTING
-@gathered("stretches", asked, *STRETCHES)
+@gathered("segments", asked, *SEGMENTS)
 @settings_of(
     [name for name in Options.__annotations__ if name not in (*KEPT, "thorough")],
     PROOFS,
-    time_limit="Seconds per stretch and level; no limit if not given.",
+    time_limit="Seconds per segment and level; no limit if not given.",
 )
 @threads
 @gathered("reading", reading_of, *READING)
-@into_folder("stretches-out", "data and the picture")
+@into_folder("segments-out", "data and the picture")
 def segments(
     model: Path,
     clip: Path,
     importing: Importing,
-    stretches: dict[str, Any],
+    segments: dict[str, Any],
     settings: Settings,
     reading: Reading,
     folder: Folder,
 ) -> None:
-    """Find the certified radius of each stretch of a clip: how much it may change there alone.
+    """Find the certified radius of each segment of a clip: how much it may change there alone.
 
-    Prints a table, and writes stretches.csv and the picture stretches.png (or .pdf, .svg) to a folder. Levels are decibels
+    Prints a table, and writes segments.csv and the picture segments.png (or .pdf, .svg) to a folder. Levels are decibels
     relative to the clip's peak (norm inf) or to its own norm.
     """
     from tightverify.api.load import load
@@ -86,16 +86,16 @@ def segments(
     from tightverify.radius import FILES, rounds_of
     from tightverify.radius import segments as find
 
-    folder.refuse((FILES[0], f"stretches.{folder.format}"))
+    folder.refuse((FILES[0], f"segments.{folder.format}"))
     sound = read_sound(clip, reading)
     with said_of(str(clip)):
         wave = sound.values.view(AnyLength(model, **importing.keywords).shaped(len(sound.values)))
         network = load(model, inputs=wave[None], **importing.keywords)
     say_if_busy(folder.quiet)
-    rounds = rounds_of(stretches["between"], stretches["tolerance"])
+    rounds = rounds_of(segments["between"], segments["tolerance"])
     with alone_in(results=folder.out):
         with progress(f"bisecting on {clip.name}, rounds", rounds, folder.quiet) as advance:
-            found = find(network, wave, settings=settings, progress=lambda _done, _total: advance(), **stretches)
+            found = find(network, wave, settings=settings, progress=lambda _done, _total: advance(), **segments)
         output().print(table(found, sound.rate))
         written = found.save(folder.out, sound.rate, folder.format)
     if not folder.quiet:
@@ -105,7 +105,7 @@ def segments(
 
 
 def table(found: Segments, rate: int) -> Table:
-    """A line for each stretch."""
+    """A line for each segment."""
     from rich.table import Table
 
     grid = Table("samples", "seconds", "proved, dB", "radius", "refuted, dB")

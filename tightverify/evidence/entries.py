@@ -1,7 +1,8 @@
 """What evidence is made of: entries in the order in which a run found them. Shapes: n neurons, R rows, K pairs, k operands.
 
-Everything is one input's. A *sweep* is a set of intervals and planes that belong together: those of the whole region, or of one
-part of it, which begins as a copy of its parent. An entry changes what its sweep has, or says what was proved with it.
+Everything is one input's. A *bounding pass* is a set of intervals and planes that belong together: those of the whole region,
+or of one part of it, which begins as a copy of its parent. An entry changes what its bounding pass has, or says what was proved
+with it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class BoundingPass:
-    """A new sweep: empty, or of a part of its parent's part, with all that the parent has by now.
+    """A new bounding pass: empty, or of a part of its parent's part, with all that the parent has by now.
 
     The part is where a neuron is at most a value, or (`above`) at least; `parent` is -1 if it is the whole region. Where `node`
     is an input, backward passes end over what of the region is in its interval. Where `node` is -1 and `parent` is not, the
@@ -99,7 +100,7 @@ class BoundingPass:
 
 @dataclass(frozen=True, eq=False)
 class Resumed:
-    """Another run goes on with a sweep: from now on it has the planes and polygons of `whole`, one of the whole region.
+    """Another run goes on with a bounding pass: from now on it has the planes and polygons of `whole`, one of the whole region.
 
     So it is with what the last backward passes about operands proved. Its intervals stay.
     """
@@ -153,8 +154,8 @@ class BackSubstitution:
 
     Row `places[t, 0]` has the coefficient `weights[t]` at neuron `places[t, 2]` of node `places[t, 1]`, and 0 elsewhere.
     `multiplied` and `multipliers` are, in the same way, multiples of neurons that are added to the rows, and paid for with the
-    ends of their intervals; of node -1 they are multiples, never below 0, of the property's row that the part of the sweep, or
-    one that it lies in, supposes to be at most a value, and paid for with that value. `bound` is what comes of it in float64,
+    ends of their intervals; of node -1 they are multiples, never below 0, of the property's row that the pass's part, or one
+    that it lies in, supposes to be at most a value, and paid for with that value. `bound` is what comes of it in float64,
     `proved` what is left when rounding is paid for.
 
     Where `mixed`, each row takes of an operation's planes the mean of the pairs `taken[side, i, row, neuron]` (side 0 lower, 1

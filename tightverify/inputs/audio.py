@@ -32,10 +32,10 @@ WANTED_LABELS = "wanted a CSV file with the heading file,label and a line for ea
 
 @dataclass(frozen=True)
 class Reading:
-    """What to take of a file: the sampling rate wanted in hertz, one channel, a stretch in seconds, the unit of samples.
+    """What to take of a file: the sampling rate wanted in hertz, one channel, a segment in seconds, the unit of samples.
 
     A file of another rate than `rate` is refused, unless `resample` is set. Channels count from 0; None takes the only one.
-    `cut` is a stretch's start and end. `int16` gives samples in units of 16 bits, -32768 to 32767, in place of -1 to 1.
+    `cut` is a segment's start and end. `int16` gives samples in units of 16 bits, -32768 to 32767, in place of -1 to 1.
     """
 
     rate: int | None = None
@@ -196,7 +196,7 @@ def cut(values: NDArray[np.float64], rate: int, segment: tuple[float, float], pa
     start, stop = (round(second * rate) for second in segment)
     if stop > len(values) or start >= stop:
         raise InputError(
-            f"{path} lasts {len(values) / rate:g} s; the stretch from {segment[0]:g} s to {segment[1]:g} s is not in it: cut "
+            f"{path} lasts {len(values) / rate:g} s; the segment from {segment[0]:g} s to {segment[1]:g} s is not in it: cut "
             "less, or leave the clip out"
         )
     return values[start:stop]

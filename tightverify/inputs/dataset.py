@@ -86,11 +86,11 @@ def prepared(
 
     def begun(group: Group) -> Callable[[Deliver], None]:
         labels = None if data.y is None else data.y[group.places]
-        told, names = at_places(callback, group.places), data.numbers[group.places]
+        reported, names = at_places(callback, group.places), data.numbers[group.places]
         own = region.chosen(names, group.x.dim())
         spec = None if data.rows is None else data.rows[group.places]
         rows = (spec.rows, spec.offsets) if isinstance(spec, Property) else spec
-        work = certifying.prepared(group.model, group.x, labels, own, settings, rows, top, told, names)
+        work = certifying.prepared(group.model, group.x, labels, own, settings, rows, top, reported, names)
 
         def run(deliver: Deliver) -> None:
             work.run(lambda result: deliver(replace(result, index=int(group.places[result.index]))))
@@ -113,10 +113,10 @@ def prepared(
 def at_places(callback: Callback, places: Tensor) -> Callback:
     """A callback that is told the inputs' places in place of those within their group."""
 
-    def told(step: Step) -> None:
+    def reported(step: Step) -> None:
         callback(replace(step, inputs=places[step.inputs]))
 
-    return no_callback if callback is no_callback else told
+    return no_callback if callback is no_callback else reported
 
 
 def right(data: DataSet, top: int) -> Tensor:

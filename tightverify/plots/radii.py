@@ -55,7 +55,7 @@ def radius_map(found: Radii, index: int = 0, shape: Sequence[int] | None = None,
 
 
 def wave(found: Radii, clip: Any, index: int = 0, rate: int | None = None, axes: Axes | None = None) -> Axes:
-    """A waveform, each stretch of it in the colour of its radius; time in seconds if there is a sampling `rate`."""
+    """A waveform, each segment of it in the colour of its radius; time in seconds if there is a sampling `rate`."""
     samples, radii = torch.as_tensor(clip, dtype=torch.float64).flatten(), radii_of(found, index)
     if len(samples) != radii.numel() or radii.numel() != radii.shape[time_axis(tuple(radii.shape))]:
         shape = tuple(radii.shape)

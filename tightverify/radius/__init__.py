@@ -1,4 +1,4 @@
-"""How far a network's answer holds: certified radii, of inputs and of stretches of time.
+"""How far a network's answer holds: certified radii, of inputs and of segments of time.
 
 | file | what it has |
 |---|---|
@@ -11,7 +11,7 @@
 | `breaking` | counterexamples as near as they get |
 | `search` | the search, from cheap methods to dear ones |
 | `records` | what was found |
-| `segments` | `tightverify.segments`: radii of stretches of a clip |
+| `segments` | `tightverify.segments`: radii of segments of a clip |
 """
 
 from tightverify.radius.records import Radii, Radius

@@ -1,8 +1,8 @@
-"""For each stretch of a clip, the largest ball on its samples alone on which the network is proved to keep its answer.
+"""For each segment of a clip, the largest ball on its samples alone on which the network is proved to keep its answer.
 
 Levels in decibels, relative to the clip, are bisected: a level proved is the new least, any other outcome the new most. All
-stretches are worked on together, each at its own level: they are parts of an input (`parts`), and a level is a size of a ball
-on one. What is reported of a stretch is the highest level at which it was itself proved, never one in between; nothing is taken
+segments are worked on together, each at its own level: they are parts of an input (`parts`), and a level is a size of a ball
+on one. What is reported of a segment is the highest level at which it was itself proved, never one in between; nothing is taken
 to hold at lower levels because it holds at higher ones, or the other way round.
 """
 
@@ -34,14 +34,14 @@ from tightverify.spec import classify_as
 from tightverify.verify import Result, Verdict
 from tightverify.writing import write_rows
 
-FILES = ("stretches.csv", "stretches.png")
+FILES = ("segments.csv", "segments.png")
 BETWEEN = (-100.0, -20.0)
 """The levels that are tried, in decibels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """What was found of a clip: stretch k is its samples `edges[k]` to `edges[k + 1] - 1`.
+    """What was found of a clip: segment k is its samples `edges[k]` to `edges[k + 1] - 1`.
 
     `proved` (S,) are radii in the clip's own units, 0 where no level tried was proved; `refuted` (S,) the least radii at which
     a counterexample was found, infinite where none was. `size` is what levels are relative to: the clip's own norm,
@@ -64,7 +64,7 @@ class Segments:
         return [decibels(radius / self.size) for radius in self.proved.tolist()]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A line of plain values per stretch: its first and last sample, its radii, their levels."""
+        """A line of plain values per segment: its first and last sample, its radii, their levels."""
         each = zip(self.edges, self.edges[1:], self.proved.tolist(), self.refuted.tolist(), strict=False)
         return [
             {
@@ -79,13 +79,13 @@ class Segments:
         ]
 
     def save(self, folder: str | Path, rate: int | None = None, format: str = "png") -> list[Path]:
-        """Write stretches.csv and a picture of it, as png, pdf or svg, in seconds if the sampling rate is given.
+        """Write segments.csv and a picture of it, as png, pdf or svg, in seconds if the sampling rate is given.
 
         What had these names is replaced.
         """
         from tightverify.plots.files import of_segments  # drawn when it is asked for, by a layer above
 
-        return [write_rows(Path(folder), FILES[0], self.rows()), of_segments(self, Path(folder), f"stretches.{format}", rate)]
+        return [write_rows(Path(folder), FILES[0], self.rows()), of_segments(self, Path(folder), f"segments.{format}", rate)]
 
 
 @renamed
@@ -104,11 +104,11 @@ def segments(
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[Options],
 ) -> Segments:
-    """The certified radius of each stretch of `length` samples (the last may be shorter; a sixteenth of the clip if None).
+    """The certified radius of each segment of `length` samples (the last may be shorter; a sixteenth of the clip if None).
 
     `clip` is one input of the model, without the batch: (samples,), (1, samples) or (samples, 1). Levels from the first to the
     last of `between` are bisected until they are `tolerance` decibels apart. The radius is that of a ball of the norm; for the
-    norm inf, level d is `DecibelBall(d)` on the stretch alone. `label` None takes the model's own answer. Counterexamples are
+    norm inf, level d is `DecibelBall(d)` on the segment alone. `label` None takes the model's own answer. Counterexamples are
     looked for only if `restarts` are asked for. Settings are as in `certify`. `progress(done, total)` counts rounds.
     """
     rounds = rounds_of(between, tolerance)

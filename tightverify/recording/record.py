@@ -34,7 +34,7 @@ QUICK = 1
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier runs found of an input, beside their search tree: a folder of parts, how many count, and their sweeps."""
+    """What earlier runs found of an input, beside their search tree: a folder of parts, how many count, and their passes."""
 
     folder: Path
     parts: int = 0
@@ -128,7 +128,7 @@ class Record:
                 join([*self._earlier.files, self._beside], self._path)
 
     def new_pass(self, parent: int = -1, node: int = -1, neuron: int = -1, value: float = 0.0, above: bool = False) -> int:
-        """The number of a new sweep, in the present stage: of the whole region, or of a half of a parent's part."""
+        """The number of a new bounding pass, in the present stage: of the whole region, or of a half of a parent's part."""
         self.add(BoundingPass(self._passes, self.stage, parent, node, neuron, value, above))
         self._passes += 1
         return self._passes - 1

@@ -100,7 +100,7 @@ class LpBall(Perturbation):
 
     `eps` is a number, or one for each input: a list, an array or a tensor (N,).
     `frames` and `features` are positions along the input's first and last axis after the batch; None means all.
-    `samples=(start, stop)` is a stretch of a waveform's samples: start, start + 1, ..., stop - 1.
+    `samples=(start, stop)` is a segment of a waveform's samples: start, start + 1, ..., stop - 1.
     `per="frame"` or "feature" allows eps to each of these, all at once: a product of balls. Any other groups are given by
     numbers of an input's shape, or of one that broadcasts to it, such as (frames, 1): equal numbers are a group.
     """
@@ -355,14 +355,14 @@ def picked(chosen: Sequence[int] | Tensor, size: int, name: str) -> Tensor:
 
 
 def segment(x: Tensor, samples: Segment) -> Tensor:
-    """Where a stretch of samples lies, broadcast to waveforms x (N, samples), (N, channels, samples) or (N, samples, 1)."""
+    """Where a segment of samples lies, broadcast to waveforms x (N, samples), (N, channels, samples) or (N, samples, 1)."""
     axis = samples_axis(tuple(x.shape))
     size = x.shape[axis]
     start, stop = (0, size) if samples is None else samples
     if not 0 <= start < stop <= size:
         raise RegionError(
-            f"the stretch of samples is ({start}, {stop}), an input has samples 0 to {size - 1}; "
-            f"give the first sample, and the first one after the stretch, at most {size}"
+            f"the segment of samples is ({start}, {stop}), an input has samples 0 to {size - 1}; "
+            f"give the first sample, and the first one after the segment, at most {size}"
         )
     picked = torch.zeros(size, dtype=torch.bool, device=x.device)
     picked[start:stop] = True

@@ -41,7 +41,7 @@ class DecibelBall(Perturbation):
     """Every sample may change by at most delta = 10^((db + 20 log10 peak) / 20), peak = the clip's own max |x|.
 
     That is peak * 10^(db / 20): at -80 dB a ten-thousandth of the peak. `clip` is a range that all samples keep to, and
-    `samples=(start, stop)` the only stretch that may change; the peak is always that of the whole clip.
+    `samples=(start, stop)` the only segment that may change; the peak is always that of the whole clip.
     """
 
     db: float
@@ -79,7 +79,7 @@ class DecibelBall(Perturbation):
 class SnrBall(Perturbation):
     """The change's Euclidean length is at most |x|_2 10^(-db / 20): the signal-to-noise ratio is at least `db` decibels.
 
-    The ratio is that of the whole clip's power, also where only the stretch `samples=(start, stop)` may change.
+    The ratio is that of the whole clip's power, also where only the segment `samples=(start, stop)` may change.
     """
 
     db: float
