@@ -33,8 +33,10 @@ from tightverify.stages.progress import Callback, Step
 from tightverify.verify import Result, Verdict
 
 TRIES = 3
-SHARE = 2
+SHARE = 1.3
 """A group is one of so many parts, for each process, of what is left: large groups take less time, small ones end together."""
+LEAST, PARTS = 8, 16
+"""No group is below so many inputs, or one of so many parts, for each process, of all: to begin one takes time, too."""
 Group = tuple[int, ...]
 """Numbers of inputs that are decided together."""
 
@@ -70,9 +72,12 @@ class Jobs:
 
 def groups_of(numbers: Sequence[int], batch: int, jobs: int) -> list[Group]:
     """All inputs in ever smaller groups of at most a batch, in their order."""
-    groups, start = list[Group](), 0
+    groups, start, least = list[Group](), 0, min(LEAST, batch, len(numbers) // (PARTS * jobs))
     while start < len(numbers):
-        size = max(1, min(batch, math.ceil((len(numbers) - start) / (SHARE * jobs))))
+        left = len(numbers) - start
+        size = min(batch, max(1, least, math.ceil(left / (SHARE * jobs))))
+        if left - size < least:
+            size = left if left <= batch else math.ceil(left / 2)
         groups.append(tuple(numbers[start : start + size]))
         start += size
     return groups

@@ -326,4 +326,8 @@ def test_groups_are_all_inputs_once() -> None:
                 groups = jobs.groups_of(list(range(count)), batch, many)
                 assert [number for group in groups for number in group] == list(range(count))
                 assert all(0 < len(group) <= batch for group in groups)
+    for count in (360, 2000):
+        sizes = [len(group) for group in jobs.groups_of(list(range(count)), 100, 2)]
+        assert sizes[-1] < 2 * jobs.LEAST, "the last end together"
+        assert min(sizes) >= jobs.LEAST, "none takes longer to begin than to decide"
     assert torch.get_num_threads() >= 1
