@@ -32,7 +32,7 @@ from tightverify.settings import Settings
 SETS = {
     "first_twenty": [("04f_032h_1l", 0.010), ("04f_032h_2l", 0.013), ("07f_032h_1l", 0.010), ("04f_032h_1l", 0.020)],
     "first_hundred": [
-        (model, eps) for model in ("04f_032h_1l", "04f_032h_2l", "07f_032h_1l", "04f_128h_1l") for eps in (0.010, 0.014)
+        (model, eps) for model in ("04f_032h_1l", "04f_032h_2l", "07f_032h_1l", "04f_128h_1l") for eps in (0.010, 0.014, 0.017)
     ],
 }
 AFTER = (10, 60, 300)
