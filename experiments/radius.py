@@ -2,7 +2,7 @@
 
     python -m experiments.radius images [--image 1559 ...] [--method complete] [--time-limit 60]
     python -m experiments.radius rows [--model prover/04f_032h_1l ...] [--method linear] [--count 10]
-    python -m experiments.radius targets [--model cells/rnn_tanh_07f_032h_1l] [--count 20]
+    python -m experiments.radius targets [--model cells/rnn_tanh_07f_032h_1l] [--count 20] [--time-limit 60]
 
 One thread, no clip. `images` has the five images of which POPQORN's radii are known: norm inf, against all classes, on PROVER's
 LSTM of 4 frames and 32 units. `rows` has mean radii in three norms over the first images that a network classifies correctly,
@@ -111,7 +111,8 @@ def rows(models: Sequence[str], method: str, count: int, time_limit: float) -> N
 @click.option("--model", default="cells/rnn_tanh_07f_032h_1l", show_default=True, help="A network.")
 @click.option("--method", "methods", multiple=True, default=("linear", "combine"), help="How to prove; several.")
 @click.option("--count", default=20, show_default=True, help="So many images, as one batch.")
-def targets(model: str, methods: Sequence[str], count: int) -> None:
+@click.option("--time-limit", default=60.0, show_default=True, help="Seconds for each radius.")
+def targets(model: str, methods: Sequence[str], count: int, time_limit: float) -> None:
     """Radii in the norm 2 against one other class each."""
     table = table_of(f"{model}, {count} images as one batch", "method", "proved", "refuted", "mean ratio", "CPU s a radius")
     module, (pixels, labels) = network(model), mnist_test()
@@ -119,7 +120,8 @@ def targets(model: str, methods: Sequence[str], count: int) -> None:
     y = labels[chosen]
     other = (y + torch.randint(1, 10, (count,), generator=torch.Generator().manual_seed(0))) % 10
     for method in methods:
-        found, took = timed(module, module.cut(pixels[chosen]), y, norm=2, target=other, method=method)
+        asked: dict[str, Any] = {"target": other, "method": method, "time_limit": time_limit}
+        found, took = timed(module, module.cut(pixels[chosen]), y, norm=2, **asked)
         table.add_row(method, *means(found), f"{took / count:.2f}")
     report(table)
 
