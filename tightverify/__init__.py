@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tightverify.radius.inputs import radius
     from tightverify.radius.records import Radii, Radius
     from tightverify.radius.segments import Segments, segments
+    from tightverify.radius.steps import RadiusStep
     from tightverify.region import (
         AddedNoise,
         Box,
@@ -76,6 +77,7 @@ __all__ = [
     "Polygons",
     "Radii",
     "Radius",
+    "RadiusStep",
     "Result",
     "Results",
     "SameSide",
@@ -126,6 +128,7 @@ HOMES = {
     "Polygons": "relax.polygons",
     "Radii": "radius.records",
     "Radius": "radius.records",
+    "RadiusStep": "radius.steps",
     "Result": "verify",
     "Results": "api.results",
     "SameSide": "statements",

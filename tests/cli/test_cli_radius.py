@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,19 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([*given, "--out", str(tmp_path / "per"), "--per", "frame", "--fragile", "1", "--quiet"]) == 0
     assert capsys.readouterr().out.count("│ ") < 12
     assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
+
+
+def test_a_trace_says_what_was_tried(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--limit", "1", "--method", "linear", "--restarts", "1"]
+    trace, out = tmp_path / "trace.jsonl", tmp_path / "out"
+    assert main([*given, "--out", str(out), "--trace", str(trace), "--quiet"]) == 0
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert set(lines[0]) == {"index", "part", "method", "tried", "proved", "refuted", "seconds"}
+    proved, refuted = map(float, (out / "radii.csv").read_text().splitlines()[1].split(",")[2:4])
+    assert (lines[-1]["proved"], lines[-1]["refuted"]) == (proved, refuted)
+    capsys.readouterr()
+    assert main([*given, "--out", str(tmp_path / "more"), "--trace", str(trace)]) == 2
+    assert_one_sentence(capsys, "trace.jsonl", tmp_path / "more")
 
 
 def test_classes_have_names(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,7 @@ EXAMPLES = (
     time_limit="Seconds per radius; no limit if not given.",
 )
 @threads
+@option(WRITTEN, "--trace", type=FILE, help="File for one JSON line per radius and size that was tried.")
 @option(WRITTEN, "--fragile", type=AT_LEAST_ONE, help="Print so many parts only of each input, those of the least radius.")
 @option(
     WRITTEN,
@@ -122,6 +123,7 @@ def radius(
     limit: int | None,
     asked: dict[str, Any],
     settings: Settings,
+    trace: Path | None,
     fragile: int | None,
     plot: str | None,
     folder: Folder,
@@ -137,9 +139,11 @@ def radius(
     from tightverify.radius.datasets import radii_of
     from tightverify.radius.inputs import Interrupted
     from tightverify.radius.records import FILE as TABLE
+    from tightverify.report.outputs import refuse_file, sink
     from tightverify.report.shaded import PAGE
 
     folder.refuse((TABLE, PAGE, *(f"{plot}-{k}.{folder.format}" for k in range(MOST_PICTURES))))
+    refuse_file(trace, folder.force, model, inputs, option="--trace")
     if plot is not None and asked["per"] is None:
         raise UsageError("--plot was given, and no radii of parts are asked for; give --per, or leave it out")
     if fragile is not None and asked["per"] is None and asked["target"] != "each":
@@ -154,9 +158,9 @@ def radius(
     if plot is not None and len(set(given.shapes)) > 1:
         raise UsageError("--plot was given, and the inputs are of several lengths; leave it out, or give some of one length")
     say_if_busy(folder.quiet)
-    with alone_in(results=folder.out):
+    with alone_in(results=folder.out), sink(trace, folder.force) as write:
         try:
-            found = radii_of(given, settings=settings, progress=not folder.quiet, **asked)
+            found = radii_of(given, lambda step: write(step.plain()), settings=settings, progress=not folder.quiet, **asked)
         except Interrupted as error:
             show(error.radii, folder, fragile, source.classes, None)
             raise

@@ -11,10 +11,12 @@
 | `breaking` | counterexamples as near as they get |
 | `search` | the search, from cheap methods to dear ones |
 | `records` | what was found |
+| `steps` | what is told while a search goes on |
 | `segments` | `tightverify.segments`: radii of segments of a clip |
 """
 
 from tightverify.radius.records import Radii, Radius
 from tightverify.radius.segments import FILES, Segments, rounds_of, segments
+from tightverify.radius.steps import RadiusStep
 
-__all__ = ["FILES", "Radii", "Radius", "Segments", "rounds_of", "segments"]
+__all__ = ["FILES", "Radii", "Radius", "RadiusStep", "Segments", "rounds_of", "segments"]

@@ -9,9 +9,10 @@ from typing import Any
 from tightverify.inputs.dataset import DataSet, Group
 from tightverify.radius.inputs import Interrupted, radius
 from tightverify.radius.records import About, Radii, Radius
+from tightverify.radius.steps import Callback, RadiusStep, no_callback
 
 
-def radii_of(data: DataSet, **asked: Any) -> Radii:
+def radii_of(data: DataSet, callback: Callback = no_callback, **asked: Any) -> Radii:
     """The radii of all inputs, in their order, each under its number and its name; what is asked is as in `radius`."""
     found: dict[int, Radius] = {}
     about: list[About] = []
@@ -21,8 +22,14 @@ def radii_of(data: DataSet, **asked: Any) -> Radii:
         return Radii((found[place] for place in sorted(found)), alone)
 
     for group in data.groups():
+        numbers = data.numbers[group.places].tolist()
+
+        def named_step(step: RadiusStep, numbers: list[int] = numbers) -> None:
+            callback(replace(step, index=numbers[step.index]))
+
         try:
-            some = radius(group.model, group.x, None if data.y is None else data.y[group.places], **asked)
+            labels = None if data.y is None else data.y[group.places]
+            some = radius(group.model, group.x, labels, callback=named_step, **asked)
         except Interrupted as error:
             about.append(error.radii.about)
             found.update(named(data, group, error.radii))

@@ -26,6 +26,7 @@ from tightverify.radius.parts import Parts, parts_of
 from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
+from tightverify.radius.steps import Callback, RadiusStep, no_callback
 from tightverify.region import Perturbation
 from tightverify.region.groups import Groups
 from tightverify.settings import KEPT, Options, Settings, merged, refuse_others
@@ -66,6 +67,7 @@ def radius(
     settings: Settings | None = None,
     batch_axis: int | None = None,
     progress: bool | Callable[[int, int], None] = False,
+    callback: Callback = no_callback,
     **options: Unpack[Options],
 ) -> Radii:
     """For every input the largest radius at which the answer is proved to hold, and the least with a counterexample.
@@ -86,6 +88,7 @@ def radius(
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
     the method finds nothing more. Settings are as in `certify`, but that the method is `complete` if none is given. Ctrl-C
     raises an `Interrupted` that has the `radii` so far. `progress(done, total)` counts radii; `progress=True` shows a bar.
+    `callback` is told a `RadiusStep` whenever a size was tried: what is proved and what is refuted by then.
     """
     if not 0 < tolerance < math.inf:
         raise UsageError(f"the tolerance is {tolerance}; wanted a number above 0, such as 0.01 for one hundredth of the radius")
@@ -109,7 +112,7 @@ def radius(
         raise UsageError('a length or groups were given, and no parts are asked for; give per="segment" or per="group" as well')
     spread = None if parts is None else parts.spread
     about = About(name_of(model, loaded), families[0].words, families[0].unit, settings.method, part, spread)
-    return found(loaded, x, asked, families, about, settings, tolerance, progress)
+    return found(loaded, x, asked, families, about, settings, tolerance, progress, callback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +192,7 @@ def found(
     settings: Settings,
     tolerance: float,
     progress: bool | Callable[[int, int], None],
+    callback: Callback,
 ) -> Radii:
     """The radii of all inputs that are rightly classified, a batch of them at a time."""
     each = asked.each
@@ -200,12 +204,22 @@ def found(
     def so_far() -> Radii:
         return Radii((record(k, x, asked, families[0], brackets) for k in range(len(x))), about)
 
+    def step(place: int, method: str, size: float) -> None:
+        bracket, index, part = brackets[place], *divmod(place, each)
+        named = asked.parts[index][part] if asked.parts[index] else None
+        tried, proved, refuted = (families[0].number(value) for value in (size, bracket.proved, bracket.refuted))
+        callback(RadiusStep(index, named, method, tried, proved, refuted, bracket.seconds))
+
     try:
         with teller(progress, about.model, len(places)) as tell:
             for start in range(0, len(places), settings.batch):
                 part = places[start : start + settings.batch]
-                search = RadiusSearch(questions[part], settings, tolerance, partial(told_from, tell, start))
-                brackets.update(zip(part.tolist(), search.brackets, strict=True))
+                several = part.tolist()
+                search = RadiusSearch(
+                    questions[part], settings, tolerance, partial(told_from, tell, start),
+                    lambda place, *tried, several=several: step(several[place], *tried),
+                )  # fmt: skip
+                brackets.update(zip(several, search.brackets, strict=True))
                 search.run()
     except KeyboardInterrupt as error:
         raise Interrupted(so_far()) from error

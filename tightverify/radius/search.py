@@ -41,11 +41,19 @@ LAST_GROWTH = 1.2
 """By what a size grows at most from what cheaper methods proved to the first try of the last one, where that is slow."""
 FAILURES = 2
 """So many failures of the last method are planned for: a try has a third of the time that is left, then a half, then all."""
+ATTACK = "attack"
+"""What the search for counterexamples is called where methods are."""
 ATTACKS, WIDER, NARROWER = 12, 1.6, (0.9, 0.97)
 """Sizes at which counterexamples are looked for; by what these grow where none was found, and shrink where one was."""
 
 Told = Callable[[int], None]
 """Is told how many questions are done."""
+Tried = Callable[[int, str, float], None]
+"""Is told of a question, by its place, that a method has tried a size."""
+
+
+def nothing_tried(_place: int, _method: str, _size: float) -> None:
+    """Tells nobody."""
 
 
 def methods_for(method: str) -> list[str]:
@@ -62,6 +70,7 @@ class RadiusSearch:
     settings: Settings
     tolerance: float
     told: Told
+    tried: Tried = nothing_tried
     brackets: list[Bracket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -130,6 +139,7 @@ class RadiusSearch:
                 (found,) = nearest(self.questions, [place], [size], result.counterexample.to(torch.float64).view(1, -1))
                 bracket.refute(found.size, found.point)
             self.check(place)
+            self.tried(place, settings.method, size)
 
         self.questions.decide(places, sizes, settings, enter)
 
@@ -159,6 +169,7 @@ class RadiusSearch:
                 elif sizes[place] >= bracket.most:
                     steps[place] = len(NARROWER)
                     continue
+                self.tried(place, ATTACK, sizes[place])
                 if steps[place] < len(NARROWER):
                     smaller = NARROWER[steps[place]] * bracket.refuted
                     sizes[place] = smaller if math.isfinite(bracket.refuted) else WIDER * sizes[place]
