@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import tightverify as tv
+from tightverify.api.difference_search import SHARE
 from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.pair import pair, subtracted
 
@@ -84,6 +85,30 @@ def test_networks_with_little_in_common_are_subtracted_as_well(limit: float) -> 
     assert float(aligned.amax(1).min()) > between[0]
     assert tv.differ(one, other, X, REGION, between[0], method="linear").counts == {"EQUIVALENT": 2}
     assert "EQUIVALENT" not in tv.differ(one, other, X, REGION, between[1], method="linear", restarts=0).counts
+
+
+def test_the_search_keeps_to_the_time() -> None:
+    """A search of steps without end takes its share of each input's time, and what proves has the rest."""
+    steps, limit = 10**9, 0.4
+    found = tv.differ(*BOTH, X, REGION, method="linear", time_limit=limit, attack_steps=steps)
+    assert all(result.verdict is tv.Comparison.BOUNDED for result in found)
+    assert all(0 < result.found.max() <= result.bound.max() < 1 for result in found)
+    assert all(0.5 * SHARE * limit < result.seconds < limit for result in found)
+    (late,) = tv.differ(*BOTH, X[:1], REGION, method="linear", time_limit=1e-5)
+    assert late.verdict is tv.Comparison.BOUNDED
+    assert late.seconds < limit
+    (asked,) = tv.differ(*BOTH, X[:1], REGION, within=1.0, method="linear", time_limit=limit, attack_steps=steps)
+    assert asked.seconds < limit
+
+
+def test_regions_of_each_input_are_asked_again_by_their_own() -> None:
+    torch.manual_seed(5)
+    one, other = (tv.load(Small(), (TIME, FEATURES)) for _ in range(2))
+    eps = [1e-6, 0.05]
+    together = tv.differ(one, other, X, tv.LinfBall(eps), method="linear")
+    for k, result in enumerate(together):
+        (alone,) = tv.differ(one, other, X[k : k + 1], tv.LinfBall(eps[k]), method="linear")
+        assert torch.allclose(result.bound, alone.bound)
 
 
 def test_verdicts() -> None:

@@ -19,20 +19,18 @@ from torch import Tensor
 from tightverify.api.bounds import bounds
 from tightverify.api.certify import prepared, usable_settings
 from tightverify.api.checks import as_inputs, as_region, fitting
+from tightverify.api.difference_search import difference_rows, largest_differences
 from tightverify.api.differences import Comparison, Difference, Differences
 from tightverify.api.gathering import Progress, teller
 from tightverify.api.load import AnyModel, load
 from tightverify.api.passes import PASSES
-from tightverify.attack import Search, descend, into_dtype
-from tightverify.budget import UNLIMITED
 from tightverify.calling import plainly
 from tightverify.errors import InputError, UsageError
-from tightverify.models.answers import answers, run_original
+from tightverify.models.answers import answers
 from tightverify.models.model import Model
 from tightverify.models.pair import pair, subtracted
 from tightverify.region import Perturbation
 from tightverify.settings import Options, Settings, merged
-from tightverify.spec import Property
 from tightverify.values import above
 from tightverify.verify import Result, Verdict
 
@@ -46,6 +44,10 @@ MEANT = {
 
 WIDE = 0.5
 """Where differences are bounded by more than such a part of the first network's range, both outputs are subtracted as well."""
+
+
+LEAST_TIME = 1e-6
+"""Seconds that are left of a time that is used up, so that stages end at once, each having said what it can."""
 
 
 @plainly
@@ -96,8 +98,10 @@ def compared(
     agree: bool,
     settings: Settings,
 ) -> list[Difference]:
-    """The results of all inputs."""
-    largest, points = largest_differences(both, x, region, settings)
+    """The results of all inputs: what a search finds, and in the time that is left what is proved."""
+    searched = largest_differences(both, x, region, settings)
+    largest, points = searched.values, searched.points
+    settings = shorter(settings, max(searched.seconds))
     if agree:
         labels = answers(one, x.to(one.dtype))
         decided = results_of(other, x.to(other.dtype), labels, region, settings)
@@ -105,25 +109,31 @@ def compared(
         return [
             Difference(
                 k, MEANT[r.verdict], nothing, largest[k], x[k] if r.verdict is Verdict.MISCLASSIFIED else r.counterexample,
-                r.seconds, r.stage,
+                r.seconds + searched.seconds[k], r.stage,
             )
             for k, r in enumerate(decided)
         ]  # fmt: skip
 
     def asked(model: Model, some: list[int], settings: Settings) -> list[Difference]:
+        around = region.chosen(torch.tensor(some), x.dim())
         if delta is None:
-            return bracket(model, x[some], region, settings, largest[some])
-        decided = results_of(model, x[some], None, region, settings, delta)
+            return bracket(model, x[some], around, settings, largest[some])
+        decided = results_of(model, x[some], None, around, settings, delta)
         return [limited(r, delta, largest[k], points[k].view(x.shape[1:])) for k, r in zip(some, decided, strict=True)]
 
     found = asked(both, list(range(len(x))), settings)
     wide = [] if both.notes else too_wide(one, x, region, settings, found)
-    left = settings.time_limit - max((found[k].seconds for k in wide), default=0.0)
-    if wide and left > 0:
-        again = asked(subtracted(one, other), wide, replace(settings, time_limit=left))
+    used = max((found[k].seconds for k in wide), default=0.0)
+    if wide and used < settings.time_limit:
+        again = asked(subtracted(one, other), wide, shorter(settings, used))
         for k, other_way in zip(wide, again, strict=True):
             found[k] = better(found[k], other_way)
-    return found
+    return [replace(each, seconds=each.seconds + took) for each, took in zip(found, searched.seconds, strict=True)]
+
+
+def shorter(settings: Settings, seconds: float) -> Settings:
+    """The same with so many seconds less."""
+    return replace(settings, time_limit=max(settings.time_limit - seconds, LEAST_TIME))
 
 
 def too_wide(one: Model, x: Tensor, region: Perturbation, settings: Settings, found: list[Difference]) -> list[int]:
@@ -182,34 +192,6 @@ def results_of(
     found: list[Result] = []
     prepared(model, x, labels, region, settings, rows).run(found.append)
     return sorted(found, key=lambda result: result.index)
-
-
-def difference_rows(outputs: int) -> Tensor:
-    """(2 K, 2 K): -d and d of each output, over the outputs (y, d)."""
-    identity = torch.eye(outputs, dtype=torch.float64)
-    return torch.cat([torch.zeros(2 * outputs, outputs, dtype=torch.float64), torch.cat([-identity, identity])], dim=1)
-
-
-def largest_differences(both: Model, x: Tensor, region: Perturbation, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(N, K) the largest |differences| found, each replayed through both users' own models, and (N, n) where the largest is.
-
-    A search goes down each row of `difference_rows` at least once.
-    """
-    outputs = both.graph.output_size // 2
-    largest, points = torch.zeros(len(x), outputs, dtype=torch.float64), x.flatten(1).to(torch.float64)
-    for k in range(len(x) if settings.restarts else 0):
-        one = region.around(x)[k : k + 1]
-        rows = difference_rows(outputs)[None]
-        spec = Property(rows, torch.zeros(1, 2 * outputs, dtype=torch.float64), 2 * outputs)
-        search = Search(4 * outputs + settings.restarts, settings.attack_steps, settings.seed)
-        for candidate in descend(both.graph, one, spec, search, UNLIMITED):
-            moved, inside = into_dtype(one, candidate, both.dtype)
-            if bool(inside[0]):
-                value = run_original(both, moved.to(both.dtype).view(1, *x.shape[1:]))[0, outputs:].abs().nan_to_num()
-                if value.max() > largest[k].max():
-                    points[k] = moved[0]
-                largest[k] = torch.maximum(largest[k], value)
-    return largest, points
 
 
 def as_limits(within: Any, outputs: int) -> Tensor:
