@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import tightverify as tv
 from tightverify.api.difference_search import SHARE
 from tightverify.errors import InputError, ModelError, UsageError
 from tightverify.models.pair import pair, subtracted
+from tightverify.models.second_input import second_input
 
 TIME, FEATURES = 3, 3
 REGION = tv.LinfBall(0.05)
@@ -131,6 +133,118 @@ def test_verdicts() -> None:
         assert open_one.verdict is tv.Comparison.UNKNOWN
 
 
+def test_rows_over_both_networks_and_their_differences() -> None:
+    """What is proved of rows holds at samples, is no worse than what each network's bounds leave, and is refuted else."""
+    C = torch.tensor([[1.0, 0, -1, 0, 0, 0], [0, 0, 0, 0, 0, -1], [0.5, 1, 0, 0, 3, 1], [0, 0, 1, -1, 0, 0]])
+    with torch.no_grad():
+        points = X[0] + 0.05 * (2 * torch.rand(2000, *X.shape[1:]) - 1)
+        one, other = FIRST(points).double(), SECOND(points).double()
+    values = torch.cat([one, other, one - other], 1) @ C.double().T
+    least = values.amin(0)
+    width = values.amax(0) - least
+    d = -least + 0.5 * width + 1e-3
+    (proved,) = tv.differ(*BOTH, X[:1], REGION, rows=(C, d), method="linear")
+    assert proved.verdict is tv.Comparison.EQUIVALENT
+    assert proved.margins is not None
+    assert (proved.margins <= least + d + 1e-6).all()
+    assert (proved.margins >= least + d - 0.5 * width - 1e-3).all()
+    assert proved.record["margins"] == proved.margins.tolist()
+    short = d.clone()
+    short[2] = -least[2] - 0.1 * width[2]
+    (refuted,) = tv.differ(*BOTH, X[:1], REGION, rows=(C, short), method="linear")
+    assert refuted.verdict is tv.Comparison.COUNTEREXAMPLE
+    assert refuted.counterexample is not None
+    with torch.no_grad():
+        one, other = (net(refuted.counterexample[None].float()).double() for net in (FIRST, SECOND))
+    assert float((torch.cat([one, other, one - other], 1) @ C.double().T + short)[0, 2]) < 0
+    each = tv.differ(*BOTH, X, REGION, rows=(C.expand(2, -1, -1), torch.stack([d, short])), method="linear")
+    assert each[0].verdict is tv.Comparison.EQUIVALENT
+    assert each.records[0]["rows"]
+
+
+def test_rows_of_networks_with_little_in_common_are_asked_of_both_graphs() -> None:
+    torch.manual_seed(5)
+    one, other = (tv.load(Small(), (TIME, FEATURES)) for _ in range(2))
+    apart = tv.bounds(subtracted(one, other), X[:1], REGION, method="linear")
+    row = torch.tensor([[0.0, 0, 0, 0, 1, 0]])
+    (found,) = tv.differ(one, other, X[:1], REGION, rows=(row, [-float(apart.lower[0, 2]) + 1e-3]), method="linear")
+    assert found.verdict is tv.Comparison.EQUIVALENT
+
+
+REGIONS = {"box": REGION, "ball": tv.L2Ball(0.05), "line": tv.AddedNoise(torch.ones(TIME, FEATURES), 0.05)}
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("kind", REGIONS)
+def test_the_second_network_may_read_another_input(kind: str, alike: bool) -> None:
+    """Bounds hold the differences at all pairs of inputs, and points that are found are such pairs."""
+    region, gap = REGIONS[kind], torch.full((TIME, FEATURES), 0.01)
+    gap[0, 0] = 0.0
+    torch.manual_seed(3)
+    second = SECOND if alike else nn.Sequential(nn.Flatten(), nn.Linear(TIME * FEATURES, 2))
+    models = BOTH[0], tv.load(second, (TIME, FEATURES))
+    (alone,) = tv.differ(*models, X[:1], region, method="linear")
+    (result,) = tv.differ(*models, X[:1], region, method="linear", inputs_within=gap)
+    inside = region.around(X[:1]).sample(2000, torch.Generator().manual_seed(0))[0].view(-1, TIME, FEATURES).float()
+    moved = inside + gap * torch.rand(inside.shape).round().mul(2).sub(1)
+    with torch.no_grad():
+        most = (FIRST(inside).double() - second(moved).double()).abs().amax(0)
+    assert (most <= result.bound + 1e-6).all()
+    assert (alone.bound < result.bound).all()
+    assert (result.found <= result.bound + 1e-6).all()
+    assert (result.found >= 0.9 * most).all()
+    if kind == "box" and alike:
+        assert (result.bound <= 1.5 * result.found).all()
+    (far,) = tv.differ(*models, X[:1], region, 0.99 * float(result.found.max()), method="linear", inputs_within=gap)
+    assert far.verdict is tv.Comparison.COUNTEREXAMPLE
+    point, other = far.counterexample, far.second_point
+    assert point is not None
+    assert other is not None
+    assert ((point - other).abs() <= gap).all()
+    assert bool(region.around(X[:1]).contains(point.view(1, -1))[0])
+    with torch.no_grad():
+        apart = (FIRST(point[None].float()).double() - second(other[None].float()).double()).abs().max()
+    assert float(apart) > 0.99 * float(result.found.max())
+
+
+def test_what_is_asked_of_inputs_that_differ() -> None:
+    row = torch.tensor([[0.0, 0, 0, 0, 1, 0]])
+    ask = tv.Settings(method="linear")
+    assert tv.differ(*BOTH, X, REGION, rows=(row, [1.0]), inputs_within=0.001, settings=ask).counts == {"EQUIVALENT": 2}
+    assert tv.differ(*BOTH, X, tv.LinfBall(1e-4), agree=True, inputs_within=0.001, settings=ask).counts == {"EQUIVALENT": 2}
+    one, other = (tv.load(net, (TIME, FEATURES)) for net in (FIRST, copy.deepcopy(FIRST)))
+    (equal,) = tv.differ(one, other, X[:1], REGION, method="linear", inputs_within=0.0)
+    assert float(equal.bound.max()) <= 1e-12
+    each = tv.differ(*BOTH, X, REGION, method="linear", inputs_within=torch.tensor([0.0, 0.01]).view(2, 1, 1))
+    alone = tv.differ(*BOTH, X, REGION, method="linear")
+    assert torch.allclose(each[0].bound, alone[0].bound, rtol=1e-6)
+    assert (each[1].bound > alone[1].bound).all()
+    assert each.records[1]["inputs_within"] == [[[0.0]], [[pytest.approx(0.01)]]]
+    far = tv.differ(*BOTH, X[:1], REGION, agree=True, method="linear", inputs_within=50.0)
+    assert far[0].verdict is tv.Comparison.COUNTEREXAMPLE
+    assert far[0].second_point is not None
+    with torch.no_grad():
+        assert int(SECOND(far[0].second_point[None].float()).argmax()) != int(FIRST(X[:1]).argmax())
+    for wrong in (-0.1, float("nan"), [0.1, 0.2], "much"):
+        with pytest.raises(InputError, match="inputs_within"):
+            tv.differ(*BOTH, X, REGION, inputs_within=wrong)
+    with pytest.raises(UsageError, match="no words"):
+        tv.differ(*BOTH, X, tv.L2Ball(0.1), inputs_within=0.1, evidence="evidence")
+
+
+def test_second_inputs_are_never_farther_than_said() -> None:
+    """In the precision of the models, whatever rounding does: exactly."""
+    generator = torch.Generator().manual_seed(0)
+    for dtype in (torch.float32, torch.float64):
+        x = torch.randn(4000, 2, 1, generator=generator, dtype=torch.float64)
+        x[:, 1] *= 10.0 ** (-20 * torch.rand(4000, 1, generator=generator, dtype=torch.float64) + 3)
+        x = x.to(dtype)
+        for (first, gap), second in zip(x[..., 0].tolist(), second_input(x)[:, 0].tolist(), strict=True):
+            apart, most = abs(Fraction(first) - Fraction(second)), abs(Fraction(gap))
+            assert apart <= most
+            assert apart >= most - 2 * Fraction(torch.finfo(dtype).eps) * (abs(Fraction(first)) + most)
+
+
 def test_branch_and_bound_proves_what_linear_bounds_do_not() -> None:
     (bracket,) = tv.differ(*BOTH, X[:1], REGION, method="linear")
     most, least = float(bracket.bound.max()), float(bracket.found.max())
@@ -174,6 +288,8 @@ def test_what_cannot_be_compared() -> None:
         tv.differ(nn.Linear(4, 3), nn.Linear(4, 2), torch.zeros(1, 4), REGION)
     with pytest.raises(UsageError, match="one question"):
         tv.differ(*BOTH, X, REGION, within=0.1, agree=True)
+    with pytest.raises(InputError, match="wanted 6 numbers in each"):
+        tv.differ(*BOTH, X, REGION, rows=(torch.eye(2), None))
     for within in (0.0, -1.0, float("nan"), [0.1] * 3):
         with pytest.raises(InputError, match="within"):
             tv.differ(*BOTH, X, REGION, within=within)

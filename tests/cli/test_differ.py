@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tightverify.api.load import load
 from tightverify.cli.main import main
 from tightverify.demo import NETWORKS
 from tightverify.errors import UsageError
@@ -64,6 +65,26 @@ def test_a_second_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["differ", str(GRU), str(saved), str(folder / "good.npz"), "--within", "100", *common])
     assert "EQUIVALENT" in capsys.readouterr().out
     assert "BOUNDED" in first
+
+
+def test_rows_and_inputs_that_differ(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, rows = tmp_path / "out.jsonl", tmp_path / "rows.npz"
+    outputs = load(GRU).graph.output_size
+    C = np.concatenate([np.zeros((2, 2 * outputs)), np.eye(outputs)[:2]], axis=1)
+    np.savez(rows, C=C, d=np.full(2, 100.0))
+    common = [str(GRU), str(folder / "good.npz"), "--round", "int8", "--eps", "0.005", "--limit", "1", "--method", "linear"]
+    main(["differ", *common, "--rows", str(rows), "--inputs-within", "0.001", "--out", str(out), "--quiet"])
+    assert "EQUIVALENT" in capsys.readouterr().out
+    (record,) = (json.loads(line) for line in out.read_text().splitlines())
+    assert min(record["margins"]) > 50
+    assert record["inputs_within"] == 0.001
+    np.savez(rows, C=C[:, :3], d=np.zeros(2))
+    assert main(["differ", *common, "--rows", str(rows), "--quiet"]) == 2
+    assert f"wanted {3 * outputs} numbers in each" in capsys.readouterr().err
+    main(["differ", *common, "--quiet"])
+    alone = capsys.readouterr().out
+    main(["differ", *common, "--inputs-within", "0.001", "--quiet"])
+    assert capsys.readouterr().out != alone
 
 
 def test_wrong_numbers_of_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

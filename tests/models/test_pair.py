@@ -20,8 +20,9 @@ from tightverify.bounds.interval import interval_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.errors import ModelError
 from tightverify.models.model import Model
-from tightverify.models.pair import pair
-from tightverify.region import LinfBall
+from tightverify.models.pair import Layout, pair
+from tightverify.models.second_input import of_second_input
+from tightverify.region import L2Ball, LinfBall, TwoInputs
 from tightverify.values import Interval
 
 EPS = 0.05
@@ -138,7 +139,7 @@ def test_convolutions_differ_by_filters() -> None:
     with sliding():
         first = seeded(spotter, torch.float32)
         models = [load(module, (12, 10)) for module in (first, copy.deepcopy(first), near(first))]
-        same, both = pair(*models[:2]), pair(models[0], models[2])
+        same, both = pair(models[0], models[1]), pair(models[0], models[2])
     assert slides(same.graph) == slides(models[0].graph)
     assert slides(both.graph) == 2 * slides(models[0].graph)
     region = LinfBall(EPS).around(images(1, 12, 10))
@@ -171,6 +172,31 @@ def test_the_order_does_not_matter_beyond_the_sign(kind: str) -> None:
         assert holds(other[slice(OUTPUTS, None)].mirror(), values)
         ratio = one.magnitude[:, OUTPUTS:] / other.magnitude[:, OUTPUTS:]
         assert ((ratio > 0.8) & (ratio < 1.25)).all()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru both ways", "relu", "other structures"])
+def test_the_second_network_may_have_an_input_of_its_own(kind: str) -> None:
+    """The graph's inputs are (x, x - x'), its outputs (y, y', y - y'), and bounds hold them all."""
+    others = modelled(network("gru", 3)) if kind == "other structures" else modelled(near(network(kind)))
+    first, second = modelled(network("lstm" if kind == "other structures" else kind)), others
+    both = pair(first, second, Layout(own_input=True, all_three=True))
+    x = torch.stack([drawn(1000), 0.1 * drawn(1000, 1)], 1)
+    one, other = first.graph.forward(x[:, 0].flatten(1)), second.graph.forward((x[:, 0] - x[:, 1]).flatten(1))
+    values = torch.cat([one, other, one - other], dim=1)
+    assert (both.graph.forward(x.flatten(1)) - values).abs().max() <= 1e-13
+    assert (both.original(x) - values).abs().max() <= 1e-13
+    assert (of_second_input(second).original(x) - other).abs().max() <= 1e-13
+    assert (of_second_input(second).graph.forward(x.flatten(1)) - other).abs().max() <= 1e-13
+    centre, gap = torch.zeros(1, 2, *SHAPE, dtype=torch.float64), torch.full((1, *SHAPE), 0.1 * EPS, dtype=torch.float64)
+    for stated in (LinfBall(EPS), L2Ball(EPS)):
+        region = TwoInputs(stated, gap).around(centre)
+        inside = region.sample(1000, torch.Generator().manual_seed(2))[0]
+        values = both.graph.forward(inside)
+        linear = linear_bounds(both.graph, region)
+        for interval in (interval_bounds(both.graph, region)[both.graph.output], linear.tighten(both.graph.output)):
+            assert holds(interval, values)
+        if kind != "other structures":
+            assert (interval.magnitude[0, 2 * OUTPUTS :] <= 2 * values[:, 2 * OUTPUTS :].abs().amax(0)).all()
 
 
 def test_networks_of_other_structures_share_the_input() -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, final, overload
 
+import torch
 from torch import Tensor
 
 from tightverify.decimals import no_less_than, no_more_than
@@ -20,8 +21,8 @@ from tightverify.json_lines import JsonLines, finite
 class Comparison(Enum):
     """What a comparison says of one input; the value is the sentence that a user reads."""
 
-    EQUIVALENT = "proved: the networks stay as close as was asked on the whole region"
-    COUNTEREXAMPLE = "a point of the region at which they do not; it was replayed through both original models"
+    EQUIVALENT = "proved: what was asked of both networks holds on the whole region"
+    COUNTEREXAMPLE = "a point of the region at which it does not hold; it was replayed through both original models"
     UNKNOWN = "neither proved nor refuted by this method"
     TIMED_OUT = "the time limit ran out before a proof or a counterexample was found"
     BOUNDED = "the largest difference lies between what was found and what is proved"
@@ -31,7 +32,9 @@ class Comparison(Enum):
 class Difference:
     """One input's: by how much each output may differ at most, as is proved, and by how much it does, as a search found.
 
-    `bound` (K,) is infinite where nothing was proved, or not asked; `found` (K,) is 0 where nothing was searched.
+    `bound` (K,) is infinite where nothing was proved, or not asked; `found` (K,) is 0 where nothing was searched. Of rows, if
+    such were asked, `margins` (R,) are what is proved. Where inputs may differ, the second network reads `second_point` at the
+    counterexample.
     """
 
     index: int
@@ -41,6 +44,8 @@ class Difference:
     counterexample: Tensor | None
     seconds: float
     stage: str
+    margins: Tensor | None = None
+    second_point: Tensor | None = None
 
     def __repr__(self) -> str:
         most, least = float(self.bound.max()), no_more_than(float(self.found.max()), 4)
@@ -50,13 +55,16 @@ class Difference:
     @property
     def record(self) -> dict[str, Any]:
         """All of it in plain values."""
-        point = None if self.counterexample is None else self.counterexample.tolist()
+        point, second = (None if x is None else x.tolist() for x in (self.counterexample, self.second_point))
+        margins = {} if self.margins is None else {"margins": [finite(value) for value in self.margins.tolist()]}
         return {
             "index": self.index,
             "verdict": self.verdict.name,
             "bound": [finite(value) for value in self.bound.tolist()],
             "found": self.found.tolist(),
             "counterexample": point,
+            "second_point": second,
+            **margins,
             "stage": self.stage,
             "seconds": self.seconds,
         }
@@ -66,9 +74,19 @@ class Difference:
 class Differences(Sequence[Difference]):
     """Results in the order of the inputs, and what was asked."""
 
-    def __init__(self, results: Iterable[Difference], models: str, method: str, within: Any, agree: bool) -> None:
+    def __init__(
+        self,
+        results: Iterable[Difference],
+        models: str,
+        method: str,
+        within: Any = None,
+        agree: bool = False,
+        rows: bool = False,
+        inputs_within: Any = None,
+    ) -> None:
         self._results = tuple(results)
         self.models, self.method, self.within, self.agree = models, method, within, agree
+        self.rows, self.inputs_within = rows, inputs_within
 
     def __len__(self) -> int:
         return len(self._results)
@@ -81,7 +99,8 @@ class Differences(Sequence[Difference]):
 
     def __getitem__(self, index: int | slice) -> Difference | Differences:
         if isinstance(index, slice):
-            return Differences(self._results[index], self.models, self.method, self.within, self.agree)
+            asked = self.within, self.agree, self.rows, self.inputs_within
+            return Differences(self._results[index], self.models, self.method, *asked)
         return self._results[index]
 
     def __iter__(self) -> Iterator[Difference]:
@@ -96,8 +115,14 @@ class Differences(Sequence[Difference]):
     @property
     def records(self) -> list[dict[str, Any]]:
         """Each in plain values, with what was asked."""
-        within = self.within if self.within is None or isinstance(self.within, int | float) else list(map(float, self.within))
-        asked = {"models": self.models, "method": self.method, "within": within, "agree": self.agree}
+        asked = {
+            "models": self.models,
+            "method": self.method,
+            "within": plain(self.within),
+            "agree": self.agree,
+            "rows": self.rows,
+            "inputs_within": plain(self.inputs_within),
+        }
         return [{**result.record, **asked} for result in self]
 
     def summary(self) -> str:
@@ -117,3 +142,8 @@ class Differences(Sequence[Difference]):
 
     def __repr__(self) -> str:
         return "\n".join(["Differences(", *(f"  {result!r}" for result in self), f") {self.summary()}"])
+
+
+def plain(asked: Any) -> Any:
+    """A number, or lists of such, of what a user handed over."""
+    return asked if asked is None or isinstance(asked, int | float) else torch.as_tensor(asked, dtype=torch.float64).tolist()

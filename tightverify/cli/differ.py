@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightverify.cli.command import FILE, Command, gathered, option, settings_of, threads
-from tightverify.cli.options import FORCE, IMPORTING, LIMIT, OUT, QUESTION, QUIET, REGION, WRITTEN, say_if_busy
+from tightverify.cli.options import FORCE, IMPORTING, IN_REGION, LIMIT, OUT, QUESTION, QUIET, REGION, WRITTEN, say_if_busy
 from tightverify.console import output, say
 from tightverify.decimals import no_less_than, no_more_than
 from tightverify.errors import UsageError
@@ -23,9 +23,23 @@ if TYPE_CHECKING:
     from tightverify.region import Perturbation
 
 SECOND = "Second model"
+ROWS = option(
+    QUESTION,
+    "--rows",
+    type=FILE,
+    metavar="ROWS.npz",
+    help="Ask for C (y, y', y - y') + d > 0 of both models' outputs: arrays C and d of a file.",
+)
 ASKED = (
     option(QUESTION, "--within", type=click.FloatRange(0, min_open=True), help="Ask whether no output differs by more."),
     option(QUESTION, "--agree", is_flag=True, help="Ask whether the second model keeps the class that the first one gives."),
+    ROWS,
+    option(
+        IN_REGION,
+        "--inputs-within",
+        type=click.FloatRange(0),
+        help="The second model's input may be another one: each number at most so far from the first's.",
+    ),
 )
 MADE = (
     option(
@@ -42,6 +56,7 @@ MADE = (
 EXAMPLES = (
     "tightverify differ model.onnx inputs.npz --round int8 --eps 0.01 --clip 0 1",
     "tightverify differ model.onnx small.onnx inputs.npz --eps 0.01 --within 0.1",
+    "tightverify differ model.onnx small.onnx inputs.npz --eps 0.01 --rows rows.npz",
 )
 
 
@@ -84,10 +99,11 @@ def differ(
     from tightverify.api.checks import as_inputs
     from tightverify.api.differ import differ as find
     from tightverify.api.load import load
-    from tightverify.inputs.npz import read_inputs
+    from tightverify.inputs.npz import read_inputs, read_rows
     from tightverify.json_lines import JsonLines
 
     x = as_inputs(read_inputs(files[-1])[0])[:limit]
+    asked["rows"] = None if asked["rows"] is None else read_rows(asked["rows"])
     say_if_busy(quiet)
     with TemporaryDirectory() as folder:
         seconds = seconds_of(files, made, Path(folder), force)

@@ -30,35 +30,63 @@ from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Quadra
 from tightverify.linear_map import Dense, Diagonal, Identity, LinearMap
 from tightverify.models.difference_rules import RULES, Difference
 from tightverify.models.model import Model
+from tightverify.models.moving import moved
 from tightverify.models.rewrite import add_biases, ordered
+from tightverify.models.second_input import behind, second_input
 from tightverify.ops import Operation
 from tightverify.values import Index
 
 UNLIKE = "the networks differ in structure: their outputs are subtracted, which is less tight"
 
 
-def pair(first: Model, second: Model) -> Model:
+@dataclass(frozen=True)
+class Layout:
+    """What a pair reads and gives.
+
+    With an `own_input` the second network's may be another one, and inputs are (x, x - x') (`models.second_input`). `all_three`
+    has the second network's outputs between the first's and the differences.
+    """
+
+    own_input: bool = False
+    all_three: bool = False
+
+
+def pair(first: Model, second: Model, layout: Layout = Layout()) -> Model:
     """Both models as one, of outputs (y, y - y'); its `original` is made of both users' own."""
     refuse_unlike(first, second)
     if not same_structure(first.graph, second.graph):
-        return subtracted(first, second)
-    return of_both(first, second, differences(first.graph, second.graph), ())
+        return subtracted(first, second, layout)
+    return of_both(first, second, differences(first.graph, second.graph, layout.own_input), (), layout)
 
 
-def subtracted(first: Model, second: Model) -> Model:
+def subtracted(first: Model, second: Model, layout: Layout = Layout()) -> Model:
     """The same for any two, written down over one input: tighter where their weights have little in common."""
     notes = () if same_structure(first.graph, second.graph) else (UNLIKE,)
-    return of_both(first, second, side_by_side(first.graph, second.graph), notes)
+    return of_both(first, second, side_by_side(first.graph, second.graph, layout.own_input), notes, layout)
 
 
-def of_both(first: Model, second: Model, graph: Graph, notes: tuple[str, ...]) -> Model:
+def of_both(first: Model, second: Model, graph: Graph, notes: tuple[str, ...], layout: Layout) -> Model:
     dtype = torch.float32 if torch.float32 in (first.dtype, second.dtype) else first.dtype
 
     def original(x: Tensor) -> Tensor:
-        one, other = (model.original(x.to(model.dtype)).to(torch.float64) for model in (first, second))
-        return torch.cat([one, one - other], dim=1)
+        inputs = (x[:, 0], second_input(x)) if layout.own_input else (x, x)
+        models = zip((first, second), inputs, strict=True)
+        one, other = (model.original(given.to(model.dtype)).to(torch.float64) for model, given in models)
+        return torch.cat([one, *([other] if layout.all_three else []), one - other], dim=1)
 
+    shape = (2, *first.graph.input_shape) if layout.own_input else first.graph.input_shape
+    graph = replace(with_second(graph) if layout.all_three else graph, input_shape=shape)
     return Model(graph, original, dtype, f"{first.source} and {second.source}", notes, first.narrow or second.narrow)
+
+
+def with_second(graph: Graph) -> Graph:
+    """The graph of outputs (y, y', d) of one of (y, d); y' is y - d, whose rounding is that of any other sum."""
+    size = graph.output_size // 2
+    one, zero = torch.eye(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    rows = torch.cat([torch.cat([one, zero], 1), torch.cat([one, -one], 1), torch.cat([zero, one], 1)])
+    nothing = torch.zeros(3 * size, dtype=torch.float64)
+    node = Affine((Term(Operand(graph.output), Dense(rows)),), nothing, nothing)
+    return Graph((*graph.nodes, node), len(graph.nodes), graph.input_shape)
 
 
 def refuse_unlike(first: Model, second: Model) -> None:
@@ -102,24 +130,27 @@ def same_operand(first: Graph, second: Graph, one: Operand, other: Operand) -> b
     return sizes[0] == sizes[1] and torch.equal(*places)
 
 
-def differences(first: Graph, second: Graph) -> Graph:
-    """The graph of two of the same structure."""
-    written = Written()
+def differences(first: Graph, second: Graph, own_input: bool = False) -> Graph:
+    """The graph of two of the same structure; with an `own_input` the inputs' differences come after the inputs."""
+    written = Written(first.input_size if own_input else None)
     for one, other in zip(first.nodes, second.nodes, strict=True):
         written.node(one, other)
     return written.finish(first.output, first.input_shape)
 
 
-def side_by_side(first: Graph, second: Graph) -> Graph:
+def side_by_side(first: Graph, second: Graph, own_input: bool = False) -> Graph:
     """The graph of any two over the same input: the second's nodes after the first's, and the outputs' difference."""
     nodes, numbers = list(first.nodes), dict[int, int]()
     inputs = {(node.start, node.size): k for k, node in enumerate(nodes) if isinstance(node, Input)}
     for number, node in enumerate(second.nodes):
+        if isinstance(node, Input) and (node.start, node.size) not in inputs:
+            refuse_overlap(node, inputs)
+        if isinstance(node, Input) and own_input:
+            numbers[number] = behind(node, first.input_size, nodes, inputs)
+            continue
         if isinstance(node, Input) and (node.start, node.size) in inputs:
             numbers[number] = inputs[node.start, node.size]
             continue
-        if isinstance(node, Input):
-            refuse_overlap(node, inputs)
         numbers[number] = len(nodes)
         nodes.append(moved(node, numbers))
     size = first.output_size
@@ -134,21 +165,6 @@ def refuse_overlap(node: Input, others: Iterable[tuple[int, int]]) -> None:
     """Two nodes that share some coordinates would be bounded as if they shared none."""
     if any(node.start < start + size and start < node.start + node.size for start, size in others):
         raise ModelError("the two models cut their inputs into frames differently; give models of the same input")
-
-
-def moved(node: Node, numbers: dict[int, int]) -> Node:
-    """The node with its operands' nodes at their new places."""
-
-    def at(operand: Operand) -> Operand:
-        return replace(operand, source=numbers[operand.source])
-
-    match node:
-        case Affine():
-            return replace(node, terms=tuple(replace(term, operand=at(term.operand)) for term in node.terms))
-        case Apply() | Quadratic():
-            return replace(node, operands=tuple(map(at, node.operands)))
-        case _:
-            return node
 
 
 def joined(nodes: list[Node], first: int, difference: int | None, input_shape: tuple[int, ...]) -> Graph:
@@ -177,7 +193,9 @@ class Both:
 class Written:
     """The nodes of both networks as they are written down, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_input: int | None) -> None:
+        """`own_input`: how many coordinates come before those of the inputs' differences, if these may differ."""
+        self._own_input = own_input
         self.nodes: list[Node] = []
         self.both: list[Both] = []
         self._second: dict[int, int] = {}
@@ -195,6 +213,8 @@ class Written:
             case Quadratic(), Quadratic():
                 value = self._add(moved(one, self._places))
                 self.both.append(Both(value, self._subtracted(value, other)))
+            case Input(), _ if self._own_input is not None:
+                self.both.append(Both(self._add(one), self._add(Input(self._own_input + one.start, one.size))))
             case _:
                 self.both.append(Both(self._add(one), None))
 

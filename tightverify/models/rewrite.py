@@ -16,13 +16,13 @@ stays in the graph, and `bounds` claims nothing where it may have no value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Quadratic, Term
+from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Term
 from tightverify.linear_map import Diagonal
+from tightverify.models.moving import moved
 from tightverify.models.quadratics import Quadratics
 from tightverify.models.sizes import LARGEST
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, GruUpdate, Operation, Sigmoid, Tanh
@@ -254,20 +254,5 @@ def ordered(nodes: list[Node], output: int, kept: Iterable[int], input_shape: tu
             stack.extend((operand.source, False) for operand in reversed(node.operands))
             continue
         numbers[number] = len(found)
-        found.append(_renumber(node, numbers))
+        found.append(moved(node, numbers))
     return Graph(tuple(found), numbers[output], input_shape)
-
-
-def _renumber(node: Node, numbers: dict[int, int]) -> Node:
-    def move(operand: Operand) -> Operand:
-        return replace(operand, source=numbers[operand.source])
-
-    match node:
-        case Affine():
-            return replace(node, terms=tuple(replace(term, operand=move(term.operand)) for term in node.terms))
-        case Apply():
-            return replace(node, operands=tuple(move(operand) for operand in node.operands))
-        case Quadratic():
-            return replace(node, operands=tuple(move(operand) for operand in node.operands))
-        case _:
-            return node

@@ -13,6 +13,7 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 | `sound` | decibels, signal to noise, gain, added noise, shift |
 | `choices` | `Choices`: sequences of which each word is one of several vectors |
 | `substitution` | words replaced by others |
+| `beside` | a region beside a box of further coordinates |
 
 `REGIONS` is the list of what a user can name. To add a region, write its `Perturbation` in a file here and name it there (a set
 that is no ball and no zonotope: its own final kind of `Region` too); that puts it under every contract test.
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from tightverify.region.ball import Ball
 from tightverify.region.ball_product import BallProduct
 from tightverify.region.base import Finite, Generated, Region, SplitBy
+from tightverify.region.beside import TwoInputs
 from tightverify.region.choices import Choices
 from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
@@ -67,5 +69,6 @@ __all__ = [
     "SnrBall",
     "SplitBy",
     "Substitution",
+    "TwoInputs",
     "Zonotope",
 ]
