@@ -126,15 +126,53 @@ def test_a_box_that_is_empty_satisfies_nothing(model: tv.Model, tmp_path: Path) 
     assert alone.outcome == "sat", "any input satisfies a query about inputs alone"
 
 
+def test_constraints_may_join_inputs_and_outputs_and_multiply_them(model: tv.Model, tmp_path: Path) -> None:
+    """Their rows are over outputs that the model gets beside its own; what is found satisfies them exactly."""
+    path, wide = tmp_path / "q.vnnlib", query(box(0, 0.2))
+    found = answered(model, wide + "(assert (>= (+ X_0 X_1) 0.39)) (assert (<= (* X_2 X_3 2) 0.01))", path, method="linear")
+    assert found.outcome == "sat"
+    assert found.x is not None
+    x = [Fraction(value) for value in found.x.flatten().tolist()]
+    assert x[0] + x[1] >= Fraction("0.39")
+    assert 2 * x[2] * x[3] <= Fraction("0.01")
+    for impossible in ("(>= (+ X_0 X_1) 0.41)", "(>= (* X_0 X_1) 0.05)", "(>= (- Y_0 (* X_0 X_0)) 100)", "(!= (- X_0 X_0) 0)"):
+        assert answered(model, f"{wide}(assert {impossible})", path, method="linear").outcome == "unsat", impossible
+
+
+def test_what_inputs_are_joined_to_bounds_them() -> None:
+    text = query(box(0, 0.2).replace("(assert (<= X_5 0.2))", "(assert (<= (- X_5 X_4) 0.1))"))
+    found = query_of(formula_of(text + "(assert (<= Y_0 0))"))
+    assert not any(found.cut)
+    assert float(found.upper[0, 5]) == pytest.approx(0.3)
+
+
+def test_nothing_is_proved_where_an_input_has_no_bound(model: tv.Model, tmp_path: Path) -> None:
+    text, path = query(box(0, 0.2).replace("(assert (<= X_5 0.2))", "")), tmp_path / "q.vnnlib"
+    far = answered(model, text + "(assert (>= Y_0 1000))", path, method="linear")
+    assert (far.outcome, far.open) == ("unknown", 1)
+    assert far.note.startswith("X_5 has no upper bound")
+    assert answered(model, text + "(assert (<= Y_0 1000))", path, method="linear").outcome == "sat"
+
+
+def test_constraints_that_cannot_hold_together_are_refuted_by_their_sum(tmp_path: Path) -> None:
+    """On y = (2 x, x + 10), 2 x >= 1.5 and x + 10 <= 10.5 can each be met."""
+    layer = nn.Linear(1, 2).double()
+    layer.load_state_dict({"weight": torch.tensor([[2.0], [1.0]]), "bias": torch.tensor([0.0, 10.0])})
+    text = "(declare-const X_0 Real) (declare-const Y_0 Real) (declare-const Y_1 Real) (assert (>= X_0 0)) (assert (<= X_0 1))"
+    one = tv.load(layer, (1,))
+    for limit, outcome in (("10.5", "unsat"), ("10.8", "sat")):
+        asked = f"{text} (assert (>= Y_0 1.5)) (assert (<= Y_1 {limit}))"
+        assert answered(one, asked, tmp_path / "q.vnnlib", method="linear").outcome == outcome
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "words"),
     [
         ("(vnnlib-version <2.0>)", UnsupportedError, "VNN-LIB 2.0"),
-        (query("(assert (<= X_0 1))"), UnsupportedError, "X_0 has no lower bound"),
-        (query(box(0, 1) + "(assert (<= (+ X_0 X_1) 1))"), UnsupportedError, "joins several inputs"),
         (query(box(0, 1) + "(assert (<= Y_7 1))"), InputError, "Y_7 is neither a number nor declared"),
         (query(box(0, 1) + "(assert (not (<= Y_0 1)))"), UnsupportedError, "(not (<= Y_0 1)) is not supported"),
-        (query(box(0, 1) + "(assert (<= (* Y_0 Y_1) 1))"), UnsupportedError, "products with numbers"),
+        (query(box(0, 1) + "(assert (<= (/ Y_0 Y_1) 1))"), UnsupportedError, "sums, differences and products are"),
+        (query(box(0, 1) + f"(assert (<= (* {'Y_0 ' * 9}) 1))"), UnsupportedError, "more than 8 variables"),
         (query(box(0, 1) + "(assert (<= Y_0 1)"), InputError, "cut short"),
         (query(box(0, 1)) + ")", InputError, "was not opened"),
         ("(declare-const X_1 Real) (declare-const Y_0 Real)", InputError, "X_0 is not declared"),

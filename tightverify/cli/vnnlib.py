@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tightverify.cli.command import FILE, Command, option, settings_of, threads
-from tightverify.cli.options import BATCH_AXIS, FORCE, MODEL, QUESTION, QUIET, WRITTEN, say_if_busy
+from tightverify.cli.options import FORCE, IMPORTING, MODEL, QUESTION, QUIET, WRITTEN, say_if_busy
 from tightverify.console import say
 from tightverify.settings import KEPT, Options, Settings
+
+if TYPE_CHECKING:
+    from tightverify.inputs.importing import Importing
 
 EXAMPLES = (
     "tightverify vnnlib model.onnx query.vnnlib --timeout 60",
     "tightverify vnnlib model.onnx query.vnnlib.gz --timeout 300 --out result.txt",
+    "tightverify vnnlib vad.onnx query.vnnlib --fix state=0",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Answer a query of VNN-LIB 1.0: sat, unsat, or unknown.")
 @MODEL
 @click.argument("query", type=FILE, metavar="QUERY.vnnlib[.gz]")
-@BATCH_AXIS
+@IMPORTING
 @option(QUESTION, "--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the query; no limit if not given.")
 @settings_of(
     [name for name in Options.__annotations__ if name not in (*KEPT, "thorough", "time_limit", "batch")],
@@ -34,7 +39,7 @@ EXAMPLES = (
 def vnnlib(
     model: Path,
     query: Path,
-    batch_axis: int | None,
+    importing: Importing,
     timeout: float | None,
     settings: Settings,
     out: Path | None,
@@ -49,12 +54,12 @@ def vnnlib(
     from tightverify.inputs.vnnlib.answer import vnnlib as answer
     from tightverify.report.outputs import refuse_file
 
-    refuse_file(out, force, model, query)
+    refuse_file(out, force, model, query, *importing.files)
     say_if_busy(quiet)
     settings = settings if timeout is None else replace(settings, time_limit=timeout)
-    found = answer(model, query, batch_axis=batch_axis, settings=settings)
+    found = answer(model, query, settings=settings, **importing.keywords)
     if out is not None:
         out.write_text(found.text)
     click.echo(found.text if out is None else found.outcome.value, nl=out is not None)
     if not quiet:
-        say(f"{found.cases} cases, {found.open} left open; {found.seconds:.1f} s")
+        say(f"{found.cases} cases, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,7 +16,12 @@ from tightverify.api.certify import Work, usable_settings
 from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
 from tightverify.errors import InputError
-from tightverify.inputs.vnnlib.query import Query, below, box_of, holds, read_query
+from tightverify.inputs.vnnlib.combined import with_sum
+from tightverify.inputs.vnnlib.extended import extended
+from tightverify.inputs.vnnlib.networks import Declared, read_declared
+from tightverify.inputs.vnnlib.query import Query, read_query
+from tightverify.inputs.vnnlib.together import together
+from tightverify.inputs.vnnlib.witness import satisfying, tried
 from tightverify.models.model import Model
 from tightverify.region import Box
 from tightverify.settings import Options, Settings, merged
@@ -39,7 +43,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The outcome; of `sat` the input that satisfies the query, and what the model gives for it; the seconds, and the cases."""
+    """The outcome; of `sat` the input that satisfies the query, and what the model gives for it; the seconds, and the cases.
+
+    `note` says why nothing could be proved of some.
+    """
 
     outcome: Outcome
     x: Tensor | None
@@ -47,6 +54,7 @@ class Answer:
     seconds: float
     cases: int
     open: int
+    note: str = ""
 
     @property
     def text(self) -> str:
@@ -60,41 +68,73 @@ class Answer:
 
 @plainly
 def vnnlib(
-    model: AnyModel,
-    query: str | Path | Query,
+    model: AnyModel | Mapping[str, str | Path],
+    query: str | Path | Query | Declared,
     *,
     settings: Settings | None = None,
+    real: bool = False,
     batch_axis: int | None = None,
+    fix: Mapping[str, Any] | None = None,
+    output: int | str | None = None,
+    frame: int | str | None = None,
     **options: Unpack[Options],
 ) -> Answer:
-    """Whether some input satisfies a query of VNN-LIB 1.0: a file, maybe packed with gzip.
+    """Whether some input satisfies a query of VNN-LIB: a file, maybe packed with gzip.
 
-    The time limit is that of the query, all of its cases together; the method is `complete` if no other is given. X_i and Y_j
-    are the model's inputs and outputs in the order in which they lie in memory.
+    The time limit is that of the query, all of its cases together; the method is `complete` if no other is given.
+
+    A query of version 1.0 is about one model, read as `load` does: X_i and Y_j are its inputs and outputs in the order in which
+    they lie in memory. One of version 2.0 is about networks that it declares: `model` has the ONNX file of each, by its name.
+    What is proved is proved of real numbers: queries whose tensors are of float types are read so only if `real`.
     """
     began = time.monotonic()
     settings = usable_settings(merged(settings or Settings(method="complete"), options))
-    loaded = load(model, batch_axis=batch_axis)
+    if isinstance(model, Mapping):
+        declared = query if isinstance(query, Declared) else read_declared(Path(as_path(query)), real)
+        return answered(declared.query, together(declared, model), settings, began)
+    if isinstance(query, Declared):
+        raise InputError("the query declares networks; give the file of each by its name: {'N': 'model.onnx'}")
     asked = query if isinstance(query, Query) else read_query(Path(query))
-    check_sizes(asked, loaded)
+    loaded = load(model, batch_axis=batch_axis, fix=fix, output=output, frame=frame)
+    return answered(asked, loaded, settings, began)
+
+
+def as_path(query: str | Path | Query) -> str | Path:
+    """The file of a query about networks."""
+    if isinstance(query, Query):
+        raise InputError("the query is about one model, and several are given by their names; give that model")
+    return query
+
+
+def answered(asked: Query, model: Model, settings: Settings, began: float) -> Answer:
+    """Whether some input satisfies a query about a model."""
+    check_sizes(asked, model)
+    loaded = extended(model, asked.extras)
     undecided = torch.ones(len(asked), dtype=torch.bool)
     late = False
     for number, result in results(asked, loaded, settings, began):
-        if result.verdict is Verdict.COUNTEREXAMPLE and result.counterexample is not None:
-            witness = satisfying(loaded, asked, number, result.counterexample)
-            if witness is not None:
-                return Answer(Outcome.SAT, *witness, time.monotonic() - began, len(asked), int(undecided.sum()))
-        undecided[number] = result.verdict is not Verdict.ROBUST
+        witness = None
+        if result is None:
+            witness = tried(model, loaded.graph, asked, number)
+        elif result.verdict is Verdict.COUNTEREXAMPLE and result.counterexample is not None:
+            witness = satisfying(model, asked, number, result.counterexample)
+        if witness is not None:
+            return Answer(Outcome.SAT, *witness, time.monotonic() - began, len(asked), int(undecided.sum()))
+        if result is None:
+            continue
+        undecided[number] = result.verdict is not Verdict.ROBUST or bool(asked.cut[number])
         late = late or (result.verdict is Verdict.TIMED_OUT)
     left = int(undecided.sum())
     outcome = Outcome.UNSAT if not left else Outcome.TIMEOUT if late else Outcome.UNKNOWN
-    return Answer(outcome, None, None, time.monotonic() - began, len(asked), left)
+    cut = next(filter(None, asked.cut), "")
+    note = f"{cut}: inputs that satisfy the query were sought near 0, and nothing was proved" if cut else ""
+    return Answer(outcome, None, None, time.monotonic() - began, len(asked), left, note)
 
 
 def check_sizes(query: Query, model: Model) -> None:
     """Speak up where a query is about another model."""
     model.refuse_left_out("a query asks about the outputs' numbers")
-    declared = (query.lower.shape[1], query.refuted.rows.shape[2])
+    declared = (query.lower.shape[1], query.outputs)
     has = (model.graph.input_size, model.graph.output_size)
     if declared != has:
         raise InputError(
@@ -102,8 +142,11 @@ def check_sizes(query: Query, model: Model) -> None:
         )
 
 
-def results(query: Query, model: Model, settings: Settings, began: float) -> Iterator[tuple[int, Result]]:
-    """Verdicts of cases by their numbers: of all by a quick method, then of open ones, each with its share of the time."""
+def results(query: Query, model: Model, settings: Settings, began: float) -> Iterator[tuple[int, Result | None]]:
+    """Verdicts of cases by their numbers: of all by a quick method, then of open ones, each with its share of the time.
+
+    Before each of these there is none: it is time to try some points.
+    """
     numbers = torch.arange(len(query))
     if len(query) > 1 and settings.method not in (FIRST, "interval"):
         undecided = []
@@ -114,8 +157,11 @@ def results(query: Query, model: Model, settings: Settings, began: float) -> Ite
                 undecided.append(number)
         numbers = torch.tensor(undecided, dtype=torch.long)
     for place, number in enumerate(numbers.tolist()):
+        yield number, None
         left = max(began + settings.time_limit - time.monotonic(), 1e-3) / (len(numbers) - place)
-        yield from decided(query, torch.tensor([number]), model, replace(settings, time_limit=left))
+        alone = with_sum(query, number, model.graph)
+        for _, result in decided(alone, torch.tensor([0]), model, replace(settings, time_limit=left)):
+            yield number, result
 
 
 def decided(query: Query, numbers: Tensor, model: Model, settings: Settings) -> Iterator[tuple[int, Result]]:
@@ -126,22 +172,3 @@ def decided(query: Query, numbers: Tensor, model: Model, settings: Settings) -> 
     work = Work(model, middle, Box(lower, upper).around(middle), settings, numbers, no_callback, None, lambda part: asked[part])
     for result in work.results():
         yield int(numbers[result.index]), result
-
-
-def satisfying(model: Model, query: Query, number: int, found: Tensor) -> tuple[Tensor, Tensor] | None:
-    """An input of the model's own type within the case's bounds, at which the case holds exactly, and the outputs there."""
-    case = query.cases[number]
-    bounds = box_of(case, query.lower.shape[1])
-    assert bounds is not None
-    ends = [(-below(-low), below(high)) for low, high in bounds]  # inside; where no float is, the nearest
-    low, high = torch.tensor(ends, dtype=torch.float64).view(-1, 2).unbind(1)
-    x = torch.minimum(torch.maximum(found.flatten().to(torch.float64), torch.minimum(low, high)), high).to(model.dtype)
-    if model.dtype is torch.float32:
-        x = torch.where(x.double() < low, torch.nextafter(x, x.new_tensor(torch.inf)), x)
-        x = torch.where(x.double() > high, torch.nextafter(x, x.new_tensor(-torch.inf)), x)
-    with torch.no_grad():
-        y = model.original(x.view(1, *model.graph.input_shape))[0]
-    if not bool(torch.isfinite(y).all()):
-        return None
-    values = {f"Y_{k}": Fraction(value) for k, value in enumerate(y.flatten().tolist())}
-    return (x, y) if all(holds(c, values) for c in case if c.variables == "Y") else None

@@ -1,7 +1,8 @@
-"""A VNN-LIB file as cases: each a conjunction of linear constraints, exact; one of them is to be satisfied.
+"""A VNN-LIB file as cases: each a conjunction of constraints, exact; one of them is to be satisfied.
 
 VNN-LIB 1.0 (Demarchi, Guidotti, Pulina, Tacchella 2023) is a part of SMT-LIB: real constants X_i and Y_j are declared, and
-linear comparisons of them asserted, joined by `and` and `or`.
+comparisons of them asserted, joined by `and` and `or`. Version 2.0 (see `networks`) declares networks with tensors, whose
+numbers stand for X_i and Y_j here. Products of variables are variables of their own, such as X_0*Y_1.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import reduce
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -19,9 +22,12 @@ from pathlib import Path
 from tightverify.errors import InputError, UnsupportedError
 
 MOST_CASES = 100_000
-TOKEN = re.compile(r"[()]|[^\s()]+")
+TOKEN = re.compile(r'[()]|"[^"]*"|\[[^\]]*\]|[^\s()\[\]"]+')
 NAME = re.compile(r"[XY]_(0|[1-9]\d*)")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+TIMES = "*"
+"""What joins the variables of a product to a name."""
+MOST_FACTORS, MOST_TERMS = 8, 10_000
 WANTED = "wanted VNN-LIB 1.0: (declare-const X_0 Real), (assert (<= X_0 0.5)), ..."
 
 Expression = str | list["Expression"]
@@ -29,7 +35,7 @@ Expression = str | list["Expression"]
 
 @dataclass(frozen=True)
 class Linear:
-    """A sum of coefficients times variables, and a constant."""
+    """A sum of coefficients times variables, or products of them, and a constant."""
 
     terms: dict[str, Fraction] = field(default_factory=dict)
     constant: Fraction = Fraction(0)
@@ -43,18 +49,35 @@ class Linear:
     def times(self, factor: Fraction) -> Linear:
         return Linear().plus(self, factor)
 
+    def multiplied(self, other: Linear) -> Linear:
+        """The product of both."""
+        found = self.times(other.constant).plus(Linear(other.terms), self.constant)
+        if len(self.terms) * len(other.terms) > MOST_TERMS:
+            raise UnsupportedError(f"a product of sums comes to more than {MOST_TERMS} terms; write fewer")
+        for first, second in product(self.terms, other.terms):
+            factors = sorted(factors_of(first) + factors_of(second))
+            if len(factors) > MOST_FACTORS:
+                raise UnsupportedError(f"a product has more than {MOST_FACTORS} variables; write fewer")
+            found = found.plus(Linear({TIMES.join(factors): self.terms[first] * other.terms[second]}), Fraction(1))
+        return found
+
 
 @dataclass(frozen=True)
 class Constraint:
-    """A linear expression that is to be 0 or less; if `strict`, less."""
+    """An expression that is to be 0 or less; if `strict`, less."""
 
     linear: Linear
     strict: bool = False
 
     @property
-    def variables(self) -> str:
-        """X, Y, both or neither: of which kind its variables are."""
-        return "".join(sorted({name[0] for name in self.linear.terms}))
+    def of_inputs(self) -> bool:
+        """Whether it is about inputs alone, without products."""
+        return bool(self.linear.terms) and all(name[0] == "X" and TIMES not in name for name in self.linear.terms)
+
+    @property
+    def bounds_one(self) -> bool:
+        """Whether it bounds a single input."""
+        return self.of_inputs and len(self.linear.terms) == 1
 
 
 Case = tuple[Constraint, ...]
@@ -62,42 +85,54 @@ Case = tuple[Constraint, ...]
 
 @dataclass(frozen=True)
 class Formula:
-    """How many inputs and outputs are declared, and the cases."""
+    """How many inputs and outputs are declared, the cases, and how inputs are called if not X_i."""
 
     inputs: int
     outputs: int
     cases: tuple[Case, ...]
+    called: tuple[str, ...] = ()
 
 
 def read_formula(path: Path) -> Formula:
     """A file's formula; a name that ends in .gz is unpacked."""
+    with named(path):
+        return formula_of(text_of(path))
+
+
+def text_of(path: Path) -> str:
+    """What a file says, unpacked if its name ends in .gz."""
     try:
         packed = path.read_bytes()
-        text = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode()
+        return (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode()
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; {WANTED}") from error
+        raise InputError(f"{path} does not exist; wanted a query of VNN-LIB") from error
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); {WANTED}") from error
+        raise InputError(f"{path} cannot be read ({error}); wanted a query of VNN-LIB") from error
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What is wrong with a query is said with its file."""
     try:
-        return formula_of(text)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{path}: {error}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        yield
+    except (UnsupportedError, InputError) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def formula_of(text: str) -> Formula:
     """The formula that a text states."""
-    declared: dict[str, None] = {}
+    declared: dict[str, str] = {}
     cases: list[Case] = [()]
     for command in expressions(text):
         match command:
             case ["vnnlib-version", *_] | ["declare-network", *_]:
-                raise UnsupportedError("a query of VNN-LIB 2.0; queries of 1.0 are read")
+                raise UnsupportedError("a query of VNN-LIB 2.0: tightverify verify QUERY --network NAME=MODEL.onnx answers it")
             case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), [], "Real"]:
                 if not NAME.fullmatch(name) or name in declared:
                     raise InputError(f"{name} is declared; wanted each of X_0, X_1, ..., Y_0, Y_1, ... once")
-                declared[name] = None
+                declared[name] = name
             case ["assert", condition]:
                 cases = both(cases, disjuncts(condition, declared))
             case [str(word), *_] if word in ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit"):
@@ -146,37 +181,43 @@ def joined(several: Sequence[Sequence[Case]]) -> Iterator[Case]:
     return (sum(chosen, ()) for chosen in product(*several))
 
 
-def disjuncts(condition: Expression, declared: dict[str, None]) -> list[Case]:
+def disjuncts(condition: Expression, declared: Mapping[str, str]) -> list[Case]:
     """The cases in which a condition holds."""
     match condition:
         case ["and", *parts]:
             return list(joined([disjuncts(part, declared) for part in parts]))
         case ["or", *parts]:
             return [case for part in parts for case in disjuncts(part, declared)]
-        case [("<=" | ">=" | "<" | ">" | "=") as sign, first, second]:
+        case ["!=", first, second]:
+            return disjuncts(["or", ["<", first, second], [">", first, second]], declared)
+        case [("<=" | ">=" | "<" | ">" | "=" | "==") as sign, first, second]:
             difference = linear(first, declared).plus(linear(second, declared), Fraction(-1))
-            signs = {"<=": (1,), "<": (1,), ">=": (-1,), ">": (-1,), "=": (1, -1)}[sign]
+            signs = {"<=": (1,), "<": (1,), ">=": (-1,), ">": (-1,)}.get(sign, (1, -1))
             return [tuple(Constraint(difference.times(Fraction(each)), sign in ("<", ">")) for each in signs)]
     raise UnsupportedError(f"{words_of(condition)} is not supported; comparisons of two sums, and, or are")
 
 
-def linear(expression: Expression, declared: dict[str, None]) -> Linear:
-    """A sum, difference, or product with numbers."""
+def linear(expression: Expression, declared: Mapping[str, str]) -> Linear:
+    """A sum, difference, or product."""
     if isinstance(expression, str):
         if NUMBER.fullmatch(expression):
             return Linear(constant=Fraction(expression))
         if expression not in declared:
             raise InputError(f"{expression} is neither a number nor declared; {WANTED}")
-        return Linear({expression: Fraction(1)})
+        return Linear({declared[expression]: Fraction(1)})
     sign, parts = expression[0], [linear(part, declared) for part in expression[1:]]
     if sign == "+" and parts:
         return total(parts)
     if sign == "-" and parts:
         return parts[0].times(Fraction(-1)) if len(parts) == 1 else parts[0].plus(total(parts[1:]), Fraction(-1))
-    if sign == "*" and parts and sum(bool(part.terms) for part in parts) <= 1:
-        found = next((part for part in parts if part.terms), Linear(constant=Fraction(1)))
-        return found.times(prod((part.constant for part in parts if not part.terms), start=Fraction(1)))
-    raise UnsupportedError(f"{words_of(expression)} is not supported; sums, differences and products with numbers are")
+    if sign == "*" and parts:
+        return reduce(Linear.multiplied, parts)
+    raise UnsupportedError(f"{words_of(expression)} is not supported; sums, differences and products are")
+
+
+def factors_of(name: str) -> list[str]:
+    """The variables of a product, or the one that it is."""
+    return name.split(TIMES)
 
 
 def total(parts: Sequence[Linear]) -> Linear:
