@@ -138,7 +138,7 @@ REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
     "quantised": (
         [node("Cast", "x", "f", to=1), node("DynamicQuantizeLinear", "f", "q s z"), node("Cast", "q", to=11)],
         {},
-        r"DynamicQuantizeLinear.*without quantisation",
+        r"DynamicQuantizeLinear.*activations not",
     ),
     "stack of matrices": ([node("MatMul", "x k")], {"k": normal(4, 6, 2)[:3]}, r"MatMul"),
     "dynamic indices": (

@@ -27,6 +27,8 @@ DTYPES = {
     "tensor(int32)": torch.int32,
 }
 """By the names that onnxruntime has for them."""
+AS_WRITTEN = "session.qdq_matmulnbits_accuracy_level", "1"
+"""Products with quantised weights are worked out in float32, as the file says, and not with activations rounded to int8."""
 NOTHING: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
@@ -75,6 +77,7 @@ def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry(*AS_WRITTEN)
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:

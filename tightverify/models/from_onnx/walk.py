@@ -41,7 +41,7 @@ NEVER_FOLDED = {"Dropout", *RECURRENT}
 """Operators that the tables treat on constants too: the reference knows only some of their attributes."""
 
 ORDER_KEEPING = "remove it from the end of the model: it does not change which output is the largest"
-QUANTISED = "export the model without quantisation, in float32 or float64"
+QUANTISED = "weights alone may be quantised, activations not: export those without quantisation, in float32 or float64"
 REFUSED = {
     **dict.fromkeys(("ArgMax", "Hardmax"), ORDER_KEEPING),
     "SequenceMap": ADVICE,

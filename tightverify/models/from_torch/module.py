@@ -30,6 +30,7 @@ from tightverify.models.from_torch.last import WithoutLast, before_softmax
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
+from tightverify.models.from_torch.quantised import refuse_rounded_activations, with_rounded_weights
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.from_torch.wrapped import Output
 from tightverify.models.model import Model, checked
@@ -37,6 +38,11 @@ from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 from tightverify.models.tokens import OnVectors
 
 LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
+ROUNDING = (
+    *(f"quantized_decomposed.{name}_{kind}" for name in ("quantize", "dequantize") for kind in ("per_tensor", "per_channel")),
+    *(f"aten.fake_quantize_per_{kind}_affine{end}" for kind in ("tensor", "channel") for end in ("", "_cachemask")),
+)
+"""What rounds activations, where it does not round weights."""
 ADVICE = {
     "aten.argmax": LEAVE_OUT,
     "aten.group_norm": "use batch norm or layer norm",
@@ -44,6 +50,7 @@ ADVICE = {
     "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),
     "aten.reciprocal": "only division by constants is",
+    **dict.fromkeys(ROUNDING, "quantise weights alone: rounded activations are not modelled"),
 }
 """What to do instead, where there is more to say than `INSTEAD`."""
 OF_TRUTHS = {*TRUTHS, *MOVES, "aten.where.self"}
@@ -74,6 +81,7 @@ def from_torch(
             f"shape {shape} and batch axis {batch_axis} do not fit; wanted a shape of positive numbers, "
             f"such as (time, features), without the batch, and an axis from 0 to {len(shape)}"
         )
+    refuse_rounded_activations(module, source)
     dtype, notes = precision(module, source), _notes(module)
     x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
     if tokens:
@@ -81,7 +89,7 @@ def from_torch(
         x = torch.zeros_like(x, dtype=torch.long)
     asked, made = Asked.of(module, source, fix, output, dtype).tried(x, inputs)
     kept = picked(tuple(made.shape), as_frame(frame), source)
-    walk = Walk(export(asked.copy(), x, source), shape, batch_axis, tokens)
+    walk = Walk(export(with_rounded_weights(asked.copy()), x, source), shape, batch_axis, tokens)
     numbers, last = walk.output(), walk.left_out
     if last and not along(kept, numbers.shape, -1):
         raise ModelError(f"{source}: its {last} at the end is not over the outputs that are asked about; choose one frame")
