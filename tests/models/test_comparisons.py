@@ -39,6 +39,19 @@ BY_NODES: dict[str, tuple[list[NodeProto], Arrays]] = {
         [node("Greater", "x k", "p"), node("And", "p m", "t"), as_number()],
         {"m": np.array([True, False, True])},
     ),
+    "Cast to a truth": ([node("Cast", "x", "t", to=TensorProto.BOOL), as_number()], {}),
+    "Cast to whole numbers": (
+        [
+            node("Mul", "x four", "a"),
+            node("Cast", "a", "i", to=TensorProto.INT64),
+            node("Sub", "seven i", "j"),
+            node("Greater", "j seven", "g"),
+            node("Where", "g j seven", "w"),
+            node("Neg", "w", "t"),
+            as_number(),
+        ],
+        {"four": np.array(4.0), "seven": np.array(7)},
+    ),
     "Not": ([node("Less", "x k", "p"), node("Not", "p", "t"), as_number()], {}),
     "Where": ([node("Tanh", "x", "h"), node("Greater", "x k", "p"), node("Where", "p h x")], {}),
     "Where, constants": (
@@ -169,8 +182,8 @@ def test_modules_that_compare(name: str) -> None:
 
 
 def test_what_is_still_refused(tmp_path: Path) -> None:
-    whole = [node("Greater", "x k", "p"), node("Cast", "p", "i", to=TensorProto.INT64), node("Cast", "i", "y", to=11)]
-    with pytest.raises(UnsupportedError, match="cast of activations to INT64"):
+    whole = [node("Greater", "x k", "p"), node("Cast", "p", "i", to=TensorProto.INT16), node("Cast", "i", "y", to=11)]
+    with pytest.raises(UnsupportedError, match="cast of activations to INT16"):
         tv.load(save(tmp_path, build(whole, ["N", FEATURES], {"k": np.array(0.125)})))
     infinite = [node("Greater", "x k", "p"), node("Where", "p x low")]
     with pytest.raises(ModelError, match="infinite"):

@@ -107,9 +107,25 @@ REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
         r"MatMul.*one axis",
     ),
     "by zero": ([node("Div", "x k")], {"k": np.array(0.0)}, r"Div.*divides by 0.*'k'"),
-    "cube": ([node("Pow", "x k")], {"k": np.array(3.0)}, r"Pow.*exponent \[3.0\]"),
+    "power of less than 0": ([node("Pow", "k x")], {"k": np.array(-3.0)}, r"Pow.*a base of 0 or less"),
+    "infinite power": ([node("Pow", "x k")], {"k": np.array(np.inf)}, r"Pow.*no finite number"),
     "rounding": ([node("Cast", "x", "a", to=10), node("Cast", "a", to=11)], {}, r"Cast.*FLOAT16"),
-    "integers": ([node("Cast", "x", "a", to=7), node("Cast", "a", to=11)], {}, r"Cast.*INT64"),
+    "integers": ([node("Cast", "x", "a", to=5), node("Cast", "a", to=11)], {}, r"Cast.*INT16"),
+    "products of integers": (
+        [node("Cast", "x", "a", to=7), node("Mul", "a a", "b"), node("Cast", "b", to=11)],
+        {},
+        r"Mul .* of INT64 numbers that depend on the input",
+    ),
+    "sums of integers": (
+        [node("Cast", "x", "a", to=7), node("Add", "a a", "b"), node("Cast", "b", to=11)],
+        {},
+        r"Add .* of INT64 numbers that depend on the input",
+    ),
+    "large integers": (
+        [node("Cast", "x", "a", to=7), node("Add", "a k", "b"), node("Cast", "b", to=11)],
+        {"k": np.array(2**40)},
+        r"Add .* of INT64 numbers that depend on the input",
+    ),
     "training": ([node("Dropout", "x r t")], {"r": np.array(0.5), "t": np.array(True)}, r"Dropout.*training_mode"),
     "training on constants": (
         [node("Dropout", "k r t", "d"), node("Add", "x d")],

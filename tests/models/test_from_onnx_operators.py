@@ -61,6 +61,24 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
     ),
     "products": ([node("Mul", "x k", "a"), node("Mul", "a x", "b"), node("Div", "b k", "y")], {"k": normal(6) + 3}),
     "powers": ([node("Pow", "x two", "a"), node("Pow", "a one", "y")], {"two": np.array(2.0), "one": np.array(1.0)}),
+    "powers of all kinds": (
+        [
+            node("Pow", "x cubes", "a"),
+            node("Exp", "x", "p"),
+            node("Pow", "p halves", "b"),
+            node("Pow", "bases x", "c"),
+            node("Sum", "a b c", "y"),
+        ],
+        {
+            "cubes": np.array([3.0, 0.0, 5.0, 4.0, 2.0, 1.0]),
+            "halves": np.array([1.5, -0.5, -2.0, 0.3, -1.7, 2.5]),
+            "bases": np.array([2.0, 1.0, 0.5, 0.1, 3.0, 1.0]),
+        },
+    ),
+    "whole numbers": (
+        [node("Mul", "x four", "a"), node("Floor", "a", "b"), node("Ceil", "a", "c"), node("Mul", "b c", "y")],
+        {"four": np.array(4.0)},
+    ),
     "roots": (
         [
             node("Mul", "x x", "a"),

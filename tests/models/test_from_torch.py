@@ -42,6 +42,8 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "scale": lambda x, b: x * b - b * x / 3 + x / (b * b + 1) - (-x) + 2 * x,
     "mask": lambda x: x * torch.tensor([1.0, 0.0, 1.0]).to(x) + x.masked_fill(torch.tensor([True, False, False]), 0.25),
     "product": lambda x: x[:, :2] * x[:, 2:] * x[:, 1:3],
+    "powers": lambda x: x**3 - x**4 + (x.sigmoid() + 1) ** -1.5 + x.sigmoid() ** 0.3 + 2**x + x**0,
+    "whole numbers": lambda x: torch.floor(4 * x) * torch.ceil(3 * x),
     "squares": lambda x: x**2 + x.square() + x * x + x**1,
     "sums": lambda x: torch.cat([x.sum(1), x.mean((1, 2))[:, None], x.sum(-1), x.sum((1, 2), keepdim=True)[:, 0]], 1),
     "sum-of-all": lambda x: torch.stack([row.sum() for row in x])[:, None] * torch.ones(2),

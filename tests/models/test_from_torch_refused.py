@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -94,7 +95,8 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "not of numbers": (lambda: Function(lambda x: torch.logical_not(x).to(x.dtype)), ("aten.logical_not ", "compare them")),
     "zero": (lambda: Function(lambda x: x / torch.tensor([1.0, 0.0, 1.0])), ("aten.div ", "zero")),
     "rounding": (lambda: Function(lambda x: torch.div(x, 2, rounding_mode="floor")), ("aten.div",)),
-    "cube": (lambda: Function(lambda x: x**3), ("aten.pow ", "exponent 3", "squares")),
+    "power of less than 0": (lambda: Function(lambda x: (-2.0) ** x), ("aten.pow ", "a base of 0 or less")),
+    "infinite power": (lambda: Function(lambda x: x**math.inf), ("aten.pow ", "exponent inf")),
     "slope": (lambda: Nested(nn.LeakyReLU(-0.5)), ("aten.leaky_relu ", "-0.5", "'part.1'")),
     "elu": (lambda: Nested(nn.ELU(-0.5)), ("aten.elu ", "above 0")),
     "clamp": (

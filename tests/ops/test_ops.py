@@ -21,11 +21,13 @@ from tightverify.ops import (
     Clamp,
     ClampDifference,
     Erf,
+    Floor,
     GruUpdate,
     LeakyRelu,
     LeakyReluDifference,
     Log,
     Maximum,
+    NonZero,
     Operation,
     Reciprocal,
     Sigmoid,
@@ -35,6 +37,7 @@ from tightverify.ops import (
     SumOfSquares,
     Tanh,
     TanhDifference,
+    Truncation,
 )
 from tightverify.region import Box
 from tightverify.values import Interval
@@ -123,6 +126,32 @@ def test_log_claims_nothing_where_it_is_not_defined() -> None:
             assert above is None or not value > exact.arb(above)
             assert below is None or not value < exact.arb(below)
         assert exact.plane_at(planes.lower, k, (0.0,)) is None
+
+
+def test_a_reciprocal_below_0_is_the_mirror_image_of_that_above() -> None:
+    """And where a box holds 0, or has it as an end, it has no value."""
+    above = box([(1e-6, 1e3), (0.5, 0.5), (2.0, 3.0), (5e-324, 1.0)])
+    below = above.mirror()
+    assert not bool(Reciprocal().undefined(below).any())  # type: ignore[union-attr]
+    assert bool(Reciprocal().undefined(box([(-1.0, 0.0), (-1.0, 1.0), (-0.0, 2.0)])).all())  # type: ignore[union-attr]
+    interval, mirror = Reciprocal().interval(below), Reciprocal().interval(above).mirror()
+    assert torch.equal(interval.lower, mirror.lower)
+    assert torch.equal(interval.upper, mirror.upper)
+    planes, mirrored_planes = Reciprocal().relax(below), Reciprocal().relax(above)
+    assert torch.equal(planes.lower.slopes[0], mirrored_planes.upper.slopes[0])
+    assert torch.equal(planes.lower.offset, -mirrored_planes.upper.offset)
+    assert not faults(Reciprocal(), (below,), planes, interval)
+
+
+def test_whole_numbers_at_jumps() -> None:
+    """An end on a jump, and one beside it."""
+    boxes = box([(0.0, 1.0), (-1.0, 0.0), (-0.5, 0.5), (1.5, 3.2), (-3.2, -1.5), (2.0, 2.0), (-1e-300, 1e-300), (-7.5, 7.5)])
+    assert Floor().interval(boxes).lower.tolist() == [[0, -1, -1, 1, -4, 2, -1, -8]]
+    assert Truncation().interval(boxes).upper.tolist() == [[1, 0, 0, 3, -1, 2, 0, 7]]
+    assert NonZero().interval(boxes).lower.tolist() == [[0, 0, 0, 1, 1, 1, 0, 0]]
+    for op in (Floor(), Truncation(), NonZero()):
+        assert not faults(op, (boxes,), op.relax(boxes), op.interval(boxes))
+    assert bool(Truncation(8.0).undefined(box([(-8.0, 0.0), (7.0, 8.0)])).all())  # type: ignore[union-attr]
 
 
 KNOWN_FAILURES = [

@@ -12,6 +12,7 @@ from tightverify.ops.exponential import Exp
 from tightverify.ops.gru_update import GruUpdate
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
+from tightverify.ops.nonzero import NonZero
 from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
 from tightverify.ops.reciprocal import Reciprocal
 from tightverify.ops.relu import LeakyRelu
@@ -22,6 +23,7 @@ from tightverify.ops.square import Square
 from tightverify.ops.step import Step
 from tightverify.ops.sum_of_squares import SumOfSquares
 from tightverify.ops.tanh import Tanh
+from tightverify.ops.whole import Floor, Truncation
 
 __all__ = [
     "MULTIPLY",
@@ -34,11 +36,13 @@ __all__ = [
     "Elu",
     "Erf",
     "Exp",
+    "Floor",
     "GruUpdate",
     "LeakyRelu",
     "LeakyReluDifference",
     "Log",
     "Maximum",
+    "NonZero",
     "Operation",
     "Reciprocal",
     "Sigmoid",
@@ -50,6 +54,7 @@ __all__ = [
     "SumOfSquares",
     "Tanh",
     "TanhDifference",
+    "Truncation",
 ]
 
 OPS: list[Operation] = [
@@ -65,6 +70,9 @@ OPS: list[Operation] = [
     SquareRoot(),
     Reciprocal(),
     Step(),
+    NonZero(),
+    Floor(),
+    Truncation(),
     Exp(),
     Erf(),
     Softplus(),

@@ -1,4 +1,7 @@
-"""`1 / x` for x > 0: minus the increasing curve -1 / x. Where x may be 0 or less, `bounds` claims nothing of the input."""
+"""`1 / x`, of boxes on one side of 0: for x > 0 minus the increasing curve -1 / x, for x < 0 minus the value at -x.
+
+Where a box holds 0 or has it as an end, `bounds` claims nothing of the input.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 from tightverify.ops.base import Operation
 from tightverify.relax.curves import Hyperbola
 from tightverify.relax.lines import curve_range, tightest_lines
-from tightverify.relax.planes import Planes
+from tightverify.relax.planes import Plane, Planes
 from tightverify.values import Interval
 
 
@@ -23,11 +26,27 @@ class Reciprocal(Operation):
         return 1 / operands[0]
 
     def interval(self, *boxes: Interval) -> Interval:
-        return curve_range(Hyperbola(), boxes[0]).mirror()
+        below = boxes[0].upper < 0
+        found = curve_range(Hyperbola(), positive(boxes[0], below)).mirror()
+        return Interval(torch.where(below, -found.upper, found.lower), torch.where(below, -found.lower, found.upper))
 
     def undefined(self, *boxes: Interval) -> Tensor | None:
-        return ~(boxes[0].lower > 0)
+        return ~((boxes[0].lower > 0) | (boxes[0].upper < 0))
 
     def relax(self, *boxes: Interval) -> Planes:
-        negated = tightest_lines(Hyperbola(), boxes[0]).map(torch.neg)
-        return Planes(negated.upper, negated.lower)
+        below = boxes[0].upper < 0
+        curve = tightest_lines(Hyperbola(), positive(boxes[0], below))
+        # -1 / x between two lines of x: 1 / x is between their negatives, and at -x, which is below 0, -1 / x = 1 / -x.
+        at_negative = Planes(of_negative(curve.lower), of_negative(curve.upper))
+        lower = at_negative.lower.where(below, curve.upper.map(torch.neg))
+        return Planes(lower, at_negative.upper.where(below, curve.lower.map(torch.neg)))
+
+
+def positive(box: Interval, below: Tensor) -> Interval:
+    """The box, or where it is below 0 its mirror image."""
+    return Interval(torch.where(below, -box.upper, box.lower), torch.where(below, -box.lower, box.upper))
+
+
+def of_negative(plane: Plane) -> Plane:
+    """The plane as one over -x."""
+    return Plane((-plane.slopes[0],), plane.offset)

@@ -14,7 +14,7 @@ import torch
 from tightverify.models.builder import Symbols
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.sizes import fits
-from tightverify.ops import Step
+from tightverify.ops import NonZero, Step
 
 
 def truths(call: Call, k: int) -> Symbols:
@@ -57,7 +57,8 @@ def at_most(call: Call) -> Symbols:
 
 
 def equal(call: Call) -> Symbols:
-    return call.builder.combine([(greater(call), -1.0), (less(call), -1.0)], 1.0)
+    difference = call.builder.combine([(numbers(call, 0), 1.0), (numbers(call, 1), -1.0)])
+    return opposite(call, call.builder.apply(NonZero(), difference))
 
 
 def negation(call: Call) -> Symbols:

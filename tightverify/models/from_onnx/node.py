@@ -28,9 +28,13 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """A tensor of neurons; the batch axis of the file is there and has length 1."""
+    """A tensor of neurons; the batch axis of the file is there and has length 1.
+
+    If they are `whole` numbers, that is ONNX's number of their type, else 0.
+    """
 
     numbers: Symbols
+    whole: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ from tightverify.errors import ModelError
 from tightverify.models import composed
 from tightverify.models.builder import Symbols
 from tightverify.models.from_onnx.node import Activations, Call
-from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
+from tightverify.models.powers import exponential, powers
+from tightverify.ops import Clamp, Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, SquareRoot, Tanh
 
 
 def signed_sum(call: Call, signs: tuple[float, ...]) -> Symbols:
@@ -65,17 +66,21 @@ def divide(call: Call) -> Symbols:
     return call.builder.combine([(call.numbers(0), inverse)])
 
 
+def ceiling(call: Call) -> Symbols:
+    return signed(call, call.builder.apply(Floor(), signed(call, call.numbers(0), -1.0)), -1.0)
+
+
 def power(call: Call) -> Symbols:
-    exponents = np.unique(call.constant(1))
-    if exponents.tolist() == [1]:
-        return call.numbers(0)
-    if exponents.tolist() == [0.5]:
-        return call.builder.apply(SquareRoot(), call.numbers(0))
-    if exponents.tolist() == [-1]:
-        return call.builder.apply(Reciprocal(), call.numbers(0))
-    if exponents.tolist() != [2]:
-        raise call.unsupported(f"the exponent {exponents.tolist()}", "only squares, roots and inverses (2, 0.5, -1) are")
-    return call.builder.apply(Square(), call.numbers(0))
+    """Of a constant exponent, or a constant base above 0; an exponent may be of a type of its own."""
+    if not isinstance(call.value(0), Activations):
+        base = call.weights(0).numpy()
+        if not (base > 0).all():
+            raise call.unsupported("a base of 0 or less", "make it a number above 0")
+        return exponential(call.builder, base, call.numbers(1))
+    exponents = np.asarray(call.constant(1), dtype=np.float64)
+    if not np.isfinite(exponents).all():
+        raise call.unsupported("an exponent that is no finite number", "give it a number")
+    return powers(call.builder, call.numbers(0), exponents)
 
 
 def applied(op: Operation, call: Call) -> Symbols:
@@ -221,8 +226,10 @@ def reduced_extreme(sign: float, call: Call) -> Symbols:
 COMPUTING: dict[str, Callable[[Call], Symbols]] = {
     "Add": add_all,
     "BatchNormalization": batch_normalisation,
+    "Ceil": ceiling,
     "Clip": clip,
     "Div": divide,
+    "Floor": partial(applied, Floor()),
     "Gemm": gemm,
     "HardSigmoid": hard_sigmoid,
     "LeakyRelu": leaky_relu,

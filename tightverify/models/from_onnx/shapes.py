@@ -11,6 +11,10 @@ from onnx import TensorProto
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.from_onnx.node import Activations, Call, Constant, is_float, type_name
 from tightverify.models.sizes import fits
+from tightverify.ops import NonZero, Truncation
+
+LIMITS: dict[int, float] = {TensorProto.INT32: 2.0**31, TensorProto.INT64: 2.0**53}
+"""Below which numbers casts to whole numbers are: above, a type has no more, or a float not all."""
 
 
 def identity(call: Call) -> Symbols:
@@ -18,11 +22,13 @@ def identity(call: Call) -> Symbols:
 
 
 def cast(call: Call) -> Symbols:
-    """Between float32 and float64; the neurons are real numbers and stay what they are."""
+    """To float32 and float64 nothing, for the neurons are real numbers; to truths and to whole numbers what they come to."""
     kind = call.integer("to", TensorProto.FLOAT)
-    if call.integer("saturate", 1) != 1 or not is_float(kind):
+    if call.integer("saturate", 1) != 1 or not (is_float(kind) or kind in (*LIMITS, TensorProto.BOOL)):
         raise call.unsupported(f"a cast of activations to {type_name(kind)}", "keep them in float32 or float64")
-    return call.numbers(0)
+    if kind == TensorProto.BOOL:
+        return call.builder.apply(NonZero(), call.numbers(0))
+    return call.numbers(0) if is_float(kind) else call.builder.apply(Truncation(LIMITS[kind]), call.numbers(0))
 
 
 def dropout(call: Call) -> Symbols:

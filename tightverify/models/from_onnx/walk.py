@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helpe
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_onnx import whole
 from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
@@ -95,13 +96,17 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     if len(constants) == len(values) and node.op_type not in NEVER_FOLDED:
         return list(fold(node, opset, constants))
     refuse_unknown(node)
+    kind = whole.type_of(values)
+    if kind:
+        values = whole.admitted(node, values, kind)
     call = Call(node, builder, values, opset)
     try:
         if node.op_type in FACTS:
             made: list[Value] = [FACTS[node.op_type](call)]
         else:
             numbers = OPERATORS[node.op_type](call)
-            made = [Activations(np.asarray(part)) for part in (numbers if isinstance(numbers, list) else [numbers])]
+            parts = numbers if isinstance(numbers, list) else [numbers]
+            made = [Activations(np.asarray(part), whole.made(node, kind)) for part in parts]
     except TooLarge as error:
         raise UnsupportedError(f"{call.place} is too large: {error}") from error
     except TightVerifyError:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tightverify.models.builder import Symbols
 from tightverify.models.from_torch.call import Call
 from tightverify.models.from_torch.moves import MOVES
-from tightverify.ops import Step
+from tightverify.ops import NonZero, Step
 
 Handler = Callable[[Call], object]
 
@@ -45,7 +45,8 @@ def equality(equal: bool) -> Handler:
     def build(call: Call) -> object:
         if isinstance(call["other"], float) and not math.isfinite(call["other"]):
             return torch.full(call.symbols("self").shape, not equal)
-        apart = call.builder.combine([(greater(call), 1.0), (less(call), 1.0)])
+        difference = call.builder.combine([(call.symbols("self"), 1.0), (call.symbols("other"), -1.0)])
+        apart = call.builder.apply(NonZero(), difference)
         return opposite(call, apart) if equal else apart
 
     return build

@@ -21,7 +21,8 @@ from tightverify.models.from_torch.curved import CURVED
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
-from tightverify.ops import Clamp, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
+from tightverify.models.powers import exponential, power
+from tightverify.ops import Clamp, Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 
 Handler = Callable[[Call], object]
 
@@ -62,21 +63,22 @@ def divide(call: Call) -> object:
     return call.builder.combine([(call.symbols("self"), inverse)])
 
 
-def power(call: Call) -> object:
+def to_power(call: Call) -> object:
     x, exponent = call.symbols("self"), call.number("exponent")
-    if exponent == 1:
-        return x
-    if exponent == 2:
-        return call.builder.apply(Square(), x)
-    if exponent in (0.5, -0.5):
-        root = call.builder.apply(SquareRoot(), x)
-        return root if exponent > 0 else call.builder.apply(Reciprocal(), root)
-    if exponent == -1:
-        return call.builder.apply(Reciprocal(), x)
-    raise call.refuse(
-        f"with exponent {exponent:g} is not supported",
-        "write it with products, squares and roots (exponents 1, 2, 0.5, -0.5, -1)",
-    )
+    if not math.isfinite(exponent):
+        raise call.refuse(f"with exponent {exponent:g} is not supported", "give it a number")
+    return power(call.builder, x, exponent)
+
+
+def power_of_constant(call: Call) -> object:
+    base = call.constant("self").to(torch.float64).numpy()
+    if not (base > 0).all():
+        raise call.refuse("of a base of 0 or less is not supported", "make it a number above 0")
+    return exponential(call.builder, base, call.symbols("exponent"))
+
+
+def ceiling(call: Call) -> object:
+    return negative(call, call.builder.apply(Floor(), negative(call, call.symbols("self"))))
 
 
 def inverse_root(call: Call) -> object:
@@ -313,7 +315,10 @@ OPERATORS: dict[str, Handler] = {
     "aten.mul.Scalar": multiply,
     "aten.div.Tensor": divide,
     "aten.div.Scalar": divide,
-    "aten.pow.Tensor_Scalar": power,
+    "aten.pow.Tensor_Scalar": to_power,
+    "aten.pow.Scalar": power_of_constant,
+    "aten.floor.default": apply(Floor()),
+    "aten.ceil.default": ceiling,
     "aten.square.default": apply(Square()),
     "aten.sqrt.default": apply(SquareRoot()),
     "aten.rsqrt.default": inverse_root,
