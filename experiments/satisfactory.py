@@ -65,7 +65,7 @@ def main(folder: Path, time_limit: float) -> None:
         table.add_row(category, str(found.total()), *(str(found[kind]) for kind in KINDS))
         everything += found
     table.add_row("all", str(everything.total()), *(str(everything[kind]) for kind in KINDS))
-    report(table, *others)
+    report(table, "\n".join(others))
     if everything[WRONG] or everything[CRASHED]:
         raise SystemExit(1)
 

@@ -17,11 +17,12 @@ from tightverify.api.load import AnyModel, load
 from tightverify.calling import plainly
 from tightverify.errors import InputError
 from tightverify.inputs.vnnlib.combined import with_sum
-from tightverify.inputs.vnnlib.extended import extended
 from tightverify.inputs.vnnlib.networks import Declared, read_declared
 from tightverify.inputs.vnnlib.query import Query, read_query
+from tightverify.inputs.vnnlib.syntax import factors_of
 from tightverify.inputs.vnnlib.together import together
 from tightverify.inputs.vnnlib.witness import satisfying, tried
+from tightverify.models.extended import extended
 from tightverify.models.model import Model
 from tightverify.region import Box
 from tightverify.settings import Options, Settings, merged
@@ -109,7 +110,7 @@ def as_path(query: str | Path | Query) -> str | Path:
 def answered(asked: Query, model: Model, settings: Settings, began: float) -> Answer:
     """Whether some input satisfies a query about a model."""
     check_sizes(asked, model)
-    loaded = extended(model, asked.extras)
+    loaded = extended(model, [factors(name, model.graph.input_size) for name in asked.extras])
     undecided = torch.ones(len(asked), dtype=torch.bool)
     late = False
     for number, result in results(asked, loaded, settings, began):
@@ -129,6 +130,11 @@ def answered(asked: Query, model: Model, settings: Settings, began: float) -> An
     cut = next(filter(None, asked.cut), "")
     note = f"{cut}: inputs that satisfy the query were sought near 0, and nothing was proved" if cut else ""
     return Answer(outcome, None, None, time.monotonic() - began, len(asked), left, note)
+
+
+def factors(name: str, inputs: int) -> tuple[int, ...]:
+    """Where a product's variables stand among inputs and, after them, outputs."""
+    return tuple(int(factor[2:]) + (inputs if factor[0] == "Y" else 0) for factor in factors_of(name))
 
 
 def check_sizes(query: Query, model: Model) -> None:

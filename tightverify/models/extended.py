@@ -1,4 +1,4 @@
-"""A model whose outputs are its own, and after them numbers of which a query's constraints are made: inputs, and products.
+"""A model whose outputs are its own, and after them products of its inputs and outputs, or single ones of these.
 
 A constraint that joins inputs, or inputs and outputs, or multiplies them, is a row over these, bounded like any other.
 """
@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
-from tightverify.inputs.vnnlib.syntax import factors_of
 from tightverify.linear_map import Dense
 from tightverify.models.model import Model
 from tightverify.models.rewrite import ordered
 from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Square
 
+Factors = tuple[int, ...]
+"""Of a product, where they stand among the inputs and, after them, the outputs."""
 
-def extended(model: Model, extras: Sequence[str]) -> Model:
-    """The model with the numbers of these names after its outputs."""
+
+def extended(model: Model, extras: Sequence[Factors]) -> Model:
+    """The model with these products after its outputs."""
     if not extras:
         return model
     outputs = model.graph.output_size
@@ -29,27 +31,22 @@ def extended(model: Model, extras: Sequence[str]) -> Model:
     def original(x: Tensor) -> Tensor:
         y = model.original(x).to(torch.float64)
         both = torch.cat([x.to(y).flatten(1), y], dim=1)
-        values = [both[:, places(name, model.graph)].prod(1) for name in extras]
+        values = [both[:, list(factors)].prod(1) for factors in extras]
         return torch.cat([y, torch.stack(values, dim=1)], dim=1)
 
-    fits(outputs + len(extras), outputs + model.graph.input_size, what="what the query's constraints are about")
+    fits(outputs + len(extras), outputs + model.graph.input_size, what="what constraints are about")
     return replace(model, graph=with_extras(model.graph, extras), original=original)
 
 
-def places(name: str, graph: Graph) -> list[int]:
-    """Where a product's factors stand among inputs and then outputs."""
-    return [int(factor[2:]) + (graph.input_size if factor[0] == "Y" else 0) for factor in factors_of(name)]
-
-
-def with_extras(graph: Graph, extras: Sequence[str]) -> Graph:
+def with_extras(graph: Graph, extras: Sequence[Factors]) -> Graph:
     """The graph of more outputs."""
     nodes = list(graph.nodes)
     zero = torch.zeros(1, dtype=torch.float64)
     inputs = place_inputs(nodes, graph.input_size)
     whole = [*inputs, *(Operand(graph.output, slice(k, k + 1)) for k in range(graph.output_size))]
     made = []
-    for name in extras:
-        first, *others = (whole[place] for place in places(name, graph))
+    for factors in extras:
+        first, *others = (whole[place] for place in factors)
         product = first
         for number, other in enumerate(others):
             same = number == 0 and other == first
