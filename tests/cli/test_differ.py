@@ -87,6 +87,18 @@ def test_rows_and_inputs_that_differ(folder: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out != alone
 
 
+def test_pictures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["differ", str(GRU), str(folder / "good.npz"), "--round", "int8", "--eps", "0.005", "--limit", "1"]
+    given += ["--method", "linear", "--plot", str(tmp_path / "out")]
+    main(given)
+    assert "written:" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["differences.png", "where-0.png"]
+    assert main(given) == 2
+    assert "differences.png exists" in capsys.readouterr().err
+    assert main([*given, "--force", "--agree"]) == 2
+    assert "--plot was given beside --agree" in capsys.readouterr().err
+
+
 def test_wrong_numbers_of_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["differ", str(GRU), str(folder / "good.npz"), "--eps", "0.01"]) == 2
     assert "2 files were given" in capsys.readouterr().err

@@ -17,12 +17,16 @@ from tightverify.settings import KEPT, Options, Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
     from tightverify.api.differences import Differences
     from tightverify.inputs.importing import Importing
+    from tightverify.models.model import Model
     from tightverify.region import Perturbation
 
 SECOND = "Second model"
+MOST_PICTURES = 100
+"""More second models than anyone asks for at once."""
 ROWS = option(
     QUESTION,
     "--rows",
@@ -52,6 +56,7 @@ MADE = (
     ),
     option(SECOND, "--per-channel", is_flag=True, help="A scale for each output's weights, not one for a tensor."),
     option(WRITTEN, "--save", type=FILE, help="File for the second model that --round makes."),
+    option(WRITTEN, "--plot", type=FILE, metavar="FOLDER", help="Folder for pictures: each output's, and where it arises."),
 )
 EXAMPLES = (
     "tightverify differ model.onnx inputs.npz --round int8 --eps 0.01 --clip 0 1",
@@ -102,16 +107,19 @@ def differ(
     from tightverify.inputs.npz import read_inputs, read_rows
     from tightverify.json_lines import JsonLines
 
+    refuse_pictures(made["plot"], asked, force)
     x = as_inputs(read_inputs(files[-1])[0])[:limit]
     asked["rows"] = None if asked["rows"] is None else read_rows(asked["rows"])
     say_if_busy(quiet)
     with TemporaryDirectory() as folder:
         seconds = seconds_of(files, made, Path(folder), force)
         found: dict[str, Differences] = {}
-        how = importing.keywords
-        for name, second in seconds.items():
+        how, written = importing.keywords, []
+        for number, (name, second) in enumerate(seconds.items()):
             one, other = (load(path, inputs=x, **how) for path in (files[0], second))
             found[name] = find(one, other, x, region, settings=settings, progress=not quiet, **asked)
+            if made["plot"] is not None:
+                written += where(one, other, x, region, made["plot"] / f"where-{number}.png")
     if out is not None:
         with JsonLines(out, force) as lines:
             for name, results in found.items():
@@ -120,8 +128,42 @@ def differ(
     output().print(table(found))
     for name, results in found.items():
         output().print(f"{name}: {results.summary()}", soft_wrap=True, highlight=False)
-    if made["save"] is not None and not quiet:
-        say(f"written: {made['save']}")
+    if made["plot"] is not None:
+        written.insert(0, drawn(found, made["plot"]))
+    if made["save"] is not None:
+        written.insert(0, made["save"])
+    if written and not quiet:
+        say(f"written: {', '.join(map(str, written))}")
+
+
+def refuse_pictures(folder: Path | None, asked: dict[str, Any], force: bool) -> None:
+    """Say at once that there will be nothing to draw, or no place for it."""
+    from tightverify.report.outputs import refuse_folder
+
+    if folder is None:
+        return
+    if asked["agree"] or asked["rows"] is not None:
+        raise UsageError("--plot was given beside --agree or --rows, which bound no differences; leave one of them out")
+    refuse_folder(folder, force, ("differences.png", *(f"where-{number}.png" for number in range(MOST_PICTURES))))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def drawn(found: dict[str, Differences], folder: Path) -> Path:
+    """The picture of all outputs."""
+    from tightverify import plots
+
+    return plots.save(plots.differences(found), folder / "differences.png")
+
+
+def where(one: Model, other: Model, x: Tensor, region: Perturbation, path: Path) -> list[Path]:
+    """The picture of where a second model's differences arise, if it has the first one's structure."""
+    from tightverify import plots
+    from tightverify.models.pair import same_structure
+    from tightverify.tightness import place_differences
+
+    if not same_structure(one.graph, other.graph):
+        return []
+    return [plots.save(plots.place_differences(place_differences(one, other, x, region)), path)]
 
 
 def seconds_of(files: tuple[Path, ...], made: dict[str, Any], folder: Path, force: bool) -> dict[str, Path]:

@@ -138,6 +138,18 @@ def differences(first: Graph, second: Graph, own_input: bool = False) -> Graph:
     return written.finish(first.output, first.input_shape)
 
 
+def matched(first: Model, second: Model) -> tuple[Graph, list[Both]]:
+    """The graph of two of the same structure, with all that was written down, and where each node of the first is there."""
+    refuse_unlike(first, second)
+    if not same_structure(first.graph, second.graph):
+        raise ModelError(f"{first.source} and {second.source} differ in structure: no node of one has its like in the other")
+    written = Written(None)
+    for one, other in zip(first.graph.nodes, second.graph.nodes, strict=True):
+        written.node(one, other)
+    output = written.both[first.graph.output].value
+    return Graph(tuple(written.nodes), output, first.graph.input_shape), written.both
+
+
 def side_by_side(first: Graph, second: Graph, own_input: bool = False) -> Graph:
     """The graph of any two over the same input: the second's nodes after the first's, and the outputs' difference."""
     nodes, numbers = list(first.nodes), dict[int, int]()

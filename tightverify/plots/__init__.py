@@ -3,6 +3,7 @@
 from tightverify.plots.bounded import ratios, relaxed_margins, widths
 from tightverify.plots.cactus import cactus
 from tightverify.plots.curve import curve
+from tightverify.plots.differences import differences, place_differences
 from tightverify.plots.gaps import gap_maps, gaps
 from tightverify.plots.margins import margins
 from tightverify.plots.planes import planes
@@ -16,10 +17,12 @@ __all__ = [
     "SIZES",
     "cactus",
     "curve",
+    "differences",
     "figure",
     "gap_maps",
     "gaps",
     "margins",
+    "place_differences",
     "planes",
     "radius_map",
     "ratios",
