@@ -6,7 +6,8 @@
 
 One thread, no clip. `images` has the five images of which POPQORN's radii are known: norm inf, against all classes, on PROVER's
 LSTM of 4 frames and 32 units. `rows` has mean radii in three norms over the first images that a network classifies correctly,
-against all classes and against one drawn for each image, and `targets` radii in the norm 2 against one class drawn for each image, all images as one batch.
+against all classes and against one drawn for each image. `targets` has radii in the norm 2 against one class drawn for each
+image, all images as one batch.
 """
 
 from __future__ import annotations
