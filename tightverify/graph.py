@@ -150,6 +150,8 @@ class Graph:
     nodes: tuple[Node, ...]
     output: int
     input_shape: tuple[int, ...]
+    more_summands: int = 0
+    """what a coefficient may be a sum of beside what is counted of the nodes"""
 
     @property
     def input_size(self) -> int:
@@ -173,7 +175,22 @@ class Graph:
             for operand, length in zip(node.operands, _lengths_back(node), strict=True):
                 backward[operand.source] += (2 + length) * self._repeats(operand)
         constant = len(self.nodes) + max(node.size for node in self.nodes)
-        return gamma(forward + max(backward) + constant + self.input_size + OTHER_ROUNDINGS)
+        return gamma(forward + max(backward) + constant + self.input_size + self.more_summands + OTHER_ROUNDINGS)
+
+    @cached_property
+    def stopped(self) -> Graph:
+        """The same graph, where rows may stop at any operation and go on to the inputs by its form (`bounds.forms`)."""
+        stops = sum(2 + 2 * node.size for node in self.nodes if isinstance(node, Apply))
+        return replace(self, more_summands=stops)
+
+    @cached_property
+    def last_reader(self) -> list[int]:
+        """For each node the last one that reads it, -1 where none does."""
+        found = [-1] * len(self.nodes)
+        for number, node in enumerate(self.nodes):
+            for operand in node.operands:
+                found[operand.source] = number
+        return found
 
     def _lengths(self, node: Node) -> list[int]:
         """For each operand, the summands that one neuron of the node gets from it, at most."""

@@ -9,6 +9,10 @@ from collections.abc import Iterable
 
 SENTENCES = {
     "interval": "interval arithmetic, forward",
+    "crown-ibp": "rows substituted back over these intervals",
+    "lbp": "linear functions of the input, forward",
+    "crown-lbp": "rows substituted back over the intervals of these",
+    "window": "back-substitution through some frames, linear functions from there on",
     "linear": "linear bounds by back-substitution",
     "planes": "linear bounds from the tightest planes over polygons",
     "combine": "every bound from its own best mixture of planes, in rounds",
@@ -16,7 +20,11 @@ SENTENCES = {
     "lp": "linear programs of the whole network",
     "milp": "mixed-integer programs of the whole network",
 }
-BOUNDING = ("interval", "linear", "planes", "combine")
+ALIASES = {"ibp": "interval", "crown": "linear"}
+"""Names that others use for some of them."""
+WITHOUT_EVIDENCE = ("lbp", "crown-lbp", "window")
+"""Those whose linear functions of the input evidence has no words for."""
+BOUNDING = ("interval", "crown-ibp", "lbp", "crown-lbp", "window", "linear", "planes", "combine")
 """Those that bound outputs without any property."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from tightverify.errors import UnknownOptionError, UsageError
 from tightverify.former import OPTIONS as FORMER
 from tightverify.former import rename
-from tightverify.methods import SENTENCES, either
+from tightverify.methods import ALIASES, SENTENCES, WITHOUT_EVIDENCE, either
 from tightverify.option import Group, Range, option, option_of
 
 T = TypeVar("T")
@@ -92,6 +92,10 @@ class Settings:
         default=False,
         metadata=option(Group.METHOD, "Send decided inputs on through all stages, for bounds rather than verdicts."),
     )
+    window: int = field(
+        default=4,
+        metadata=option(Group.METHOD, "Frames, or operations in a row, that window goes back through.", COUNT),
+    )
     rounds: int = field(default=2, metadata=option(Group.COMBINE, "Rounds of combine, at most.", Range(1, MOST_ROUNDS)))
     splits: int = field(default=1000, metadata=option(Group.COMPLETE, "Splits of a region by complete, at most.", COUNT))
     leaf_memory: int = field(
@@ -127,6 +131,11 @@ class Settings:
     batch: int = field(default=100, metadata=option(Group.COMPUTING, "Inputs worked on together.", POSITIVE))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "method", ALIASES.get(self.method, self.method))
+        if self.evidence is not None and self.method in WITHOUT_EVIDENCE:
+            raise UsageError(
+                f"evidence has no words for the bounds of the method {self.method}; choose linear or another, or leave it out"
+            )
         for name in ("trees", "dump", "evidence"):
             if isinstance(folder := getattr(self, name), str):
                 object.__setattr__(self, name, Path(folder))
@@ -166,7 +175,13 @@ class FittingOptions(ComputingOptions, total=False):
     solver: str
 
 
-class Options(FittingOptions, total=False):
+class BoundsOptions(FittingOptions, total=False):
+    """What steers bounds of outputs without any property, as keywords."""
+
+    window: int
+
+
+class Options(BoundsOptions, total=False):
     """All settings, as keywords; folders may be given as strings."""
 
     method: str

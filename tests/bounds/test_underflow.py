@@ -14,7 +14,7 @@ from solvers.safe import safe_bound
 from tightverify.region import Ball
 from tightverify.region.ball import length
 
-BOUNDS = ("interval", "linear", "planes", "combine")
+BOUNDS = ("interval", "crown-ibp", "lbp", "crown-lbp", "window", "linear", "planes", "combine")
 METHODS = (*BOUNDS, "complete", "lp", "milp")
 
 

@@ -17,7 +17,7 @@ from tightverify.errors import UsageError
 from tightverify.graph import Graph
 from tightverify.region import Perturbation, Region
 from tightverify.relax.fitted.programs import check_solver
-from tightverify.settings import FittingOptions, Settings, merged, refuse_others
+from tightverify.settings import BoundsOptions, Settings, merged, refuse_others
 from tightverify.stages.bounding import planes_fitting
 from tightverify.stages.combine import MIXTURE_SHARE, efforts
 from tightverify.threads import threads_for
@@ -34,7 +34,7 @@ def bounds(
     every_node: Literal[False] = ...,
     settings: Settings | None = ...,
     batch_axis: int | None = ...,
-    **options: Unpack[FittingOptions],
+    **options: Unpack[BoundsOptions],
 ) -> Interval: ...
 
 
@@ -48,7 +48,7 @@ def bounds(
     every_node: Literal[True],
     settings: Settings | None = ...,
     batch_axis: int | None = ...,
-    **options: Unpack[FittingOptions],
+    **options: Unpack[BoundsOptions],
 ) -> list[Interval]: ...
 
 
@@ -62,13 +62,13 @@ def bounds(
     every_node: bool = False,
     settings: Settings | None = None,
     batch_axis: int | None = None,
-    **options: Unpack[FittingOptions],
+    **options: Unpack[BoundsOptions],
 ) -> Interval | list[Interval]:
     """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph.
 
-    Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions` and `solver` count.
+    Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions`, `solver` and `window` count.
     """
-    refuse_others(options, FittingOptions.__annotations__, "bounds")
+    refuse_others(options, BoundsOptions.__annotations__, "bounds")
     settings = merged(settings, options if method is None else {**options, "method": method})
     if settings.method not in PASSES:
         raise UsageError(f"the method {settings.method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")

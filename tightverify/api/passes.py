@@ -11,6 +11,9 @@ from torch import Tensor
 from tightverify.bounds.fitted import combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.rows import neuron_rows, neurons_between
+from tightverify.bounds.window import IntervalPass, WindowPass
+from tightverify.budget import UNLIMITED
 from tightverify.graph import Graph
 from tightverify.region import Region
 from tightverify.settings import Settings
@@ -55,8 +58,35 @@ def first_round(graph: Graph, region: Region, settings: Settings) -> Bounded:
     return combined_bounds(graph, region, efforts(settings)[0], linear_bounds(graph, region).intervals)
 
 
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """A pass with a window of so many frames, at its end."""
+
+    ended: WindowPass
+
+    @classmethod
+    def over(cls, graph: Graph, region: Region, frames: int) -> Windowed:
+        ended = WindowPass.over(graph, region, frames)
+        ended.run(UNLIMITED)
+        return cls(ended)
+
+    @property
+    def intervals(self) -> Sequence[Interval]:
+        return self.ended.intervals
+
+    def lower(self, rows: dict[int, Tensor]) -> Tensor:
+        return self.ended.lower(rows)
+
+    def tighten(self, number: int) -> Interval:
+        return neurons_between(self.ended, number, self.lower(neuron_rows(self.ended, number)))
+
+
 PASSES: dict[str, Callable[[Graph, Region, Settings], Bounded]] = {
     "interval": lambda graph, region, _: Boxes(interval_bounds(graph, region)),
+    "crown-ibp": lambda graph, region, _: IntervalPass(graph, region).run(UNLIMITED),
+    "lbp": lambda graph, region, _: Windowed.over(graph, region, 0),
+    "crown-lbp": lambda graph, region, _: Windowed.over(graph, region, 0).ended.found(),
+    "window": lambda graph, region, settings: Windowed.over(graph, region, settings.window),
     "linear": lambda graph, region, _: linear_bounds(graph, region),
     "planes": lambda graph, region, settings: fitted_bounds(graph, region, planes_fitting(settings)),
     "combine": first_round,

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from tightverify.bounds.forms import Form
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -31,6 +32,11 @@ class RowPlanes(Protocol):
 
 Selection = Planes | RowPlanes
 """What rows over an operation go on with."""
+
+
+def nowhere(_number: int) -> Form | None:
+    """Rows stop at no node."""
+    return None
 
 
 def back_substitute(
@@ -72,8 +78,12 @@ def backward_pass(
     rows: dict[int, Tensor],
     at_input: Callable[[Input, Tensor, bool], None],
     trail: dict[int, Tensor] | None,
+    stop: Callable[[int], Form | None] = nowhere,
 ) -> Tensor:
-    """(B or 1, R): the constants gathered on the way; rows over inputs are handed over, and whether nobody else holds them."""
+    """(B or 1, R): the constants gathered on the way; rows over inputs are handed over, and whether nobody else holds them.
+
+    Rows over nodes at which they `stop` go on to the inputs at once, by the forms of these.
+    """
     pending = Pending(graph, rows)
     first = next(iter(rows.values()))
     total = first.new_zeros(first.shape[:2])
@@ -83,6 +93,10 @@ def backward_pass(
             continue
         if trail is not None and not isinstance(graph.nodes[number], Affine):
             trail[number] = row
+        form = stop(number)
+        if form is not None:
+            total = total + through_form(form, row, pending)
+            continue
         match graph.nodes[number]:
             case Input() as node:
                 at_input(node, row, pending.owns(number))
@@ -118,6 +132,15 @@ def through_planes(node: Apply, planes: Selection, row: Tensor, pending: Pending
             passed = passed.addcmul_(positive, by_row(low - high))
         pending.add(operand, passed, fresh=True)
     return offsets(planes, row, positive)
+
+
+def through_form(form: Form, row: Tensor, pending: Pending) -> Tensor:
+    """The same for a node's form: rows over it become rows over input nodes."""
+    positive = row.clamp(min=0)
+    negative = row - positive
+    for source, low in form.lower.slopes.items():
+        pending.add(Operand(source), positive @ low + negative @ form.upper.slopes[source], fresh=True)
+    return times(positive, form.lower.offset) + times(negative, form.upper.offset)
 
 
 def through_quadratic(node: Quadratic, planes: Planes, row: Tensor, pending: Pending) -> Tensor:

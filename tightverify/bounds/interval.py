@@ -76,7 +76,7 @@ def undefined(graph: Graph, known: Sequence[Interval]) -> Tensor | None:
     """
     found: Tensor | None = None
     for node in graph.nodes[: len(known)]:
-        if isinstance(node, Apply):
+        if isinstance(node, Apply) and node.op.partial:
             there = node.op.undefined(*(known[operand.source][operand.index] for operand in node.operands))
             if there is not None:
                 found = there.any(1) if found is None else found | there.any(1)

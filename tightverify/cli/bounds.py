@@ -16,7 +16,7 @@ from tightverify.console import progress
 from tightverify.decimals import at_least, at_most
 from tightverify.disk import standard
 from tightverify.methods import BOUNDING, either
-from tightverify.settings import FittingOptions
+from tightverify.settings import BoundsOptions
 
 if TYPE_CHECKING:
     from tightverify.inputs.importing import Importing
@@ -39,7 +39,7 @@ EXAMPLES = (
 @IMPORTING
 @LIMIT
 @REGION
-@settings_of(("method", *FittingOptions.__annotations__), method=METHODS)
+@settings_of(("method", *BoundsOptions.__annotations__), method=METHODS)
 @threads
 @gathered("output", output_of, OUT, FORCE, QUIET)
 @option(WRITTEN, "--json", "as_json", is_flag=True, help="JSON lines on stdout instead of a table.")

@@ -31,6 +31,10 @@ LOOKS: dict[str, Look] = {
     # methods and stages
     "interval": Look(GREY, "v", DOTTED),
     "linear": Look(BLUE, "o", "-"),
+    "crown-ibp": Look(SKY, "<", SHORT),
+    "lbp": Look(OLIVE, ">", DASHED),
+    "crown-lbp": Look(INDIGO, "p", DASH_DOT),
+    "window": Look(BLACK, "H", LONG),
     "attack": Look(BLACK, "x", DOTTED),
     "planes_boxes": Look(SKY, "s", SHORT),
     "planes": Look(GREEN, "^", DASHED),

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from tightverify.errors import UsageError
 from tightverify.region import SplitBy
 from tightverify.stages.attack import attack_stage
-from tightverify.stages.bounding import interval_stage, linear_stage, planes_stage
+from tightverify.stages.bounding import (
+    crown_ibp_stage,
+    crown_lbp_stage,
+    interval_stage,
+    lbp_stage,
+    linear_stage,
+    planes_stage,
+    window_stage,
+)
 from tightverify.stages.branch import branch_stage
 from tightverify.stages.combine import combine_stage, first_round_stage, rounds_stage
 from tightverify.stages.lp import lp_stage
@@ -21,6 +29,10 @@ from tightverify.stages.zonotope_splits import pieces_stage
 
 METHODS: dict[str, tuple[tuple[str, Stage], ...]] = {
     "interval": (("interval", interval_stage), ("attack", attack_stage)),
+    "crown-ibp": (("interval", interval_stage), ("crown-ibp", crown_ibp_stage), ("attack", attack_stage)),
+    "lbp": (("interval", interval_stage), ("lbp", lbp_stage), ("attack", attack_stage)),
+    "crown-lbp": (("interval", interval_stage), ("crown-lbp", crown_lbp_stage), ("attack", attack_stage)),
+    "window": (("interval", interval_stage), ("window", window_stage), ("attack", attack_stage)),
     "linear": (("interval", interval_stage), ("linear", linear_stage), ("attack", attack_stage)),
     "planes": (
         ("interval", interval_stage),

@@ -11,6 +11,7 @@ from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.window import IntervalPass, WindowPass
 from tightverify.errors import OutOfTimeError
 from tightverify.settings import Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
@@ -36,6 +37,46 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     return part_by_part(problem, known, bounded, keep=True)
 
 
+def crown_ibp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """Every row by back-substitution over the intervals of interval arithmetic."""
+
+    def bounded(some: Problem) -> LinearBounds:
+        intervals = IntervalPass(some.graph, some.region, recorder=some.recorder.begin(some.region))
+        return with_alternatives(intervals.run(some.budget))
+
+    return part_by_part(problem, known, bounded)
+
+
+def lbp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """Linear functions of the input for every node, forward, and for every row."""
+    return in_window(problem, known, 0)
+
+
+def crown_lbp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """Every row by back-substitution over the intervals that linear functions of the input, forward, leave."""
+
+    def bounded(some: Problem) -> LinearBounds:
+        return with_alternatives(WindowPass.over(some.graph, some.region, 0).run(some.budget))
+
+    return part_by_part(problem, known, bounded)
+
+
+def window_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
+    """Back-substitution through so many frames, and linear functions of the input from there on."""
+    return in_window(problem, known, problem.settings.window)
+
+
+def in_window(problem: Problem, known: BoundsSoFar, frames: int) -> BoundsSoFar:
+    """Every neuron and every row with a window of so many frames."""
+
+    def bounded(some: Problem) -> WindowPass:
+        found = WindowPass.over(some.graph, some.region, frames)
+        found.run(some.budget)
+        return found
+
+    return part_by_part(problem, known, bounded)
+
+
 def planes_fitting(settings: Settings) -> Fitting:
     """How `planes` fits planes."""
     return Fitting(directions=or_else(settings.directions, Fitting().directions), solver=settings.solver)
@@ -54,7 +95,7 @@ def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 def part_by_part(
     problem: Problem,
     known: BoundsSoFar,
-    bounded: Callable[[Problem], LinearBounds],
+    bounded: Callable[[Problem], LinearBounds | WindowPass],
     directions: int = 0,
     keep: bool = False,
 ) -> BoundsSoFar:
