@@ -66,8 +66,30 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     if name == "step":
         ends = [(left, left > 0), (right, right > 0), *((fmpq(0), one) for one in (False, True) if left <= 0 < right)]
         return all(k * int(value) + a * t + constant >= 0 for t, value in ends)  # right of 0 it is 1 at once
-    starts = {"log": left > 0, "reciprocal": left > 0, "square_root": left >= 0}
+    if name == "nonzero":
+        ends = [(t, t != 0) for t in (left, right, *([fmpq(0)] if left <= 0 <= right else ()))]
+        beside = [(fmpq(0), True)] if left <= 0 <= right and left < right else []
+        return all(k * int(value) + a * t + constant >= 0 for t, value in [*ends, *beside])  # beside 0 it is 1 at once
+    if name == "floor":
+        return floor_holds(k, a, constant, left, right)
+    if name == "truncation":
+        limit = rational(parameters["limit"])
+        above = right < 0 or floor_holds(k, a, constant, max(left, fmpq(0)), right)
+        below = left > 0 or floor_holds(-k, -a, constant, max(-right, fmpq(0)), -left)
+        return -limit < left and right < limit and above and below
+    starts = {"log": left > 0, "reciprocal": left > 0 or right < 0, "square_root": left >= 0}
     return starts.get(name, True) and line_holds(Curved(name, k, a, constant), left, right)
+
+
+def floor_holds(k: fmpq, slope: fmpq, constant: fmpq, low: fmpq, high: fmpq) -> bool:
+    """The same of the greatest whole number: at the ends, at whole numbers and just below; first and last decide."""
+    points = [(low, low.floor()), (high, high.floor())]
+    first, last = -((-low).floor()), high.floor()
+    for whole in (first, last) if first <= last else ():
+        points += [(fmpq(whole), whole), *([(fmpq(whole), whole - 1)] if whole > low else [])]
+    if first + 1 <= last:
+        points.append((fmpq(first + 1), first))
+    return all(k * value + slope * t + constant >= 0 for t, value in points)
 
 
 def straight(name: str, parameters: Mapping[str, float | None]) -> tuple[list[fmpq], Any]:

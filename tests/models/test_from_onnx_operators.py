@@ -79,6 +79,18 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
         [node("Mul", "x four", "a"), node("Floor", "a", "b"), node("Ceil", "a", "c"), node("Mul", "b c", "y")],
         {"four": np.array(4.0)},
     ),
+    "norms": (
+        [
+            node("ReduceL1", "x", "a", axes=[1]),
+            node("ReduceL2", "x", "b", axes=[2]),
+            node("ReduceSumSquare", "x", "c"),
+            node("ReduceLogSumExp", "x", "d", axes=[1, 2]),
+            node("Exp", "x", "p"),
+            node("ReduceLogSum", "p", "e", axes=[1]),
+            node("Sum", "a b c d e", "y"),
+        ],
+        {},
+    ),
     "roots": (
         [
             node("Mul", "x x", "a"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,24 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "product": lambda x: x[:, :2] * x[:, 2:] * x[:, 1:3],
     "powers": lambda x: x**3 - x**4 + (x.sigmoid() + 1) ** -1.5 + x.sigmoid() ** 0.3 + 2**x + x**0,
     "whole numbers": lambda x: torch.floor(4 * x) * torch.ceil(3 * x),
+    "norms": lambda x: torch.cat(
+        [
+            x.norm(dim=1),
+            torch.linalg.vector_norm(x, ord=1, dim=2),
+            F.normalize(x + 2, dim=1).sum(1),
+            x.abs().sum(1).norm(dim=1, keepdim=True),
+        ],
+        1,
+    ),
+    "largest sizes": lambda x: torch.linalg.vector_norm(x, ord=math.inf, dim=(1, 2), keepdim=True)[:, 0],
+    "spreads": lambda x: torch.cat([x.std(1), x.var(1, unbiased=False), *torch.var_mean(x, 1), torch.std_mean(x, 1)[0]], 1),
+    "spread of all": lambda x: torch.std(x, dim=(1, 2), correction=2, keepdim=True)[:, 0],
+    "log-sum-exp": lambda x: torch.logsumexp(x, 1) + torch.logsumexp(x, (1, 2), keepdim=True)[:, 0],
+    "group-norm": lambda x, w: F.group_norm(x, 2, w[0, :1].repeat(4), w[1, :1].repeat(4)),
+    "instance-norm": lambda x: (
+        F.instance_norm(x) + F.instance_norm(x, torch.zeros(4).to(x), torch.ones(4).to(x), use_input_stats=False)
+    ),
+    "rms-norm": lambda x, b: F.rms_norm(x, (3,), b) + F.rms_norm(x, (4, 3), eps=0.1),
     "squares": lambda x: x**2 + x.square() + x * x + x**1,
     "sums": lambda x: torch.cat([x.sum(1), x.mean((1, 2))[:, None], x.sum(-1), x.sum((1, 2), keepdim=True)[:, 0]], 1),
     "sum-of-all": lambda x: torch.stack([row.sum() for row in x])[:, None] * torch.ones(2),

@@ -84,11 +84,15 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
         ("aten.sin ", "outermost module", "torch_modules.py line", "self.function("),
     ),
     "argmax": (lambda: Function(lambda x: x.argmax(1, keepdim=True) + x), ("aten.argmax ", "leave it out")),
-    "group-norm": (
-        lambda: Nested(nn.GroupNorm(2, TIME)),
-        ("aten.group_norm ", "'part.1'", "GroupNorm", "test_from_torch_refused.py line", "self.part(x)"),
+    "power mean": (
+        lambda: Nested(nn.LPPool1d(2, 2)),
+        ("aten.sign ", "'part.1'", "LPPool1d", "test_from_torch_refused.py line", "self.part(x)"),
     ),
-    "instance-norm": (lambda: Nested(nn.InstanceNorm1d(TIME)), ("aten._native_batch_norm_legit ", "running statistics")),
+    "norm of order 3": (
+        lambda: Function(lambda x: torch.linalg.vector_norm(x, ord=3, dim=1)),
+        ("aten.linalg_vector_norm ", "order 3"),
+    ),
+    "std of one": (lambda: Function(lambda x: x[:, :1].std(1)), ("aten.std ", "of 1 numbers")),
     "dropout": (lambda: Function(lambda x: F.dropout(x)), ("aten.dropout ", "only in training")),
     "random": (Random, ("aten.rand ",)),
     "empty": (lambda: Function(lambda x: x + torch.empty(3).fill_(1.0) * torch.empty(3)), ("aten.empty ",)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tightverify.ops.base import CurveOperation
 from tightverify.relax.curves import Clip, Curve
+from tightverify.values import Interval
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,7 @@ class Clamp(CurveOperation):
     @property
     def curve(self) -> Curve:
         return Clip(self.low, self.high)
+
+    def interval(self, *boxes: Interval) -> Interval:
+        """Without rounding, for its value is one of three floats: what is kept at 0 or above is not below it."""
+        return Interval(self.curve.value(boxes[0].lower), self.curve.value(boxes[0].upper))

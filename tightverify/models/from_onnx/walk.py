@@ -21,6 +21,7 @@ from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
 from tightverify.models.from_onnx.folding import fold
 from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
+from tightverify.models.from_onnx.normalising import NORMALISING
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
@@ -33,6 +34,7 @@ OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     **COMPUTING,
     **COMPARISONS,
     **CURVED,
+    **NORMALISING,
     **WINDOWS,
     **RECURRENT,
 }
@@ -45,6 +47,7 @@ ORDER_KEEPING = "remove it from the end of the model: it does not change which o
 QUANTISED = "weights alone may be quantised, activations not: export those without quantisation, in float32 or float64"
 REFUSED = {
     **dict.fromkeys(("ArgMax", "Hardmax"), ORDER_KEEPING),
+    "LpNormalization": "divide by what ReduceL2 gives, kept above 0 by Clip",
     "SequenceMap": ADVICE,
     **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
 }

@@ -30,6 +30,7 @@ KEPT = {
     "avg_pool1d",
     "group_norm",
     "hardsigmoid",
+    "instance_norm",
     "hardswish",
     "layer_norm",
     "lerp",
@@ -39,10 +40,14 @@ KEPT = {
     "max_pool1d",
     "mish",
     "prelu",
+    "rms_norm",
     "roll",
     "softmax",
     "softplus",
     "std",
+    "std_mean",
+    "var",
+    "var_mean",
 }
 """Operators that are better kept whole: they are imported as one, or refused by the name that the user wrote."""
 

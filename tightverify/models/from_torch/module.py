@@ -45,7 +45,6 @@ ROUNDING = (
 """What rounds activations, where it does not round weights."""
 ADVICE = {
     "aten.argmax": LEAVE_OUT,
-    "aten.group_norm": "use batch norm or layer norm",
     "aten.native_dropout": "drop out only in training: `torch.nn.Dropout`, or `training=self.training`",
     "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),

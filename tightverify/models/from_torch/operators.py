@@ -19,6 +19,7 @@ from tightverify.models.from_torch.call import POSITIONS, Call, Missing
 from tightverify.models.from_torch.comparisons import COMPARISONS
 from tightverify.models.from_torch.curved import CURVED
 from tightverify.models.from_torch.moves import MOVES
+from tightverify.models.from_torch.normalising import NORMALISING, axes_of, kept
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
 from tightverify.models.powers import exponential, power
@@ -130,6 +131,17 @@ def interpolate(call: Call) -> object:
     return call.builder.combine([(start, 1.0), (step, 1.0)])
 
 
+def clamp_at(least: bool) -> Handler:
+    """Clamp at one end."""
+
+    def build(call: Call) -> object:
+        limit = call.number("min" if least else "max")
+        ends = Clamp(limit, math.inf) if least else Clamp(-math.inf, limit)
+        return call.builder.apply(ends, call.symbols("self"))
+
+    return build
+
+
 def logarithm(factor: float) -> Handler:
     def build(call: Call) -> object:
         natural = call.builder.apply(Log(), call.symbols("self"))
@@ -220,29 +232,18 @@ def batch_norm(call: Call) -> object:
     return result, statistics, statistics
 
 
-def _axes(call: Call, x: Symbols) -> tuple[int, ...]:
-    given = call["dim"] if "dim" in call.arguments else None
-    axes = () if given is None else call.integers("dim")
-    return tuple(axis % max(x.ndim, 1) for axis in axes) or tuple(range(x.ndim))
-
-
-def _kept(call: Call, result: Symbols, axes: tuple[int, ...]) -> Symbols:
-    keep = "keepdim" in call.arguments and call.flag("keepdim")
-    return np.expand_dims(result, axes) if keep else result
-
-
 def addition(mean: bool) -> Handler:
     """The sum or the mean over some axes, or all."""
 
     def build(call: Call) -> object:
         check_precision(call)
         x = call.symbols("self")
-        axes = _axes(call, x)
+        axes = axes_of(call, x)
         count = math.prod(x.shape[axis] for axis in axes)
         if mean and count == 0:
             raise call.refuse("of no numbers is not supported", "take the mean of at least one")
         factor = 1 / count if mean else 1.0
-        return _kept(call, call.builder.total(x, axes, factor), axes)
+        return kept(call, call.builder.total(x, axes, factor), axes)
 
     return build
 
@@ -270,11 +271,11 @@ def extreme(largest: bool, pair: bool) -> Handler:
 
     def build(call: Call) -> object:
         x = call.symbols("self")
-        axes = _axes(call, x)
+        axes = axes_of(call, x)
         rest = [axis for axis in range(x.ndim) if axis not in axes]
         flat = x.transpose([*axes, *rest]).reshape(-1, *(x.shape[axis] for axis in rest))
         found = call.builder.largest(flat if largest else negative(call, flat), 0)
-        result = _kept(call, found if largest else negative(call, found), axes)
+        result = kept(call, found if largest else negative(call, found), axes)
         return (result, POSITIONS) if pair else result
 
     return build
@@ -302,6 +303,7 @@ OPERATORS: dict[str, Handler] = {
     **MOVES,
     **COMPARISONS,
     **CURVED,
+    **NORMALISING,
     **RECURRENT,
     **WINDOWS,
     "aten.add.Tensor": weighted(("self", 1.0), ("other", "alpha")),
@@ -333,6 +335,8 @@ OPERATORS: dict[str, Handler] = {
     "aten.relu6.default": apply(Clamp(0.0, 6.0)),
     "aten.hardtanh.default": clamp("min_val", "max_val"),
     "aten.clamp.default": clamp("min", "max"),
+    "aten.clamp_min.default": clamp_at(True),
+    "aten.clamp_max.default": clamp_at(False),
     "aten.clamp.Tensor": clamp("min", "max"),
     "aten.lerp.Tensor": interpolate,
     "aten.lerp.Scalar": interpolate,
