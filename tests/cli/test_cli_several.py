@@ -34,6 +34,7 @@ def test_info_says_what_to_fix(folder: Path, capsys: pytest.CaptureFixture[str])
     told = capsys.readouterr().err
     assert "'x' (N, 3, 2) and 'state' (N, 1, 4)" in told
     assert "--fix state=0 " in told
+    assert f"All that is needed is said so: tightverify info {path} --fix state=0 --frame last" in told
     assert main(["info", path, "--fix", "state=0", "--frame", "last", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["outputs"], facts["inputs in the file"]) == (4, {"x": "(N, 3, 2)", "state": "(N, 1, 4)"})

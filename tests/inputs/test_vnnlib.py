@@ -7,8 +7,10 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 import tightverify as tv
@@ -228,6 +230,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert_one_sentence(capsys, "bad.vnnlib: 1 parentheses are open", tmp_path / "never")
     assert run(network, tmp_path / "none.vnnlib") == 2
     assert_one_sentence(capsys, "does not exist", tmp_path / "never")
+
+
+def test_a_query_about_one_of_several_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """y = x + s, s fixed."""
+    of = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2])  # noqa: E731
+    graph = helper.make_graph([helper.make_node("Add", ["x", "s"], ["y"])], "g", [of("x"), of("s")], [of("y")])
+    network, path = tmp_path / "two.onnx", tmp_path / "q.vnnlib"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(network))
+    names = ("X_0", "X_1", "Y_0", "Y_1")
+    path.write_text("".join(f"(declare-const {name} Real)" for name in names) + box(0, 1, 2) + "(assert (<= Y_0 1.5))")
+    assert run(network, path) == 2
+    assert_one_sentence(capsys, "--fix s=0", tmp_path / "never")
+    for value, outcome in ((1, "sat"), (2, "unsat")):
+        assert run(network, path, "--fix", f"s={value}", "--quiet") == 0
+        assert capsys.readouterr().out.splitlines()[0] == outcome
 
 
 @pytest.mark.filterwarnings("ignore")

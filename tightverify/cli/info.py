@@ -11,6 +11,7 @@ import click
 from tightverify.cli.command import Command, option
 from tightverify.cli.options import IMPORTING, MODEL, QUESTION, WRITTEN
 from tightverify.console import output
+from tightverify.errors import ModelError, TightVerifyError
 
 if TYPE_CHECKING:
     from tightverify.inputs.importing import Importing
@@ -31,6 +32,22 @@ EXAMPLES = (
     "tightverify info speech.onnx --shape 8000 --json",
     "tightverify info vad.onnx --shape 576 --fix state=0",
 )
+
+
+def in_the_way(model: Path, shape: tuple[int, ...] | None, importing: Importing) -> str:
+    """All that keeps a file from being imported, beside what was said first; nothing where that is all that can be said."""
+    from tightverify.models.from_onnx.survey import survey
+
+    try:
+        found = survey(model, shape, **importing.keywords)
+    except TightVerifyError:
+        return ""
+    words = found.words if len(found.words) > 1 or sum(count for count, _ in found.refused.values()) > 1 else []
+    if found.refused:
+        return ". In the way are: " + "; ".join(words) if words else ""
+    options = " ".join(found.options)
+    doubt = ", with a shape that it takes, for this one it does not" if found.doubtful else ""
+    return f". All that is needed is said so: tightverify info {model} {options}{doubt}" if options else ""
 
 
 @click.command(cls=Command, examples=EXAMPLES, short_help="Say what a model is made of, and try its import.")
@@ -60,6 +77,8 @@ def info(model: Path, shape: tuple[int, ...] | None, importing: Importing, as_js
         facts = description(load(model, shape, **importing.keywords), model)
     except UncomparedError as error:
         facts = description(error.model, model, str(error))
+    except ModelError as error:
+        raise type(error)(f"{error}{in_the_way(model, shape, importing)}") from error
     if as_json:
         click.echo(json.dumps(facts))
         return

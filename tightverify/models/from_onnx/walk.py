@@ -8,6 +8,7 @@ line in its table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -140,6 +141,8 @@ def refuse_unknown(node: NodeProto) -> None:
     if node.op_type in OPERATORS or node.op_type in FACTS:
         return
     quantised = "Quant" in node.op_type or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer")
-    names = ", ".join(sorted({**OPERATORS, **FACTS}))
-    advice = QUANTISED if quantised else f"build that part of the model from those that are: {names}"
+    near = get_close_matches(node.op_type, [*OPERATORS, *FACTS], n=2, cutoff=0.7)
+    nearest = f" (there are {' and '.join(near)})" if near else ""
+    others = f"build that part of the model from those that `tightverify supports --onnx-operators` lists{nearest}"
+    advice = QUANTISED if quantised else others
     raise UnsupportedError(f"{describe(node)} is not supported; {advice}")

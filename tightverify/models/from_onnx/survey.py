@@ -1,0 +1,179 @@
+"""All that keeps a file from being imported, at once: options that are missing, and every operator that is refused.
+
+Nodes are walked one after the other. What a refused one makes is not known, so that of those which read it only the operator is
+looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper
+
+from tightverify.errors import ModelError
+from tightverify.models.builder import Builder
+from tightverify.models.fixed import RATE, RATES
+from tightverify.models.frames import LAST, picked
+from tightverify.models.from_onnx.control import CONTROL
+from tightverify.models.from_onnx.entries import (
+    chosen_batch_axis,
+    entries_of,
+    fixed_inputs,
+    input_axes,
+    input_shape,
+    is_whole,
+    likely_shape,
+    perturbed,
+)
+from tightverify.models.from_onnx.last import last_softmax, without
+from tightverify.models.from_onnx.node import Activations, Tokens, Value, describe
+from tightverify.models.from_onnx.reading import read, standard_opset
+from tightverify.models.from_onnx.results import Output, chosen_output, only, read_by
+from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
+from tightverify.models.from_onnx.walk import array, refuse, refuse_unknown, walk
+
+MOST_SHOWN = 12
+
+
+@dataclass
+class Survey:
+    """Options that the file needs, and what refuses each kind of node: how many there are, and the first one's sentence.
+
+    `doubtful` is a guess of the input's shape with which something does not fit.
+    """
+
+    options: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    doubtful: bool = False
+
+    def add(self, node: NodeProto, words: str) -> None:
+        count, first = self.refused.get(node.op_type, (0, words))
+        self.refused[node.op_type] = count + 1, first
+
+    @property
+    def words(self) -> list[str]:
+        """A sentence for each kind of node, those of which there are most first."""
+        ordered = sorted(self.refused.items(), key=lambda item: -item[1][0])
+        found = [f"{kind}, {count} node{'s' * (count > 1)}: {first}" for kind, (count, first) in ordered[:MOST_SHOWN]]
+        return [*found, f"and {len(ordered) - MOST_SHOWN} more operators"] if len(ordered) > MOST_SHOWN else found
+
+
+def survey(
+    path: str | Path,
+    shape: tuple[int, ...] | None = None,
+    batch_axis: int | None = None,
+    fix: Mapping[str, Any] | None = None,
+    output: Output | None = None,
+    frame: int | str | None = None,
+) -> Survey:
+    """What stands in the way of an import with these options, with others where they are missing."""
+    path, found, fixed = Path(path), Survey(), dict(fix or {})
+    model = read(path)
+    opset, result = standard_opset(model, path), chosen_output(model.graph, output, path)
+    if shape is not None:
+        found.options.append(f"--shape {','.join(map(str, shape))}")
+    model = only(model, result)
+    entries = [entry for entry in entries_of(model.graph) if entry.name not in fixed]
+    entry = perturbed(entries)
+    fixed |= {each.name: RATE if each.name.lower() in RATES else 0 for each in entries if each is not entry}
+    if fixed:
+        found.options.append(f"--fix {','.join(f'{name}={shown(value)}' for name, value in fixed.items())}")
+    last = last_softmax(model, opset)
+    if last is not None:
+        model, result = without(model, last[0]), str(last[0].input[0])
+    axes = input_axes(entry, path)
+    axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
+    rest = () if axes is None else (*axes[:axis], *axes[axis + 1 :])
+    guessed = shape is None and (axes is None or any(isinstance(length, str) for length in rest))
+    if guessed:
+        shape = likely_shape(rest or (0, 0))
+        found.options.append(f"--shape {','.join(map(str, shape))}")
+    shape = input_shape(axes, shape, axis, path)
+    others = fixed_inputs(model.graph, fixed, axes, axis, shape, path)
+    builder, tokens = Builder(), is_whole(entry) or takes_tokens(model.graph, entry.name)
+    look_up = LookUp(builder, shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
+    start = np.expand_dims(np.arange(shape[0]) if tokens else builder.input(shape), axis)
+    begun: dict[str, Value | Tokens] = {name: one.value for name, one in others.items()}
+    begun[entry.name] = Tokens(start) if tokens else Activations(start)
+    known = walked(Walk(model.graph, opset, builder, look_up, guessed), begun, found)
+    made = known.get(result)
+    if frame is not None:
+        found.options.append(f"--frame {frame}")
+    elif isinstance(made, Activations) and needs_frame(made.numbers.shape):
+        found.options.append(f"--frame {LAST}")
+    return found
+
+
+def shown(value: Any) -> str:
+    """What an input is fixed at, as the command line has it."""
+    return f"{value:g}" if np.ndim(value) == 0 else "FILE.npz"
+
+
+def needs_frame(shape: tuple[int, ...]) -> bool:
+    """Whether an output is of several frames, of which one is to be chosen."""
+    try:
+        picked(shape, None, "")
+    except ModelError:
+        return True
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What is walked; where the input's shape was guessed, nodes are refused for their operators only."""
+
+    graph: GraphProto
+    opset: int
+    builder: Builder
+    look_up: LookUp
+    guessed: bool
+
+    def of(self, node: NodeProto, known: Mapping[str, Value | Tokens]) -> dict[str, Value | Tokens]:
+        """What a node makes."""
+        alone = GraphProto(node=[node], output=self.graph.output)
+        return walk(alone, self.opset, self.builder, known, self.look_up)
+
+    def refuse(self, node: NodeProto) -> None:
+        """An operator that is not supported, whatever it reads."""
+        if node.op_type not in CONTROL:
+            refuse(node, any(output.name in node.output for output in self.graph.output))
+            refuse_unknown(node)
+
+
+def walked(walk: Walk, begun: Mapping[str, Value | Tokens], found: Survey) -> dict[str, Value | Tokens]:
+    """Every tensor that becomes known; what is refused on the way is noted."""
+    known = {**begun, **{tensor.name: array(tensor) for tensor in walk.graph.initializer}}
+    lost: set[str] = set()
+    for node in walk.graph.node:
+        try:
+            if lost.isdisjoint(read_by(node)):
+                made = walk.of(node, known)
+                known.update({name: made[name] for name in node.output if name in made})
+            else:
+                walk.refuse(node)
+        except ModelError as error:
+            refused = error if not walk.guessed else refusal(walk, node)
+            found.doubtful = found.doubtful or refused is None
+            if refused is not None:
+                found.add(node, shortened(refused, describe(node)))
+        lost.update(name for name in node.output if name and name not in known)
+    return known
+
+
+def refusal(walk: Walk, node: NodeProto) -> ModelError | None:
+    """Why a node's operator is refused, if it is."""
+    try:
+        walk.refuse(node)
+    except ModelError as error:
+        return error
+    return None
+
+
+def shortened(error: ModelError, place: str) -> str:
+    """What is wrong, without what to do about it; the node that it was found at behind."""
+    words = str(error).partition("; ")[0].removeprefix(place).lstrip(": ")
+    return f"{words} (the first is {place.removeprefix('the operator ')})"
