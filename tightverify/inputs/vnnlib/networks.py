@@ -16,10 +16,9 @@ from pathlib import Path
 from tightverify.errors import InputError, UnsupportedError
 from tightverify.inputs.vnnlib.query import Query, query_of
 from tightverify.inputs.vnnlib.syntax import (
-    Case,
     Expression,
     Formula,
-    both,
+    all_of,
     disjuncts,
     expressions,
     named,
@@ -127,9 +126,7 @@ def declared_of(text: str, real: bool) -> Declared:
         raise InputError(f"no network is declared; {WANTED}")
     check(networks, real)
     inputs, others, places = numbered(networks)
-    cases: list[Case] = [()]
-    for condition in asserted:
-        cases = both(cases, disjuncts(condition, places))
+    cases = all_of(disjuncts(condition, places) for condition in asserted)
     return Declared(tuple(networks), query_of(Formula(inputs, others, tuple(cases), tuple(list(places)[:inputs]))))
 
 

@@ -57,21 +57,21 @@ def read_query(path: Path) -> Query:
 
 def query_of(formula: Formula) -> Query:
     """A formula's cases in floats."""
-    boxes, cases = list[list[tuple[float, float]]](), list[Case]()
+    boxes, cases, cut = list[list[tuple[float, float]]](), list[Case](), list[str]()
     for case in formula.cases:
-        bounds = box_of(case, formula.inputs)
+        ends = ends_of(case)
+        bounds = box_between(*ends, formula.inputs)
         if bounds is None or any(not c.linear.terms and not holds(c, {}) for c in case):
             continue
         boxes.append([(below(low), -below(-high)) for low, high in bounds])
         cases.append(case)
+        cut.append(unbounded(*ends, formula))
     used = {name for case in cases for constraint in joint(case) for name in constraint.linear.terms}
     extras = tuple(sorted(used - places_of(formula.outputs, ()).keys()))
     places = places_of(formula.outputs, extras)
     rows = [[row_of(constraint, places) for constraint in joint(case)] for case in cases]
     lower, upper = torch.tensor(boxes, dtype=torch.float64).view(-1, formula.inputs, 2).unbind(2)
-    return Query(
-        lower, upper, property_of(rows, len(places)), tuple(cases), extras, tuple(unbounded(case, formula) for case in cases)
-    )
+    return Query(lower, upper, property_of(rows, len(places)), tuple(cases), extras, tuple(cut))
 
 
 def joint(case: Case) -> list[Constraint]:
@@ -97,9 +97,14 @@ def ends_of(case: Case) -> tuple[Ends, Ends]:
     Constraints that join some bound each by the others.
     """
     upper, negated = Ends(), Ends()
-    single = [constraint for constraint in case if constraint.bounds_one]
-    several = [constraint for constraint in case if constraint.of_inputs and not constraint.bounds_one]
-    for constraint in (*single, *several * ROUNDS):
+    several = []
+    for constraint in case:
+        if constraint.bounds_one:
+            ((name, coefficient),) = constraint.linear.terms.items()
+            (upper if coefficient > 0 else negated).lower(int(name[2:]), -constraint.linear.constant / abs(coefficient))
+        elif constraint.of_inputs:
+            several.append(constraint)
+    for constraint in several * ROUNDS:
         for name, coefficient in constraint.linear.terms.items():
             rest = least_of_others(constraint, name, upper, negated)
             if rest is not None:
@@ -110,7 +115,11 @@ def ends_of(case: Case) -> tuple[Ends, Ends]:
 
 def box_of(case: Case, inputs: int) -> list[tuple[Fraction, Fraction]] | None:
     """A box around what a case states of its inputs, None if it is empty; where an end is missing, one near the other, or 0."""
-    upper, negated = ends_of(case)
+    return box_between(*ends_of(case), inputs)
+
+
+def box_between(upper: Ends, negated: Ends, inputs: int) -> list[tuple[Fraction, Fraction]] | None:
+    """The same between the ends that are known."""
     if any(-negated[place] > upper[place] for place in upper.keys() & negated.keys()):
         return None
     found = []
@@ -126,9 +135,8 @@ def near(end: Fraction) -> Fraction:
     return max(Fraction(1), abs(end))
 
 
-def unbounded(case: Case, formula: Formula) -> str:
-    """What a case does not bound of its inputs, in words; nothing if it bounds all."""
-    upper, negated = ends_of(case)
+def unbounded(upper: Ends, negated: Ends, formula: Formula) -> str:
+    """Which input lacks an end, in words; nothing if all have both."""
     place = next((place for place in range(formula.inputs) if place not in upper or place not in negated), None)
     if place is None:
         return ""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import reduce
-from itertools import product
+from itertools import chain, product
 from math import prod
 from pathlib import Path
 
@@ -72,12 +72,13 @@ class Constraint:
     @property
     def of_inputs(self) -> bool:
         """Whether it is about inputs alone, without products."""
-        return bool(self.linear.terms) and all(name[0] == "X" and TIMES not in name for name in self.linear.terms)
+        terms = self.linear.terms
+        return bool(terms) and all(name[0] == "X" and TIMES not in name for name in terms)
 
     @property
     def bounds_one(self) -> bool:
         """Whether it bounds a single input."""
-        return self.of_inputs and len(self.linear.terms) == 1
+        return len(self.linear.terms) == 1 and self.of_inputs
 
 
 Case = tuple[Constraint, ...]
@@ -124,7 +125,7 @@ def named(path: Path) -> Iterator[None]:
 def formula_of(text: str) -> Formula:
     """The formula that a text states."""
     declared: dict[str, str] = {}
-    cases: list[Case] = [()]
+    asserted: list[list[Case]] = []
     for command in expressions(text):
         match command:
             case ["vnnlib-version", *_] | ["declare-network", *_]:
@@ -134,7 +135,7 @@ def formula_of(text: str) -> Formula:
                     raise InputError(f"{name} is declared; wanted each of X_0, X_1, ..., Y_0, Y_1, ... once")
                 declared[name] = name
             case ["assert", condition]:
-                cases = both(cases, disjuncts(condition, declared))
+                asserted.append(disjuncts(condition, declared))
             case [str(word), *_] if word in ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit"):
                 continue
             case _:
@@ -144,7 +145,7 @@ def formula_of(text: str) -> Formula:
         missing = next((f"{kind}_{k}" for k in range(count) if f"{kind}_{k}" not in declared), None)
         if missing or not count:
             raise InputError(f"{missing or f'{kind}_0'} is not declared; {WANTED}")
-    return Formula(counts[0], counts[1], tuple(cases))
+    return Formula(counts[0], counts[1], tuple(all_of(asserted)))
 
 
 def expressions(text: str) -> Iterator[Expression]:
@@ -169,23 +170,30 @@ def expressions(text: str) -> Iterator[Expression]:
         raise InputError(f"{len(stack)} parentheses are open at the end: the file may be cut short; {WANTED}")
 
 
-def both(first: Sequence[Case], second: Sequence[Case]) -> list[Case]:
-    """The cases in which one of each holds."""
-    return list(joined((first, second)))
+def all_of(several: Iterable[Sequence[Case]]) -> list[Case]:
+    """The cases in which one of each holds; what has one case only stands in all of them, at the cost of its length."""
+    common: list[Constraint] = []
+    cases: list[Case] = [()]
+    for some in several:
+        if len(some) == 1:
+            common.extend(some[0])
+        else:
+            cases = list(joined((cases, some)))
+    return [(*common, *case) for case in cases]
 
 
 def joined(several: Sequence[Sequence[Case]]) -> Iterator[Case]:
     """One case of each, in all ways."""
     if prod(map(len, several)) > MOST_CASES:
         raise UnsupportedError(f"it comes to more than {MOST_CASES} cases; split it")
-    return (sum(chosen, ()) for chosen in product(*several))
+    return (tuple(chain.from_iterable(chosen)) for chosen in product(*several))
 
 
 def disjuncts(condition: Expression, declared: Mapping[str, str]) -> list[Case]:
     """The cases in which a condition holds."""
     match condition:
         case ["and", *parts]:
-            return list(joined([disjuncts(part, declared) for part in parts]))
+            return all_of(disjuncts(part, declared) for part in parts)
         case ["or", *parts]:
             return [case for part in parts for case in disjuncts(part, declared)]
         case ["!=", first, second]:
