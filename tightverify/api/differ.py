@@ -33,7 +33,7 @@ from tightverify.models.model import Model
 from tightverify.models.pair import Layout, pair, subtracted
 from tightverify.models.second_input import of_second_input, second_input
 from tightverify.region import Perturbation, TwoInputs
-from tightverify.settings import Options, Settings, merged
+from tightverify.settings import BoundsOptions, Options, Settings, merged
 from tightverify.spec import Property, linear_property
 from tightverify.values import Interval, above
 from tightverify.verify import Result, Verdict
@@ -256,7 +256,7 @@ def differences_of(both: Model, interval: Interval) -> Tensor:
 def bracket(both: Model, x: Tensor, region: Perturbation, settings: Settings, largest: Tensor) -> list[Difference]:
     """What is proved of every output: by one bounding pass where the method is one, else by all of its stages."""
     if settings.method in PASSES and settings.time_limit == math.inf and settings.evidence is None:
-        names = ("method", "device", "memory", "batch", "directions", "solver")
+        names = ("method", *BoundsOptions.__annotations__)
         start = time.perf_counter()
         chosen = {name: getattr(settings, name) for name in names}
         proved = differences_of(both, bounds(both, x, region, **chosen))

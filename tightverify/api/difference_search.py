@@ -35,7 +35,8 @@ def largest_differences(both: Model, x: Tensor, region: Perturbation, settings: 
     A search goes down each row of `difference_rows` at least once, unless the input's time runs out before.
     """
     outputs, regions = both.graph.output_size // 2, region.around(x)
-    found = Largest(torch.zeros(len(x), outputs, dtype=torch.float64), x.flatten(1).to(torch.float64), [0.0] * len(x))
+    points = x.flatten(1).to(torch.float64, copy=True)
+    found = Largest(torch.zeros(len(x), outputs, dtype=torch.float64), points, [0.0] * len(x))
     rows = difference_rows(outputs)[None]
     spec = Property(rows, torch.zeros(1, 2 * outputs, dtype=torch.float64), 2 * outputs)
     search = Search(4 * outputs + settings.restarts, settings.attack_steps, settings.seed)

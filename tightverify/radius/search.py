@@ -27,7 +27,7 @@ from tightverify.verify import Result, Verdict
 
 CHEAP = ("linear", "combine")
 """Methods that come before others, if their stages are among theirs; of `combine`, the first round."""
-STEADY = ("interval", "linear", "planes")
+STEADY = ("interval", "crown-ibp", "lbp", "crown-lbp", "window", "linear", "planes")
 """Methods whose margins are the best that they find, whether these are above 0 or not: their slopes can be relied on."""
 COARSE = 0.05
 """To what share radii of cheap methods are found, where another comes after them."""
