@@ -25,6 +25,8 @@ ORIGINS = {
     "fsdd": "the Free Spoken Digit Dataset as fsdd.npz (GitHub, Jakobovski/free-spoken-digit-dataset)",
     "cells": "RNNs and GRUs on MNIST by rows as npz files under their torch names (trained for this project)",
     "wild": "ONNX files that others publish (Silero VAD, DTLN, Precise, RnnVerify), and keras/ with small Keras exports",
+    "hapt": "HAPT's recordings of a gyroscope as hapt.npz (UCI 341)",
+    "vowels": "the Japanese vowels of UCI as JapaneseVowels.npz (PyPI, aeon)",
     "prover": "PROVER's trained LSTMs as npz files under their torch names (GitHub, eth-sri/prover)",
 }
 
@@ -88,10 +90,14 @@ class FrameCells(Frames):
 def prover_lstm(name: str) -> FrameLSTM:
     """One of PROVER's MNIST models by its name, like 04f_032h_1l, in float64."""
     frames, hidden, layers = int(name[:2]), int(name[4:7]), int(name[9:-1])
-    with np.load(folder("prover") / f"mnist_{name}.npz") as arrays:
+    return with_weights(FrameLSTM(frames, hidden, layers), "prover", f"mnist_{name}.npz")
+
+
+def with_weights(module: FrameLSTM, kind: str, name: str) -> FrameLSTM:
+    """The module with a file's weights, in float64."""
+    with np.load(folder(kind) / name) as arrays:
         weights = {key: torch.tensor(arrays[key], dtype=torch.float64) for key in arrays.files}
-    module = FrameLSTM(frames, hidden, layers).double().eval()
-    module.load_state_dict(weights)
+    module.double().eval().load_state_dict(weights)
     return module
 
 

@@ -2,11 +2,14 @@
 
     python -m experiments.differ rounded [--model prover/04f_032h_1l ...] [--how float16 ...] [--count 20] [--method linear ...]
     python -m experiments.differ agreement [--model prover/04f_032h_1l ...] [--how int8] [--count 100]
+    python -m experiments.differ hapt [--eps 0.001 ...] [--how float16 ...] [--count 20]
+    python -m experiments.differ vowels [--eps 0.001 ...] [--count 5]
 
 One thread; balls of the norm inf, clipped to [0, 1], around the first images that the network classifies correctly. `rounded`
 has the largest change of any logit: what each method proves, what a search finds, and what the two networks' own bounds leave
-(apart), with the CPU seconds of one image. `agreement` has the share of images on which the second network is proved to keep
-the first one's answer, beside the share on which both are proved robust.
+(apart), with the CPU seconds of one image; `hapt` and `vowels` have the same of windows of a gyroscope and of vowels.
+`agreement` has the share of images on which the second network is proved to keep the first one's answer, beside the share on
+which both are proved robust.
 """
 
 from __future__ import annotations
@@ -15,17 +18,20 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tightverify as tv
 from experiments.data import Frames, correctly_classified, mnist_test
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
 from experiments.radius import network
+from experiments.series import NUMBERS, HardVowels, hapt_network, hapt_windows, trained
+from experiments.series import STEPS as LENGTH
+from experiments.series import vowels as recorded
 from tightverify.models.rounding import rounding_of
 
 MODELS = (
@@ -37,9 +43,10 @@ MODELS = (
 )
 ROUNDINGS = "float16", "bfloat16", "int8", "int4", "pruned:0.2"
 RESTARTS, STEPS = 20, 100
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def compressed(module: Frames, how: str) -> Frames:
+def compressed(module: Network, how: str) -> Network:
     """The same network with rounded weights, one step for each tensor."""
     change, everything = rounding_of(how)
     second = copy.deepcopy(module)
@@ -101,8 +108,8 @@ def main() -> None:
 def rounded(models: Sequence[str], eps: float, ways: Sequence[str], methods: Sequence[str], count: int) -> None:
     """The largest change of any logit."""
     ball = tv.LinfBall(eps, clip=(0, 1))
-    ours = [word for method in methods for word in (method, "of found", "CPU s")]
-    table = table_of(f"the first {count} images, eps {eps:g}", "network", "rounding", "found", "apart", *ours, "one network, s")
+    columns = "network", "rounding", *columns_of(methods), "one network, s"
+    table = table_of(f"the first {count} images, eps {eps:g}", *columns)
     for name in models:
         module = network(name)
         x, _ = inputs_of(module, count)
@@ -111,16 +118,90 @@ def rounded(models: Sequence[str], eps: float, ways: Sequence[str], methods: Seq
         own, alone = timed(tv.bounds, first, x, ball, method=methods[-1])
         for how in ways:
             second = tv.load(compressed(module, how), shape)
-            found = largest(
-                tv.differ(first, second, x, ball, method="interval", restarts=RESTARTS, attack_steps=STEPS), "found"
-            )
-            row = [name, how, mean(found), mean(apart(own, tv.bounds(second, x, ball, method=methods[-1])))]
-            for method in methods:
-                differences, took = timed(tv.differ, first, second, x, ball, method=method, restarts=0)
-                bound = largest(differences, "bound")
-                row += [mean(bound), mean_ratio(bound, found), f"{took / count:.2f}"]
-            table.add_row(*row, f"{alone / count:.2f}")
+            table.add_row(name, how, *compared(first, second, x, ball, methods, own), f"{alone / count:.2f}")
     report(table)
+
+
+def compared(
+    first: tv.Model,
+    second: tv.Model,
+    x: Tensor,
+    ball: tv.LpBall,
+    methods: Sequence[str],
+    own: tv.Interval,
+    restarts: int = RESTARTS,
+    steps: int = STEPS,
+) -> list[str]:
+    """What is found of two networks' differences, what their own bounds leave, and what each method proves, in words."""
+    found = largest(tv.differ(first, second, x, ball, method="interval", restarts=restarts, attack_steps=steps), "found")
+    row = [mean(found), mean(apart(own, tv.bounds(second, x, ball, method=methods[-1])))]
+    for method in methods:
+        differences, took = timed(tv.differ, first, second, x, ball, method=method, restarts=0)
+        bound = largest(differences, "bound")
+        row += [mean(bound), mean_ratio(bound, found), f"{took / len(x):.2f}"]
+    return row
+
+
+def columns_of(methods: Sequence[str]) -> list[str]:
+    return ["found", "apart", *(word for method in methods for word in (method, "of found", "CPU s"))]
+
+
+@main.command(cls=Experiment)
+@click.option("--eps", "radii", multiple=True, default=(0.001, 0.01), show_default=True, help="A radius in rad/s; several.")
+@click.option("--how", "ways", multiple=True, default=("float16", "int8"), help="How the second network is made; several.")
+@click.option("--count", default=20, show_default=True, help="So many windows.")
+def hapt(radii: Sequence[float], ways: Sequence[str], count: int) -> None:
+    """PROVER's network of a gyroscope's windows: 12 frames of 75 numbers, two layers of 128 units."""
+    module = hapt_network()
+    windows, labels = hapt_windows()
+    x = module.cut(windows[correctly_classified(module, windows, labels, count)])
+    methods = ("linear",)
+    title = f"the first {count} windows, all of each window moved"
+    table = table_of(title, "eps", "rounding", *columns_of(methods), "one network, s")
+    first = tv.load(module, tuple(x.shape[1:]))
+    for eps in radii:
+        ball = tv.LinfBall(eps)
+        own, alone = timed(tv.bounds, first, x, ball, method="linear")
+        for how in ways:
+            second = tv.load(compressed(module, how), tuple(x.shape[1:]))
+            row = compared(first, second, x, ball, methods, own, restarts=1, steps=10)
+            table.add_row(f"{eps:g}", how, *row, f"{alone / count:.2f}")
+    report(table)
+
+
+@main.command(cls=Experiment)
+@click.option("--eps", "radii", multiple=True, default=(0.001, 0.01), show_default=True, help="A radius; several.")
+@click.option("--count", default=5, show_default=True, help="So many vowels.")
+@click.option("--hidden", default=16, show_default=True, help="Units of the GRU.")
+def vowels(radii: Sequence[float], count: int, hidden: int) -> None:
+    """A GRU trained here on Japanese vowels, beside its int8 weights and beside its twin with a hard sigmoid."""
+    module = trained(hidden)
+    x, labels = recorded("test")
+    others: dict[str, nn.Module] = {"int8": compressed(module, "int8"), "hard sigmoid": HardVowels(module)}
+    right = {name: share_right(each, x, labels) for name, each in {"itself": module, **others}.items()}
+    given = x[answered(module, x) == labels][:count]
+    methods, shape = ("linear", "combine"), (LENGTH, NUMBERS)
+    first = tv.load(module, shape)
+    title = f"the first {count} vowels; right in the test set: {right['itself']:.1%}"
+    table = table_of(title, "eps", "second network", "right", *columns_of(methods))
+    for eps in radii:
+        ball = tv.LinfBall(eps)
+        own = tv.bounds(first, given, ball, method=methods[-1])
+        for name, second in others.items():
+            row = compared(first, tv.load(second, shape), given, ball, methods, own, restarts=4, steps=40)
+            table.add_row(f"{eps:g}", name, f"{right[name]:.1%}", *row)
+    report(table)
+
+
+def answered(module: nn.Module, x: Tensor) -> Tensor:
+    """The classes that a network in float32 gives."""
+    with torch.no_grad():
+        found: Tensor = module(x.float()).argmax(1)
+    return found
+
+
+def share_right(module: nn.Module, x: Tensor, labels: Tensor) -> float:
+    return float((answered(module, x) == labels).double().mean())
 
 
 @main.command(cls=Experiment)

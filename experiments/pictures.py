@@ -65,12 +65,18 @@ def main(into: Path, work: Path | None) -> None:
         with chdir(folder):
             for words in commands(page):
                 print(*words, flush=True)
-                if not Path(words[words.index("--picture" if words[0] == "python" else "--out") + 1]).exists():
+                if not made_by(words).exists():
                     run(words)
         for name in SHOWN.findall(page):
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             small(folder / name, into / name)
             print(f"{into / name}: {os.path.getsize(into / name) / 1000:.0f} kB")
+
+
+def made_by(words: list[str]) -> Path:
+    """What a command of the page writes."""
+    option = next(name for name in ("--picture", "--out", "--plot") if name in words)
+    return Path(words[words.index(option) + 1])
 
 
 def run(words: list[str]) -> None:
