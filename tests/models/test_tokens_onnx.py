@@ -72,7 +72,7 @@ def test_floats_that_are_read_otherwise_are_no_numbers_of_words(tmp_path: Path) 
         node("Relu", "x", "r"), node("Cast", "x", "i", to=TensorProto.INT64), node("Identity", "i", "u"), kind=TensorProto.FLOAT
     )
     model.graph.node.append(node("Identity", "r", "unread"))
-    with pytest.raises(UnsupportedError, match="Gather.*that depends on the network's input"):
+    with pytest.raises(UnsupportedError, match=r"Gather.*that depends on the network's input"):
         tv.load(save(tmp_path, model))
 
 
