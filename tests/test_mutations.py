@@ -119,9 +119,17 @@ def prepared(network: str, perturbation: Perturbation, batch: int = 3) -> tuple[
 
 
 HARMLESS = {
-    "flip_upper_slope": {"tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "reciprocal"},
-    "flip_last_lower_slope": {"clamp_difference0.25", "log", "square", "square_root", "sum_of_squares"},
-    "drop_upper_offset": {"leaky_relu1.5"},
+    "flip_upper_slope": {"tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "reciprocal", "nonzero"},
+    "flip_last_lower_slope": {
+        "clamp_difference0.25",
+        "log",
+        "square",
+        "square_root",
+        "sum_of_squares",
+        "nonzero",
+        "truncation",
+    },
+    "drop_upper_offset": {"leaky_relu1.5", "truncation"},
     "drop_lower_offset": {
         "softplus",
         "maximum",
@@ -132,6 +140,7 @@ HARMLESS = {
         "square_root",
         "reciprocal",
         "step",
+        "nonzero",
     },
 }
 """Damages that leave planes sound on our boxes: a tangent or a chord turned over, an offset of 0 or more."""

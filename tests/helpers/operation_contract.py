@@ -134,7 +134,8 @@ def faults(op: Operation, boxes: tuple[Interval, ...], planes: Planes, interval:
     upper, lower = closest_points(op, planes.upper, boxes, 1), closest_points(op, planes.lower, boxes, -1)
     found = []
     for k in range(boxes[0].lower.shape[1]):
-        corners = set(product(*[(float(b.lower[0, k]), float(b.upper[0, k])) for b in boxes]))
+        ends = [(float(b.lower[0, k]), float(b.upper[0, k])) for b in boxes]
+        corners = set(product(*[(low, high, *((0.0,) if low < 0 < high else ())) for low, high in ends]))
         corners |= {tuple(float(x[0, k]) for x in points) for points in (upper, lower)}
         for point in corners:
             value = exact.operation(op, *(exact.ball(x) for x in point))
