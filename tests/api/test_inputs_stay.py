@@ -13,13 +13,16 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.api.test_api import classifier
 
-CALLS: dict[str, Callable[[nn.Module, Tensor, Tensor], Any]] = {
-    **{
-        method: lambda model, x, y, method=method: tv.certify(
-            model, x, y, tv.LinfBall(0.3, clip=(0, 1)), method=method, time_limit=2, thorough=method != "complete"
-        )
-        for method in ("linear", "window", "combine", "complete", "lp")
-    },
+Call = Callable[[nn.Module, Tensor, Tensor], Any]
+
+
+def certified(method: str) -> Call:
+    region = tv.LinfBall(0.3, clip=(0, 1))
+    return lambda model, x, y: tv.certify(model, x, y, region, method=method, time_limit=2, thorough=method != "complete")
+
+
+CALLS: dict[str, Call] = {
+    **{method: certified(method) for method in ("linear", "window", "combine", "complete", "lp")},
     "bounds": lambda model, x, _: tv.bounds(model, x, tv.L2Ball(0.2), every_node=True),
     "radius": lambda model, x, y: tv.radius(model, x, y, method="linear"),
     "radius per frame": lambda model, x, _: tv.radius(model, x, per="frame", method="linear", norm=1),
