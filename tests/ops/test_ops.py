@@ -132,8 +132,8 @@ def test_a_reciprocal_below_0_is_the_mirror_image_of_that_above() -> None:
     """And where a box holds 0, or has it as an end, it has no value."""
     above = box([(1e-6, 1e3), (0.5, 0.5), (2.0, 3.0), (5e-324, 1.0)])
     below = above.mirror()
-    assert not bool(Reciprocal().undefined(below).any())  # type: ignore[union-attr]
-    assert bool(Reciprocal().undefined(box([(-1.0, 0.0), (-1.0, 1.0), (-0.0, 2.0)])).all())  # type: ignore[union-attr]
+    assert not bool(Reciprocal().undefined(below).any())
+    assert bool(Reciprocal().undefined(box([(-1.0, 0.0), (-1.0, 1.0), (-0.0, 2.0)])).all())
     interval, mirror = Reciprocal().interval(below), Reciprocal().interval(above).mirror()
     assert torch.equal(interval.lower, mirror.lower)
     assert torch.equal(interval.upper, mirror.upper)
@@ -151,7 +151,7 @@ def test_whole_numbers_at_jumps() -> None:
     assert NonZero().interval(boxes).lower.tolist() == [[0, 0, 0, 1, 1, 1, 0, 0]]
     for op in (Floor(), Truncation(), NonZero()):
         assert not faults(op, (boxes,), op.relax(boxes), op.interval(boxes))
-    assert bool(Truncation(8.0).undefined(box([(-8.0, 0.0), (7.0, 8.0)])).all())  # type: ignore[union-attr]
+    assert bool(Truncation(8.0).undefined(box([(-8.0, 0.0), (7.0, 8.0)])).all())
 
 
 KNOWN_FAILURES = [
