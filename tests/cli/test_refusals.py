@@ -51,7 +51,7 @@ BAD = [
     (GRU, "good.npz", ["--frames", "-1"], "such as 0,3-5"),
     (GRU, "good.npz", ["--frames", "0-99999999999999"], "such as 0,3-5"),
     (GRU, "good.npz", ["--features", "two"], "such as 0,3-5"),
-    (GRU, "good.npz", ["--method", "magic"], "choose one of interval, linear"),
+    (GRU, "good.npz", ["--method", "magic"], "choose one of interval, crown-ibp"),
     (GRU, "good.npz", ["--limit", "0"], "--limit"),
     (GRU, "good.npz", ["--batch", "0"], "--batch"),
     (GRU, "good.npz", ["--batch-axis", "7"], "batch_axis"),

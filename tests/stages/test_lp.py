@@ -25,7 +25,7 @@ from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder
-from tightverify.ops import OPS, SIGMOID_TIMES, Log, Reciprocal, SquareRoot, Step, SumOfSquares
+from tightverify.ops import OPS, SIGMOID_TIMES, Floor, Log, NonZero, Reciprocal, SquareRoot, Step, SumOfSquares, Truncation
 from tightverify.ops.difference import Difference
 from tightverify.refine import converge
 from tightverify.refine.converge import Converged, Cutter, Cutting
@@ -154,7 +154,7 @@ def gate(number: int) -> tuple[Relaxed, Graph]:
     return relaxed(graph, region, effort, linear_bounds(graph, region).intervals)[0], graph
 
 
-CLOSED_ONLY = (SquareRoot, Reciprocal, Step, SumOfSquares, Difference)
+CLOSED_ONLY = (SquareRoot, Reciprocal, Step, NonZero, Floor, Truncation, SumOfSquares, Difference)
 """Operations that keep the planes of their closed form: nothing is known to support their envelopes elsewhere."""
 
 

@@ -311,7 +311,7 @@ def test_every_method_is_compared(inputs: Path, tmp_path: Path) -> None:
     results = tv.certify(TINY, arrays["x"][:2, 3:5, 3:5], None, tv.LinfBall(0.2), method="lp", thorough=True, restarts=0)
     assert found.margins["lp"].tolist() == pytest.approx([result.margin for result in results], abs=1e-6)
     found.save(tmp_path)
-    with pytest.raises(UsageError, match="'never' does not exist; choose of interval, linear, planes_boxes, planes, combine"):
+    with pytest.raises(UsageError, match="'never' does not exist; choose of interval, linear, planes_boxes, planes, crown-ibp"):
         chosen_relaxations(["never"])
 
 
