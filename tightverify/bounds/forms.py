@@ -54,7 +54,7 @@ class Form:
         return Form(self.lower[index], self.upper[index])
 
     def size(self, sizes: Mapping[int, Tensor]) -> Tensor:
-        """(B, n): the larger of its sides' sizes, where slopes of both may be mixed."""
+        """(B, n): both sides' sizes together: slopes of both may be mixed."""
         return self.lower.size(sizes) + self.upper.size(sizes)
 
     def widen(self, amount: Tensor) -> Form:
