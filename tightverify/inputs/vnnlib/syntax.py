@@ -28,7 +28,7 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 TIMES = "*"
 """What joins the variables of a product to a name."""
 MOST_FACTORS, MOST_TERMS = 8, 10_000
-WANTED = "wanted VNN-LIB 1.0: (declare-const X_0 Real), (assert (<= X_0 0.5)), ..."
+WANTED = "wanted VNN-LIB: (declare-const X_0 Real), (assert (<= X_0 0.5)), ... of 1.0, or (declare-network ...) of 2.0"
 
 Expression = str | list["Expression"]
 
