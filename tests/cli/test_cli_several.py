@@ -80,3 +80,50 @@ def test_what_is_refused(options: list[str], words: str, folder: Path, capsys: p
     assert printed == ""
     assert words in told
     assert told.count("\n") == 1
+
+
+def test_certify_perturbs_several_inputs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, state = normal(2, 3, 2).astype(np.float32), normal(2, 1, 4, seed=1).astype(np.float32)
+    np.savez(tmp_path / "both.npz", x=x, state=state, y=np.zeros(2, int))
+    files = [str(folder / "model.onnx"), str(tmp_path / "both.npz"), "--frame", "last"]
+    out = tmp_path / "results.jsonl"
+    assert main(["certify", *files, "--region", "x=inf:0.01,state=2:0.1", "--above", "-9", "--out", str(out)]) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["verdict"] for record in records] == ["ROBUST", "ROBUST"]
+    assert "x: L∞ ball 0.01, state: L2 ball 0.1" in json.dumps(records[0], ensure_ascii=False)
+    assert main(["bounds", *files, "--region", "x=inf:0,state=inf:0.5", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    widths = np.array(lines[0]["upper"]) - np.array(lines[0]["lower"])
+    assert np.allclose(widths, 1.0, atol=1e-5)
+    for words, told in (
+        ("x=inf:0.1,other=inf:1", "has no array other"),
+        ("x=inf", "--region x=inf cannot be read; wanted NAME=NORM:EPS"),
+        ("x=inf:0.1", "values are wanted for the others"),
+    ):
+        assert main(["certify", *files, "--region", words]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["certify", *files, "--region", "x=inf:0.1,state=inf:1", "--norm", "2"]) == 2
+    assert "--norm was given beside --region" in capsys.readouterr().err
+
+
+def test_streams_are_unrolled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node("Add", "a state", "b"),
+        node("Tanh", "b", "stateN"),
+        node("MatMul", "stateN v", "y"),
+    ]
+    model = build(nodes, ["N", 2], {"w": normal(2, 4), "v": normal(4, 3)}, SINGLE, output="y stateN")
+    model.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["N", 4]))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    np.savez(tmp_path / "inputs.npz", x=normal(2, 3, 2).astype(np.float32))
+    files = [str(tmp_path / "model.onnx"), str(tmp_path / "inputs.npz")]
+    how = ["--fix", "state=0", "--unroll", "3", "--frame", "last"]
+    assert main(["info", files[0], *how, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["one input"] == "3 frames of 2 features"
+    assert "unrolled over 3 calls: stateN goes back into state" in facts["notes"]
+    assert main(["certify", *files, *how, "--state", "stateN=state", "--eps", "1e-6", "--frames", "0", "--json"]) == 0
+    assert '"ROBUST"' in capsys.readouterr().out
+    assert main(["certify", *files, *how, "--state", "stateN", "--eps", "1e-6"]) == 2
+    assert "--state stateN cannot be read; wanted OUTPUT=INPUT" in capsys.readouterr().err

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Unpack, overload
 
 import torch
 
-from tightverify.api.checks import as_inputs, as_region, fitting, usable
+from tightverify.api.checks import fitting, given_inputs, region_for, usable
 from tightverify.api.load import AnyModel, load
 from tightverify.api.passes import PASSES, all_intervals
 from tightverify.bounds.memory import largest_temporary, parts
@@ -28,12 +28,12 @@ from tightverify.values import Interval
 def bounds(
     model: AnyModel,
     x: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     method: str | None = ...,
     *,
     every_node: Literal[False] = ...,
     settings: Settings | None = ...,
-    batch_axis: int | None = ...,
+    batch_axis: int | Mapping[str, int] | None = ...,
     **options: Unpack[BoundsOptions],
 ) -> Interval: ...
 
@@ -42,12 +42,12 @@ def bounds(
 def bounds(
     model: AnyModel,
     x: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     method: str | None = ...,
     *,
     every_node: Literal[True],
     settings: Settings | None = ...,
-    batch_axis: int | None = ...,
+    batch_axis: int | Mapping[str, int] | None = ...,
     **options: Unpack[BoundsOptions],
 ) -> list[Interval]: ...
 
@@ -56,12 +56,12 @@ def bounds(
 def bounds(
     model: AnyModel,
     x: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     method: str | None = None,
     *,
     every_node: bool = False,
     settings: Settings | None = None,
-    batch_axis: int | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
     **options: Unpack[BoundsOptions],
 ) -> Interval | list[Interval]:
     """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph.
@@ -73,8 +73,9 @@ def bounds(
     if settings.method not in PASSES:
         raise UsageError(f"the method {settings.method!r} does not exist for bounds; choose one of {', '.join(PASSES)}")
     check_solver(settings.solver)
-    region, x = as_region(region), as_inputs(x)
+    x = given_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
+    region = region_for(loaded, region)
     if not every_node:
         loaded.refuse_left_out("it is asked what outputs there are")
     x = fitting(loaded, x)

@@ -5,7 +5,7 @@ Everything that a user hands over is checked here, once, before any work starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, as_region, asked_of, fitting, usable
+from tightverify.api.checks import as_labels, asked_of, fitting, given_inputs, region_for, usable
 from tightverify.api.gathering import Progress, gathered
 from tightverify.api.load import AnyModel, load, name_of
 from tightverify.api.results import Results, questions
@@ -50,22 +50,23 @@ def certify(
     model: AnyModel,
     x: Any,
     labels: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     *,
     settings: Settings | None = None,
     rows: Rows = None,
     top: int = 1,
-    batch_axis: int | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
     progress: Progress = None,
     callback: Callback = no_callback,
     **options: Unpack[Options],
 ) -> Results:
     """Decide for every input whether the model keeps its answer on the region around it.
 
-    `x` is (N, time, features) or (N, features), `labels` (N,) or None for the model's own answers. `rows=(C, d)` asks for
-    `C y + d > 0` instead of a label, `rows=tv.SameSide(0.5)` (`Above`, `Below`, `Within`) about outputs and a number, `top=k`
-    for the label among the k greatest outputs. How to run is said by `settings`, or by keywords of the same names
-    (`method="complete", time_limit=60`), which count where both are given.
+    `x` is (N, time, features) or (N, features); of a model of which several inputs are perturbed it has an array for each by
+    its name, and `region` a region: `{"x": LinfBall(0.01), "noise": L2Ball(0.1)}`. `labels` are (N,), or None for the model's
+    own answers. `rows=(C, d)` asks for `C y + d > 0` instead of a label, `rows=tv.SameSide(0.5)` (`Above`, `Below`, `Within`)
+    about outputs and a number, `top=k` for the label among the k greatest outputs. How to run is said by `settings`, or by
+    keywords of the same names (`method="complete", time_limit=60`), which count where both are given.
 
     `progress(done, total)` is called whenever an input is done; `progress=True` shows a bar. What comes back is a sequence of
     results, to count, to save and to look at. A call that is interrupted, or ended by an error, loses nothing: the error has
@@ -76,8 +77,9 @@ def certify(
     each has used. Misclassified inputs have no steps, decided ones none after that (unless `thorough`).
     """
     settings = merged(settings, options)
-    x = as_inputs(x)
+    x = given_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
+    region = region_for(loaded, region)
     work = prepared(loaded, x, labels, region, settings, rows, top, callback)
     asked = questions(name_of(model, loaded), region, work.regions.balls, settings.method, top)
     with alone_in(**settings.folders):
@@ -90,7 +92,7 @@ def stream(
     model: AnyModel,
     x: Any,
     labels: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     settings: Settings | None = None,
     rows: Rows = None,
     top: int = 1,
@@ -104,7 +106,7 @@ def stream(
     Settings and the `callback` are as in `certify`. `names` (N,) are the numbers of the files of trees and evidence, if these
     are not the inputs' places.
     """
-    x = as_inputs(x)
+    x = given_inputs(x)
     model = load(model, inputs=x)
     work = prepared(model, x, labels, region, merged(settings, options), rows, top, callback, names)
     return each_plainly(work.results())
@@ -114,7 +116,7 @@ def prepared(
     model: Model,
     x: Any,
     labels: Any,
-    region: Perturbation,
+    region: Perturbation | Mapping[str, Perturbation],
     settings: Settings,
     rows: Rows = None,
     top: int = 1,
@@ -122,8 +124,8 @@ def prepared(
     names: Tensor | None = None,
 ) -> Work:
     """The work, of which everything is checked and nothing is begun; arguments are as in `stream`."""
-    settings, region = usable_settings(settings), as_region(region)
-    x, classes = fitting(model, as_inputs(x)), model.graph.output_size
+    settings, region = usable_settings(settings), region_for(model, region)
+    x, classes = fitting(model, given_inputs(x)), model.graph.output_size
     files = torch.arange(len(x)) if names is None else names
     regions = region.around(x)
     if rows is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -12,15 +13,38 @@ from torch import Tensor
 from tightverify.calling import own
 from tightverify.errors import InputError, RegionError, UsageError
 from tightverify.models.answers import run_original
+from tightverify.models.blocks import joined
 from tightverify.models.model import Model
 from tightverify.models.sizes import batch_of
-from tightverify.region import Perturbation
+from tightverify.region import Perturbation, Several
 from tightverify.spec import Property, linear_property
 from tightverify.statements import Statement
 
 
+def given_inputs(x: Any) -> Tensor | dict[str, Tensor]:
+    """The inputs as floating tensors: of a model with several perturbed ones a tensor for each name."""
+    return as_several(x) if isinstance(x, Mapping) else as_inputs(x)
+
+
+def as_several(x: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Several inputs by their names, each as `as_inputs` makes it."""
+    if not x:
+        raise InputError("no inputs were given; give an array for each perturbed input by its name")
+    found = {}
+    for name, values in x.items():
+        try:
+            found[str(name)] = as_inputs(values)
+        except InputError as error:
+            raise InputError(f"'{name}': {error}") from error
+    return found
+
+
 def as_inputs(x: Any) -> Tensor:
     """The inputs as a floating tensor, finite and not empty."""
+    if isinstance(x, Mapping):
+        raise InputError(
+            "inputs were given by names, which only `certify`, `stream` and `bounds` take; give one array and `fix` the others"
+        )
     try:
         tensor = torch.as_tensor(x) if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -44,8 +68,15 @@ def as_inputs(x: Any) -> Tensor:
     return own(tensor).cpu()
 
 
-def fitting(model: Model, x: Tensor) -> Tensor:
-    """The inputs in the model's own dtype, of the shape that it takes: of token numbers their vectors."""
+def fitting(model: Model, x: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """The inputs in the model's own dtype, of the shape that it takes: of token numbers their vectors, several side by side."""
+    if not isinstance(x, Tensor):
+        if not model.blocks:
+            raise InputError(
+                f"inputs were given by names, {', '.join(map(repr, x))}, and {model.source} was loaded for one perturbed "
+                "input; give the shapes of all when it is loaded, shape={name: shape}"
+            )
+        return joined(x, model.blocks, model.source).to(model.dtype)
     wanted = model.graph.input_shape
     if tuple(x.shape[1:]) == wanted:
         return x.to(model.dtype)
@@ -60,6 +91,21 @@ def fitting(model: Model, x: Tensor) -> Tensor:
 def as_read(model: Model, x: Tensor) -> Tensor:
     """Inputs of any length as the model's graph reads them: in its dtype, of token numbers their vectors."""
     return x.to(model.dtype) if model.embedding is None or x.dim() > 2 else model.embedding(x)
+
+
+def region_for(model: Model, region: Any) -> Perturbation:
+    """The region, or those of a model's several perturbed inputs as one."""
+    names = [block.name for block in model.blocks]
+    if isinstance(region, Mapping):
+        if not names:
+            raise RegionError(f"regions were given by names, and {model.source} has one perturbed input; give a region")
+        every = {str(name): as_region(each) for name, each in region.items()}
+        return Several.of(every, {block.name: block.shape for block in model.blocks})
+    stated = as_region(region)
+    if names and not stated.inputs:
+        wanted = ", ".join(f"{name!r}: region" for name in names)
+        raise RegionError(f"a region was given for {model.source}, of which several inputs are perturbed; give {{{wanted}}}")
+    return stated
 
 
 def as_region(region: Any) -> Perturbation:

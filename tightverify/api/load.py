@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
-from tightverify.api.checks import as_inputs
+from tightverify.api.checks import as_inputs, as_several
 from tightverify.calling import plainly
 from tightverify.embedding import Embedding
 from tightverify.errors import InputError, UsageError
+from tightverify.models.blocks import Shapes, blocks_of, joined
 from tightverify.models.model import Model
+from tightverify.models.streaming import State, Streaming
 
 AnyModel = torch.nn.Module | str | Path | Model
 
@@ -25,13 +28,15 @@ class LoadOptions(TypedDict, total=False):
     fix: Mapping[str, Any] | None
     output: int | str | None
     frame: int | str | None
+    unroll: int | None
+    state: State | None
 
 
 @plainly
 def load(
     model: AnyModel,
-    shape: tuple[int, ...] | None = None,
-    batch_axis: int | None = None,
+    shape: tuple[int, ...] | Shapes | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
     inputs: Any = None,
     *,
     tokens: bool = False,
@@ -39,6 +44,8 @@ def load(
     fix: Mapping[str, Any] | None = None,
     output: int | str | None = None,
     frame: int | str | None = None,
+    unroll: int | None = None,
+    state: State | None = None,
 ) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
@@ -55,19 +62,22 @@ def load(
     an ONNX file's input, or an array for one input, with the batch as an axis of length 1: `fix={"state": 0.0}`. Of several
     outputs the first is meant if `output`, its name or its number, does not say another; of an output of several frames,
     `frame` chooses one, `"last"` or its number, or `"all"`.
+
+    Where several inputs are perturbed, `shape`, `inputs` and `batch_axis`, if it is given, have an entry for each by its name:
+    `shape={"x": (8, 28), "noise": (4,)}`. They lie one after the other in a flat input (n,).
+
+    `unroll=K` calls a model with a state K times, as a stream does, and is about the K chunks together, (K, *shape):
+    `shape` is that of a chunk, inputs are (N, K, *shape). What its state is fixed at is that of the first call;
+    `state={"stateN": "state"}` says by names (of a module's outputs, by numbers) which outputs go back into which inputs, where
+    names and shapes leave a choice. Its frames are the calls.
     """
     how: dict[str, Any] = {"fix": fix or {}, "output": output, "frame": frame}
     if isinstance(model, Model):
-        if any(value not in (None, {}) for value in how.values()):
+        if any(value not in (None, {}) for value in (*how.values(), unroll, state)):
             raise UsageError("a model that is loaded already was given with fix, output or frame; give them when it is loaded")
         return named(model, vocabulary)
-    if inputs is not None:
-        inputs = as_inputs(inputs)
-        if shape is not None and tuple(shape) != tuple(inputs.shape[1:]):
-            raise InputError(
-                f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {', '.join(map(str, shape))}) by `shape`"
-            )
-        shape = tuple(inputs.shape[1:])
+    how["streaming"] = Streaming.of(unroll, state)
+    shape, inputs = about(shape, inputs, unroll)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError(
             "a TorchScript module was given, of which torch.export makes nothing; give the module that it was scripted or "
@@ -81,19 +91,49 @@ def load(
             )
         from tightverify.models.from_torch.module import from_torch  # only what is used: onnxruntime and export start slowly
 
-        return named(
-            from_torch(model, tuple(shape), 0 if batch_axis is None else batch_axis, inputs, tokens, **how), vocabulary
-        )
+        return named(from_torch(model, shape, 0 if batch_axis is None else batch_axis, inputs, tokens, **how), vocabulary)
     if isinstance(model, (str, Path)):
         from tightverify.models.from_onnx.file import from_onnx
 
-        return named(from_onnx(model, None if shape is None else tuple(shape), batch_axis, inputs, **how), vocabulary)
+        return named(from_onnx(model, shape, batch_axis, inputs, **how), vocabulary)
     what = (
         f"the class {model.__name__}, not a module made of it,"
         if isinstance(model, type)
         else f"an object of type {type(model).__name__}"
     )
     raise UsageError(f"{what} was given for the model; wanted a torch module, or the path of an ONNX file")
+
+
+def about(
+    shape: tuple[int, ...] | Shapes | None, inputs: Any, unroll: int | None
+) -> tuple[tuple[int, ...] | Shapes | None, Tensor | None]:
+    """The shape of one input, or those of several, and the inputs, which have to agree where both are given."""
+    if isinstance(shape, Mapping):
+        shape = {str(name): tuple(lengths) for name, lengths in shape.items()}
+        if not shape or any(not lengths or min(lengths) < 1 for lengths in shape.values()):
+            raise UsageError(f"shape = {shape}; wanted a shape of positive lengths for each perturbed input, without the batch")
+    elif shape is not None:
+        shape = tuple(shape)
+    if inputs is None:
+        return shape, None
+    if isinstance(inputs, Mapping):
+        given = as_several(inputs)
+        own = {name: tuple(values.shape[1:]) for name, values in given.items()}
+        if shape is not None and shape != own:
+            raise InputError(f"the inputs have the shapes {own}, without the batch; wanted {shape} by `shape`")
+        return own, joined(given, blocks_of(own), "the model")
+    inputs = as_inputs(inputs)
+    rest = tuple(inputs.shape[1:])
+    if unroll is not None and (len(rest) < 2 or rest[0] != unroll):
+        raise InputError(
+            f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {unroll}, ...) of a model unrolled over {unroll} calls, "
+            "a chunk for each"
+        )
+    rest = rest if unroll is None else rest[1:]
+    if shape is not None and shape != rest:
+        wanted = ", ".join(map(str, shape)) if isinstance(shape, tuple) else str(shape)
+        raise InputError(f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {wanted}) by `shape`")
+    return rest, inputs
 
 
 def named(model: Model, vocabulary: Sequence[str]) -> Model:

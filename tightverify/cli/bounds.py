@@ -61,7 +61,7 @@ def bounds(
     from tightverify.runs import Bounding
 
     output.refuse(model, inputs)
-    bounding = Bounding(read_arrays(model, inputs, importing)[:limit], str(model), region, settings)
+    bounding = Bounding(read_arrays(model, inputs, importing, names=region.inputs)[:limit], str(model), region, settings)
     grid = Table("input", "output", "lower", "upper")
     lines, quiet = bounding.lines(), output.quiet
     say_if_busy(quiet)

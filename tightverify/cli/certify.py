@@ -113,12 +113,14 @@ def source_of(
     fix: tuple[str, ...],
     output: str | None,
     frame: str | None,
+    unroll: int | None,
+    state: tuple[str, ...],
     **reading: Any,
 ) -> Source:
     """Where inputs come from."""
     from tightverify.inputs.source import Source
 
-    importing = importing_of(batch_axis=batch_axis, fix=fix, output=output, frame=frame)
+    importing = importing_of(batch_axis=batch_axis, fix=fix, output=output, frame=frame, unroll=unroll, state=state)
     return Source(model, inputs, labels, importing, reading_of(**reading), rows, classes, vocabulary, unknown)
 
 
@@ -192,7 +194,7 @@ def certify(
     from tightverify.threads import busy
 
     stages_of(settings.method)
-    source = source.stating(statement)
+    source = replace(source.stating(statement), perturbed=regions[0].inputs)
     output.refuse(*source.files)
     refuse_folders(settings, regions)
     given = source.read(top)

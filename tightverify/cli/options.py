@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,14 @@ HOW = (
     ),
     option(QUESTION, "--output", metavar="NAME", help="Output of the model that is asked about; its first if not given."),
     option(QUESTION, "--frame", metavar="last|all|K", help="Frame of the output that is asked about, of several."),
+    option(QUESTION, "--unroll", type=AT_LEAST_ONE, metavar="K", help="Call a model with a state K times, for K chunks."),
+    option(
+        QUESTION,
+        "--state",
+        multiple=True,
+        metavar="OUTPUT=INPUT[,...]",
+        help="Outputs that go back into inputs as --unroll calls the model, where names and shapes do not say it.",
+    ),
 )
 
 
@@ -52,13 +60,21 @@ def importing_of(**given: Any) -> Importing:
 
 IMPORTING = gathered("importing", importing_of, *HOW)
 EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
-LEVELS = "--eps", "--db", "--snr", "--gain", "--own", "--substitute", "--nearest"
+LEVELS = "--eps", "--db", "--snr", "--gain", "--own", "--region", "--substitute", "--nearest"
 LEVEL = (
     EPS,
     option(IN_REGION, "--db", type=float, help="Decibel ball instead: changes of so many dB of the peak, such as -80."),
     option(IN_REGION, "--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     option(IN_REGION, "--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
     option(IN_REGION, "--own", is_flag=True, help="Region of each input's own: eps, or lower and upper, beside x in its file."),
+    option(
+        IN_REGION,
+        "--region",
+        "region_words",
+        multiple=True,
+        metavar="NAME=NORM:EPS[,...]",
+        help="Balls for several perturbed inputs instead, of the arrays of these names: x=inf:0.01,noise=2:0.1.",
+    ),
     option(
         IN_REGION,
         "--substitute",
@@ -74,9 +90,8 @@ LEVEL = (
 CLASSES = option(
     QUESTION, "--classes", type=FILE, metavar="NAMES.txt", help="Names of the classes, one a line: labels may be these words."
 )
-NORM = option(
-    IN_REGION, "--norm", type=click.Choice(["inf", "2", "1"]), default="inf", show_default=True, help="Norm of the ball."
-)
+NORMS = "inf", "2", "1"
+NORM = option(IN_REGION, "--norm", type=click.Choice(NORMS), default="inf", show_default=True, help="Norm of the ball.")
 
 
 def positions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -134,6 +149,7 @@ def region_of(
     snr: float | None,
     gain: float | None,
     own: bool,
+    region_words: tuple[str, ...],
     eps: float | None,
     substitute: Path | None,
     nearest: int | None,
@@ -143,7 +159,7 @@ def region_of(
     """The region that the options name."""
     from tightverify.region import DecibelBall, Gain, SnrBall
 
-    sizes = (eps, db, snr, gain, own or None, substitute, nearest)
+    sizes = (eps, db, snr, gain, own or None, region_words or None, substitute, nearest)
     given = [name for name, value in zip(LEVELS, sizes, strict=True) if value is not None]
     if len(given) != 1:
         raise UsageError(f"{' and '.join(given) or 'no size'} was given for the region; wanted one of {', '.join(LEVELS)}")
@@ -156,17 +172,46 @@ def region_of(
 
         inputs = click.get_current_context().params["inputs"]
         return own_region(inputs if isinstance(inputs, tuple) else (inputs,), **limits)
+    if region_words:
+        refuse_limits(given[0], limits, [name for name in limits if name != "clip"])
+        return several_of(region_words, limits["clip"])
     words = given[0] in LEVELS[-2:]
     without = ("norm", "features", "ball_per", *(("clip", "samples") if words or gain is not None else ()))
     without = without if words else (*without, "frames")
-    useless = [name.replace("_", "-") for name in without if limits[name] not in (None, "inf")]
-    if useless:
-        raise UsageError(f"--{useless[0]} was given beside {given[0]}, and says nothing there; leave it out, or give --eps")
+    refuse_limits(given[0], limits, without)
     if words:
         return substitution_of(substitute, nearest, most, limits["frames"])
     if db is not None:
         return DecibelBall(db, limits["clip"], limits["samples"])
     return SnrBall(snr, limits["clip"], limits["samples"]) if snr is not None else Gain(gain or 0.0)
+
+
+def refuse_limits(given: str, limits: Mapping[str, Any], without: Iterable[str]) -> None:
+    """Say which options say nothing beside the one that names the region."""
+    useless = [name.replace("_", "-") for name in without if limits[name] not in (None, "inf")]
+    if useless:
+        raise UsageError(f"--{useless[0]} was given beside {given}, and says nothing there; leave it out, or give --eps")
+
+
+def several_of(words: tuple[str, ...], clip: tuple[float, float] | None) -> Perturbation:
+    """Balls for several inputs, of the shapes that the arrays of their names have."""
+    from tightverify.inputs.importing import number, pairs_of
+    from tightverify.inputs.npz import read_several
+    from tightverify.region import LpBall, Several
+
+    wanted = "wanted NAME=NORM:EPS with a norm inf, 2 or 1, such as --region x=inf:0.01,noise=2:0.1"
+    balls: dict[str, Perturbation] = {}
+    for name, value in pairs_of(words, "--region", wanted):
+        norm, _, size = value.partition(":")
+        eps = number(size)
+        if norm not in NORMS or eps is None:
+            raise UsageError(f"--region {name}={value} cannot be read; {wanted}")
+        balls[name] = LpBall(float(eps), float(norm), clip)
+    inputs = click.get_current_context().params.get("inputs", ())
+    files = inputs if isinstance(inputs, tuple) else (inputs,)
+    if len(files) != 1:
+        raise UsageError(f"--region names arrays of one file of inputs, and {len(files)} files were given; give that file")
+    return Several.of(balls, {name: values.shape[1:] for name, values in read_several(files[0], list(balls))[0].items()})
 
 
 def substitution_of(

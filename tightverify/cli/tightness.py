@@ -102,7 +102,9 @@ class OfModel:
     def of(cls, model: Path | None, inputs: Path | None, eps: float | None, **others: Any) -> OfModel:
         """What the options say."""
         mine = {name: others.pop(name) for name in ("relaxations", "limit")}
-        importing = importing_of(**{name: others.pop(name) for name in ("batch_axis", "fix", "output", "frame")})
+        importing = importing_of(
+            **{name: others.pop(name) for name in ("batch_axis", "fix", "output", "frame", "unroll", "state")}
+        )
         return cls(model, inputs, importing=importing, eps=eps, ball=others, **mine)
 
     def compared(self, folder: Folder, settings: Settings) -> list[Path]:

@@ -10,11 +10,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from tightverify.api.checks import as_inputs, as_labels, fitting
+from tightverify.api.checks import as_labels, fitting, given_inputs
 from tightverify.api.load import load
 from tightverify.inputs.dataset import Group
 from tightverify.inputs.importing import PLAIN, Importing
-from tightverify.inputs.npz import read_inputs
+from tightverify.inputs.npz import read_inputs, read_several
 from tightverify.models.model import Model
 from tightverify.region import Perturbation
 from tightverify.spec import Property, classify_as
@@ -75,13 +75,17 @@ def read_arrays(
     top: int = 1,
     classes: Sequence[str] = (),
     vocabulary: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Arrays:
-    """Both files, every input and label checked, those that a limit will leave out among them."""
-    arrays = read_inputs(inputs, classes)
-    x = as_inputs(arrays[0])
-    y = None if arrays[1] is None else as_labels(arrays[1], len(x))
-    loaded = load(model, inputs=x, vocabulary=vocabulary, **importing.keywords)
-    x = fitting(loaded, x)
+    """Both files, every input and label checked, those that a limit will leave out among them.
+
+    `names` are those of several perturbed inputs, which are arrays of these names.
+    """
+    given, labels = read_several(inputs, names, classes) if names else read_inputs(inputs, classes)
+    several = given_inputs(given)
+    y = None if labels is None else as_labels(labels, len(next(iter(several.values())) if names else several))
+    loaded = load(model, inputs=several, vocabulary=vocabulary, **importing.keywords)
+    x = fitting(loaded, several)
     if y is not None:
         classify_as(torch.stack([y.min(), y.max()]), loaded.graph.output_size, top)
     return Arrays(loaded, x, y, torch.arange(len(x)))

@@ -27,6 +27,7 @@ from tightverify.errors import InputError, ModelError, RegionError, UsageError
 from tightverify.former import renamed
 from tightverify.inputs.dataset import Group, prepared
 from tightverify.models.model import Model
+from tightverify.models.streaming import State
 from tightverify.region import Perturbation, Region
 from tightverify.settings import Options, Settings, merged
 from tightverify.spec import Property, classify_as
@@ -41,7 +42,7 @@ class AnyLength:
     """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each.
 
     `tokens` says that a torch module takes numbers of words, and `vocabulary` has their names, as in `load`; so are `fix`,
-    `output` and `frame`.
+    `output`, `frame`, `unroll` and `state`.
     """
 
     def __init__(
@@ -54,9 +55,13 @@ class AnyLength:
         fix: Mapping[str, Any] | None = None,
         output: int | str | None = None,
         frame: int | str | None = None,
+        unroll: int | None = None,
+        state: State | None = None,
     ) -> None:
         self.model, self.tokens, self.vocabulary = model, tokens, vocabulary
-        self._how: LoadOptions = {"batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame}
+        self._how: LoadOptions = {
+            "batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame, "unroll": unroll, "state": state
+        }  # fmt: skip
         self._imported: dict[tuple[int, ...], Model] = {}
 
     def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:
@@ -68,7 +73,14 @@ class AnyLength:
         return found
 
     def _load(self, shape: tuple[int, ...], inputs: Tensor | None) -> Model:
-        return load(self.model, shape, inputs=inputs, tokens=self.tokens, vocabulary=self.vocabulary, **self._how)
+        return load(
+            self.model,
+            shape if inputs is None else None,
+            inputs=inputs,
+            tokens=self.tokens,
+            vocabulary=self.vocabulary,
+            **self._how,
+        )
 
     @property
     def name(self) -> str:
@@ -100,8 +112,8 @@ class AnyLength:
         """The axes of an ONNX file's input, as far as the file says, without the batch."""
         if not isinstance(self.model, (str, Path)):
             return None
+        from tightverify.models.from_onnx.asked import axes_asked_about
         from tightverify.models.from_onnx.entries import chosen_batch_axis
-        from tightverify.models.from_onnx.file import axes_asked_about
 
         path = Path(self.model)
         axes = axes_asked_about(path, self._how.get("fix") or {}, self._how.get("output"))

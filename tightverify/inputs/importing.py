@@ -16,6 +16,8 @@ from tightverify.inputs.npz import ARRAYS, read_named
 
 WANTED = f"wanted NAME=NUMBER or NAME=FILE{ARRAYS}, such as --fix state=0,sr=16000"
 
+WANTED_STATE = "wanted OUTPUT=INPUT, such as --state stateN=state"
+
 
 @dataclass(frozen=True)
 class Importing:
@@ -25,25 +27,22 @@ class Importing:
     fix: tuple[str, ...] = ()
     output: str | None = None
     frame: str | None = None
+    unroll: int | None = None
+    state: tuple[str, ...] = ()
 
     @property
     def keywords(self) -> LoadOptions:
         """What `load` takes."""
         fixed = {name: fixed_at(name, value) for name, value in self.pairs}
-        return {"batch_axis": self.batch_axis, "fix": fixed, "output": self.output, "frame": self.frame}
+        how: LoadOptions = {"batch_axis": self.batch_axis, "fix": fixed, "output": self.output, "frame": self.frame}
+        if self.unroll is not None or self.state:
+            how |= {"unroll": self.unroll, "state": dict(pairs_of(self.state, "--state", WANTED_STATE))}
+        return how
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Names of inputs, and what they are fixed at."""
-        found: list[tuple[str, str]] = []
-        for word in (part.strip() for words in self.fix for part in words.split(",")):
-            name, equals, value = word.partition("=")
-            if not (name and equals and value):
-                raise UsageError(f"--fix {word or repr('')} cannot be read; {WANTED}")
-            if name in dict(found):
-                raise UsageError(f"--fix was given twice for '{name}'; give it once")
-            found.append((name, value))
-        return found
+        return pairs_of(self.fix, "--fix", WANTED)
 
     @property
     def files(self) -> list[Path]:
@@ -53,12 +52,26 @@ class Importing:
     @property
     def said(self) -> dict[str, Any]:
         """What is not as it is if nothing is said, in plain values."""
-        told = {"batch_axis": self.batch_axis, "fix": dict(self.pairs), "output": self.output, "frame": self.frame}
-        return {name: value for name, value in told.items() if value not in (None, {})}
+        told: dict[str, Any] = {"batch_axis": self.batch_axis, "fix": dict(self.pairs), "output": self.output}
+        told |= {"frame": self.frame, "unroll": self.unroll, "state": list(self.state)}
+        return {name: value for name, value in told.items() if value not in (None, {}, [])}
 
 
 PLAIN = Importing()
 """Nothing is said."""
+
+
+def pairs_of(given: Sequence[str], option: str, wanted: str) -> list[tuple[str, str]]:
+    """What an option says of names: NAME=VALUE, several with commas between them."""
+    found: list[tuple[str, str]] = []
+    for word in (part.strip() for words in given for part in words.split(",")):
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {word or repr('')} cannot be read; {wanted}")
+        if name in dict(found):
+            raise UsageError(f"{option} was given twice for '{name}'; give it once")
+        found.append((name, value))
+    return found
 
 
 def number(word: str) -> int | float | None:

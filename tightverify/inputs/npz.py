@@ -23,11 +23,26 @@ WANTED_ROWS = "wanted an .npz file with C (R, classes) or (N, R, classes), and d
 def read_inputs(path: Path, classes: Sequence[str] = ()) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """x, or tokens in its place, and y if the file has it; labels may be names of classes."""
     found = read_named(path, ("x", "y"), instead="tokens")
-    y = found.get("y")
-    if y is not None and y.dtype.kind == "U":
-        words = y.reshape(-1).tolist()
-        y = np.array([class_of(word, classes, f"y in {path}") for word in words], dtype=np.int64).reshape(y.shape)
+    y = labels_of(found.get("y"), classes, path)
     return found["x"] if "x" in found else found["tokens"], y
+
+
+def read_several(
+    path: Path, names: Sequence[str], classes: Sequence[str] = ()
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
+    """An array for each of several inputs by its name, and y if the file has it."""
+    wanted = f"wanted an array for each of {', '.join(names)}, the batch first"
+    found = {name: read_named(path, (name,), wanted)[name] for name in names}
+    labels = read_named(path, (names[0], "y"), wanted).get("y") if "y" not in names else None
+    return found, labels_of(labels, classes, path)
+
+
+def labels_of(y: NDArray[Any] | None, classes: Sequence[str], path: Path) -> NDArray[Any] | None:
+    """Labels as numbers, where they may be names of classes."""
+    if y is None or y.dtype.kind != "U":
+        return y
+    words = y.reshape(-1).tolist()
+    return np.array([class_of(word, classes, f"y in {path}") for word in words], dtype=np.int64).reshape(y.shape)
 
 
 def read_lengths(path: Path) -> NDArray[Any] | None:

@@ -38,6 +38,7 @@ class Source:
     vocabulary: Path | None = None
     unknown: str | None = None
     statement: Statement | None = None
+    perturbed: tuple[str, ...] = ()
 
     def stating(self, statement: Statement | None) -> Source:
         """The same, asked of the outputs by a number if there is one."""
@@ -127,14 +128,16 @@ class Source:
                 f"{inputs[0]} is not an {ARRAYS} file of arrays, and of audio files only {', '.join(SUFFIXES)} are read; "
                 "convert it"
             )
+        if self.perturbed and self.vocabulary is not None:
+            raise UsageError("--region is about inputs of floats, and --vocabulary about words; leave one of them out")
         if self.reading != Reading() or self.labels is not None:
             raise UsageError(
                 f"options for audio files were given with {inputs[0]}, which is none; leave them out, or give clips"
             )
         names = () if self.words is None else self.words.words
-        lengths = read_lengths(inputs[0])
+        lengths = None if self.perturbed else read_lengths(inputs[0])
         if lengths is None:
-            return read_arrays(self.model, inputs[0], self.importing, top, self.classes, names)
+            return read_arrays(self.model, inputs[0], self.importing, top, self.classes, names, self.perturbed)
         tokens, y = read_inputs(inputs[0], self.classes)
         network = AnyLength(self.model, vocabulary=names, **self.importing.keywords)
         called = [f"input {k}" for k in range(len(tokens))]

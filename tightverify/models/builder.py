@@ -58,9 +58,18 @@ class Builder:
     def input(self, shape: tuple[int, ...]) -> Symbols:
         """The network's input; with two axes or more, a node for each position of the first (a frame)."""
         self._input_shape = shape
+        return self._input(shape, 0)
+
+    def inputs(self, shapes: Sequence[tuple[int, ...]]) -> list[Symbols]:
+        """Several inputs of the network, which lie one after the other in a flat one."""
+        ends = np.cumsum([0, *(np.prod(shape) for shape in shapes)]).tolist()
+        self._input_shape = (ends[-1],)
+        return [self._input(shape, start) for shape, start in zip(shapes, ends[:-1], strict=True)]
+
+    def _input(self, shape: tuple[int, ...], first: int) -> Symbols:
         total = int(np.prod(shape))
         block = total // shape[0] if len(shape) > 1 else total
-        numbers = [self._add(Input(start, block)) for start in range(0, total, block)]
+        numbers = [self._add(Input(first + start, block)) for start in range(0, total, block)]
         return np.concatenate(numbers).reshape(shape)
 
     def constant(self, values: Tensor) -> Symbols:

@@ -30,6 +30,7 @@ def description(model: Model, path: Path, uncompared: str | None = None) -> dict
     weights += [a.t for node in file.node for a in node.attribute if node.op_type == "Constant" and a.t.data_type in FLOATING]
     shape = graph.input_shape
     frames = f"{shape[0]} frames of {' x '.join(map(str, shape[1:]))} features" if len(shape) > 1 else f"{shape[0]} features"
+    frames = model.shape_words if model.blocks else frames
     return {
         "model": model.source,
         "inputs in the file": {value.name: shown(axes_of(value)) for value in entries_of(file)},

@@ -31,6 +31,13 @@ def as_frame(given: Frame | None) -> Frame | None:
         raise UsageError(f"the frame is {given!r}; wanted last, all, or the number of one from 0 on") from error
 
 
+def of_calls(shape: tuple[int, ...], frame: Frame | None, output: str) -> NDArray[np.int64]:
+    """The same of an output of several calls (1, K, n), of which one is to be chosen even where each gives one number."""
+    if frame is None and shape[1] > 1:
+        raise ModelError(f"{output} is that of {shape[1]} calls; choose a frame, {WANTED}")
+    return picked(shape, frame, output)
+
+
 def picked(shape: tuple[int, ...], frame: Frame | None, output: str) -> NDArray[np.int64]:
     """The places, in the flattened `output` of this shape for one input, of the numbers that are asked about."""
     places = np.arange(math.prod(shape))

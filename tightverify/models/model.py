@@ -11,6 +11,7 @@ from torch import Tensor
 from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, UnsupportedError
 from tightverify.graph import Apply, Graph
+from tightverify.models.blocks import Block
 from tightverify.models.tokens import random_sentences
 
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -29,6 +30,7 @@ class Model:
     Where the model is `narrow`, some numbers on its way are float32 though its inputs are float64: it is as precise as that.
     Where its last step was `left_out`, a softmax, outputs are what that is made of.
     Where the user's model takes numbers of words, inputs are the vectors of its `embedding` (time, d).
+    Where several of its inputs are perturbed, they lie one after the other in a flat one, each a block of `blocks`.
     `source` says where it came from ("LSTM classifier in models/digits.onnx"), `notes` what the import did that a user may want
     to know, a sentence each.
     """
@@ -41,11 +43,23 @@ class Model:
     narrow: bool = False
     embedding: Embedding | None = None
     left_out: str = ""
+    blocks: tuple[Block, ...] = ()
 
     def __repr__(self) -> str:
-        shape = " x ".join(map(str, self.graph.input_shape))
+        shape = self.shape_words
         kind = str(self.dtype).removeprefix("torch.")
         return f"Model({self.source}: inputs {shape}, {self.graph.output_size} outputs, {len(self.graph.nodes)} nodes, {kind})"
+
+    @property
+    def shape_words(self) -> str:
+        """The shape of an input, or those of several, in a few words."""
+        if self.blocks:
+            return ", ".join(f"{block.name} {' x '.join(map(str, block.shape))}" for block in self.blocks)
+        return " x ".join(map(str, self.graph.input_shape))
+
+    def apart(self, x: Tensor) -> dict[str, Tensor]:
+        """By the names of several perturbed inputs (N, *shape): what flat inputs x (N, n), or one x (n,), are made of."""
+        return {block.name: block.of(x) if x.dim() > 1 else block.of(x[None])[0] for block in self.blocks}
 
     @property
     def name(self) -> str:

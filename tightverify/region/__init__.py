@@ -13,7 +13,8 @@ A `Perturbation` is what the user states; `around(x)` makes of it a batch of `Re
 | `sound` | decibels, signal to noise, gain, added noise, shift |
 | `choices` | `Choices`: sequences of which each word is one of several vectors |
 | `substitution` | words replaced by others |
-| `beside` | a region beside a box of further coordinates |
+| `beside` | a region beside another of further coordinates |
+| `several` | several inputs, each in a region of its own |
 
 `REGIONS` is the list of what a user can name. To add a region, write its `Perturbation` in a file here and name it there (a set
 that is no ball and no zonotope: its own final kind of `Region` too); that puts it under every contract test.
@@ -27,6 +28,7 @@ from tightverify.region.base import Finite, Generated, Region, SplitBy
 from tightverify.region.beside import TwoInputs
 from tightverify.region.choices import Choices
 from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
+from tightverify.region.several import Several
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
 from tightverify.region.substitution import Substitution
 from tightverify.region.zonotope import Zonotope
@@ -65,6 +67,7 @@ __all__ = [
     "Perturbation",
     "Region",
     "Segment",
+    "Several",
     "Shift",
     "SnrBall",
     "SplitBy",

@@ -1,4 +1,4 @@
-"""A region beside a box of further coordinates, both free of one another: where a second input may differ from a first.
+"""A region beside another of further coordinates, both free of one another: where a second input may differ from a first.
 
 A product of two sets: the least value of a linear function is the sum of those over each, and all else is taken part by part.
 Boxes stay boxes. Sums over one part and then over the other round no more often than sums over all coordinates, for which
@@ -25,13 +25,13 @@ from tightverify.values import Interval
 @final
 @dataclass(frozen=True, eq=False)
 class Beside(Region):
-    """A batch of regions `first` over (B, n), and boxes `second` over the m coordinates that come after them."""
+    """A batch of regions `first` over (B, n), and regions `second` over the m coordinates that come after them."""
 
     first: Region
-    second: Ball
+    second: Region
 
     @classmethod
-    def of(cls, first: Region, second: Ball) -> Beside:
+    def of(cls, first: Region, second: Region) -> Beside:
         return cls(torch.cat([first.centre, second.centre], 1), side_by_side(first.box, second.box), first, second)
 
     def map(self, change: Callable[..., Tensor], *others: Self) -> Self:
@@ -48,7 +48,7 @@ class Beside(Region):
 
     @property
     def words(self) -> str:
-        return f"{self.first.words} beside a box"
+        return f"{self.first.words} beside {self.second.words}"
 
     @property
     def rounding_scale(self) -> Tensor:
@@ -60,11 +60,11 @@ class Beside(Region):
 
     @property
     def balls(self) -> list[tuple[float, float]]:
-        return self.first.balls
+        return self.first.balls if self.second.separable else super().balls
 
     @property
     def written(self) -> RegionEntry:
-        raise RegionError(f"evidence has no words for {self.words}; leave evidence out, or give a region that is a box")
+        raise RegionError(f"evidence has no words for {self.words}; leave evidence out, or give regions that are boxes")
 
     def minimise(self, rows: Tensor, block: slice = slice(None), scratch: bool = False) -> Tensor:
         one, other = self._parts(rows)

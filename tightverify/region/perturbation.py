@@ -69,6 +69,11 @@ class Perturbation(ABC):
         return None
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it is about, where it says something of several."""
+        return ()
+
+    @property
     @abstractmethod
     def words(self) -> str:
         """The region in a few words, for tables."""

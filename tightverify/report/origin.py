@@ -80,7 +80,9 @@ def exactly(region: Perturbation) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """Numbers and words as they are, infinity in a word, of arrays the hash."""
+    """Numbers and words as they are, infinity in a word, of arrays the hash, of regions all that they are made of."""
+    if isinstance(value, Perturbation):
+        return exactly(value)
     if isinstance(value, Tensor):
         return digest(value.detach().cpu().numpy())
     if isinstance(value, np.ndarray):

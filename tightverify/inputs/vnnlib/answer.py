@@ -24,6 +24,7 @@ from tightverify.inputs.vnnlib.together import together
 from tightverify.inputs.vnnlib.witness import satisfying, tried
 from tightverify.models.extended import extended
 from tightverify.models.model import Model
+from tightverify.models.streaming import State
 from tightverify.region import Box
 from tightverify.settings import Options, Settings, merged
 from tightverify.stages.progress import no_callback
@@ -78,6 +79,8 @@ def vnnlib(
     fix: Mapping[str, Any] | None = None,
     output: int | str | None = None,
     frame: int | str | None = None,
+    unroll: int | None = None,
+    state: State | None = None,
     **options: Unpack[Options],
 ) -> Answer:
     """Whether some input satisfies a query of VNN-LIB: a file, maybe packed with gzip.
@@ -96,7 +99,7 @@ def vnnlib(
     if isinstance(query, Declared):
         raise InputError("the query declares networks; give the file of each by its name: {'N': 'model.onnx'}")
     asked = query if isinstance(query, Query) else read_query(Path(query))
-    loaded = load(model, batch_axis=batch_axis, fix=fix, output=output, frame=frame)
+    loaded = load(model, batch_axis=batch_axis, fix=fix, output=output, frame=frame, unroll=unroll, state=state)
     return answered(asked, loaded, settings, began)
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from tightverify.errors import InputError, ModelError, UnsupportedError
 from tightverify.inputs.vnnlib.networks import Declared, Network, Variable
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.from_onnx.asked import narrows
 from tightverify.models.from_onnx.entries import Axes, axes_of, entries_of, shown
-from tightverify.models.from_onnx.file import finite, narrows
+from tightverify.models.from_onnx.file import finite
 from tightverify.models.from_onnx.node import Activations, Tokens, Value, is_float, type_name
 from tightverify.models.from_onnx.reading import brief, read, standard_opset
 from tightverify.models.from_onnx.runtime import session

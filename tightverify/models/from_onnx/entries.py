@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -27,6 +27,28 @@ WAVEFORM, FRAMES = 8000, (20, 28)
 
 Axes = tuple[int | str, ...]
 """A length, or the name of a dynamic one ('' if it has none), for each axis of an input."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input that is perturbed: its axes as the file says them, that of the batch, and the shape of one without it."""
+
+    name: str
+    axes: Axes | None
+    axis: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, entry: onnx.ValueInfoProto, shape: tuple[int, ...] | None, batch_axis: int | None, path: Path) -> Port:
+        """By what the user says of it, and the file."""
+        axes = input_axes(entry, path)
+        axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
+        return cls(entry.name, axes, axis, input_shape(axes, shape, axis, path))
+
+    @property
+    def alone(self) -> bool:
+        """Whether it takes a batch of one input only."""
+        return self.axes is not None and self.axes[self.axis] == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +104,33 @@ def single_input(graph: GraphProto, fix: Mapping[str, Any], path: Path) -> onnx.
     return entry
 
 
+def several_inputs(graph: GraphProto, names: Sequence[str], fix: Mapping[str, Any], path: Path) -> list[onnx.ValueInfoProto]:
+    """The inputs of these names, if all others are fixed and they hold floats."""
+    entries = {entry.name: entry for entry in entries_of(graph)}
+    unknown = next((name for name in names if name not in entries), None)
+    if unknown is not None:
+        raise ModelError(f"{path} has no input '{unknown}' that its output depends on; it has {listed([*entries.values()])}")
+    both = sorted(set(names) & fix.keys())
+    if both:
+        raise ModelError(f"{path}: its input '{both[0]}' is fixed and perturbed; give one of both")
+    left = {name: is_whole(entry) for name, entry in entries.items() if name not in fix and name not in names}
+    if left:
+        raise UnsupportedError(
+            f"{path} takes {listed([*entries.values()])}; values are wanted for the others: {suggested(left)}"
+        )
+    for name in names:
+        if is_whole(entries[name]):
+            kind = type_name(entries[name].type.tensor_type.elem_type)
+            raise UnsupportedError(
+                f"{path}: its input '{name}' is of type {kind}; of several perturbed inputs all are FLOAT or DOUBLE: fix it"
+            )
+    if len({entries[name].type.tensor_type.elem_type for name in names}) > 1:
+        raise UnsupportedError(
+            f"{path}: of its inputs {', '.join(names)} some are FLOAT, some DOUBLE; export it in one of both"
+        )
+    return [entries[name] for name in names]
+
+
 def perturbed(entries: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
     """That of several which is likely to be meant: the first one of floating type, else the first."""
     return next((entry for entry in entries if not is_whole(entry)), entries[0])
@@ -118,21 +167,22 @@ def input_axes(entry: onnx.ValueInfoProto, path: Path) -> Axes | None:
     return axes
 
 
-def fixed_inputs(
-    graph: GraphProto, fix: Mapping[str, Any], axes: Axes | None, batch: int, shape: tuple[int, ...], path: Path
-) -> dict[str, Fixed]:
-    """What the other inputs are fixed at, given the axes and the shape of the one that is perturbed."""
+def fixed_inputs(graph: GraphProto, fix: Mapping[str, Any], ports: Sequence[Port], path: Path) -> dict[str, Fixed]:
+    """What the other inputs are fixed at, given those that are perturbed."""
     lengths: dict[str, int] = {}
-    if axes is not None:
-        whole = (*shape[:batch], 1, *shape[batch:])
-        lengths = {name: length for name, length in zip(axes, whole, strict=True) if isinstance(name, str) and name}
-    of_batch = axes[batch] if axes is not None else ""
+    of_batch = {""}
+    for port in ports:
+        if port.axes is not None:
+            whole = (*port.shape[: port.axis], 1, *port.shape[port.axis :])
+            open_ones = {name: n for name, n in zip(port.axes, whole, strict=True) if isinstance(name, str) and name}
+            lengths = {**lengths, **open_ones}
+            of_batch |= {str(port.axes[port.axis])}
     found = {}
     for entry in entries_of(graph):
         if entry.name in fix:
             dims = axes_of(entry)
             value = fixed_at(entry, dims, fix[entry.name], lengths, path)
-            found[entry.name] = Fixed(value, tuple(k for k, name in enumerate(dims or ()) if name and name == of_batch))
+            found[entry.name] = Fixed(value, tuple(k for k, name in enumerate(dims or ()) if name and name in of_batch))
     return found
 
 

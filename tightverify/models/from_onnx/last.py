@@ -9,7 +9,7 @@ FIRST_OF_ONE_AXIS = 13
 
 
 def last_softmax(model: ModelProto, opset: int) -> tuple[NodeProto, int] | None:
-    """The softmax that makes the only output, and its axis; None if anything else does, or reads it."""
+    """The softmax that makes the first output, and its axis; None if anything else does, or reads it."""
     graph = model.graph
     result = graph.output[0].name
     maker = next((node for node in graph.node if result in node.output), None)
@@ -27,6 +27,5 @@ def without(model: ModelProto, last: NodeProto) -> ModelProto:
     found.CopyFrom(model)
     found.graph.node.remove(last)
     kind = found.graph.output[0].type.tensor_type.elem_type
-    del found.graph.output[:]
-    found.graph.output.append(helper.make_tensor_value_info(last.input[0], kind, None))
+    found.graph.output[0].CopyFrom(helper.make_tensor_value_info(last.input[0], kind, None))
     return found

@@ -30,11 +30,11 @@ def chosen_output(graph: GraphProto, output: Output | None, path: Path) -> str:
     return str(names[number])
 
 
-def only(model: ModelProto, result: str) -> ModelProto:
-    """The model of one output, without nodes and inputs that it does not depend on."""
+def only(model: ModelProto, *results: str) -> ModelProto:
+    """The model of some outputs, in this order, without nodes and inputs that they do not depend on."""
     found = ModelProto()
     found.CopyFrom(model)
-    needed, kept = {result}, []
+    needed, kept = set(results), []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             kept.append(node)
@@ -42,7 +42,8 @@ def only(model: ModelProto, result: str) -> ModelProto:
     del found.graph.node[:], found.graph.input[:], found.graph.output[:]
     found.graph.node.extend(reversed(kept))
     found.graph.input.extend(entry for entry in model.graph.input if entry.name in needed)
-    found.graph.output.extend(value for value in model.graph.output if value.name == result)
+    values = {value.name: value for value in model.graph.output}
+    found.graph.output.extend(values[name] for name in dict.fromkeys(results))
     return found
 
 

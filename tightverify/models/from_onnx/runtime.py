@@ -16,8 +16,9 @@ from onnx import ModelProto
 from torch import Tensor
 
 from tightverify.errors import ModelError
+from tightverify.models.blocks import Block
 from tightverify.models.frames import chosen, rows
-from tightverify.models.from_onnx.entries import Fixed
+from tightverify.models.from_onnx.entries import Fixed, Port
 from tightverify.models.from_onnx.reading import brief
 
 DTYPES = {
@@ -34,15 +35,15 @@ NOTHING: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class Runtime:
-    """The file run by onnxruntime, on a batch of inputs (N, *shape); `single` is its output's shape for one input.
+    """The file run by onnxruntime, on a batch of inputs (N, *shape), or (N, n) where several inputs lie side by side.
 
-    Of what it gives, flattened, the numbers at `kept` are asked about.
+    `single` is its output's shape for one input; of what it gives, flattened, the numbers at `kept` are asked about.
     """
 
     session: onnxruntime.InferenceSession
     path: str
-    entry: str
-    axis: int
+    ports: tuple[Port, ...]
+    blocks: tuple[Block, ...]
     single: tuple[int, ...]
     one_by_one: bool
     fixed: Mapping[str, Fixed]
@@ -50,7 +51,8 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(DTYPES[entry.type] for entry in self.session.get_inputs() if entry.name == self.entry)
+        """That of all its inputs that are perturbed."""
+        return next(DTYPES[entry.type] for entry in self.session.get_inputs() if entry.name == self.ports[0].name)
 
     def __call__(self, x: Tensor, others: Mapping[str, NDArray[Any]] = NOTHING) -> Tensor:
         """The outputs (N, K), `others` of the file's inputs being the same for all."""
@@ -58,18 +60,60 @@ class Runtime:
         return torch.cat([self.run(some, others) for some in several])
 
     def run(self, x: Tensor, others: Mapping[str, NDArray[Any]]) -> Tensor:
-        """One call of onnxruntime."""
-        inputs = np.ascontiguousarray(np.moveaxis(torch.as_tensor(x).detach().to("cpu", self.dtype).numpy(), 0, self.axis))
+        """What is asked about, of one call of onnxruntime."""
+        first, *_ = self.outputs(x, others).values()
+        every = rows(torch.from_numpy(first), self.single, len(x), self.path)
+        return chosen(every, self.kept).to(x.device)
+
+    def outputs(self, x: Tensor, others: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs of one call of onnxruntime by their names; `others` take the place of what inputs are fixed at."""
+        feeds = self._feeds(torch.as_tensor(x).detach().cpu())
         try:
             fixed = {name: one.times(len(x)) for name, one in self.fixed.items()}
-            found = np.asarray(self.session.run(None, {self.entry: inputs, **fixed, **others})[0])
+            made = self.session.run(None, {**feeds, **fixed, **others})
+            return {entry.name: np.asarray(each) for entry, each in zip(self.session.get_outputs(), made, strict=True)}
         except Exception as error:
+            shapes = " and ".join(str(values.shape) for values in feeds.values())
             raise ModelError(
-                f"{self.path}: onnxruntime cannot run it on inputs of shape {inputs.shape} ({brief(error)}); "
+                f"{self.path}: onnxruntime cannot run it on inputs of shape {shapes} ({brief(error)}); "
                 "check `shape` and `batch_axis`, and export recurrent layers in float32"
             ) from error
-        every = rows(torch.from_numpy(found), self.single, len(x), self.path)
-        return chosen(every, self.kept).to(x.device)
+
+    def _feeds(self, x: Tensor) -> dict[str, NDArray[Any]]:
+        """The inputs as the file wants them."""
+        parts = [block.of(x) for block in self.blocks] or [x]
+        pairs = zip(self.ports, parts, strict=True)
+        return {port.name: np.ascontiguousarray(np.moveaxis(part.to(self.dtype).numpy(), 0, port.axis)) for port, part in pairs}
+
+
+@dataclass(frozen=True, eq=False)
+class Unrolled:
+    """The file called for one chunk after the other of inputs (N, K, *shape), its states going back into it.
+
+    `states` are names of inputs, each with that of the output that goes back into it.
+    """
+
+    call: Runtime
+    states: Mapping[str, str]
+    kept: NDArray[np.int64]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.call.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The outputs (N, n) that are asked about."""
+        return chosen(torch.stack([self._one(chunks) for chunks in x]), self.kept).to(x.device)
+
+    def _one(self, chunks: Tensor) -> Tensor:
+        held: Mapping[str, NDArray[Any]] = NOTHING
+        found: list[Tensor] = []
+        for chunk in chunks:
+            made = self.call.outputs(chunk[None], held)
+            first, *_ = made.values()
+            found.append(rows(torch.from_numpy(first), self.call.single, 1, self.call.path)[0])
+            held = {entry: made[output] for entry, output in self.states.items()}
+        return torch.cat(found)
 
 
 def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:

@@ -20,11 +20,11 @@ from tightverify.models.fixed import RATE, RATES
 from tightverify.models.frames import LAST, picked
 from tightverify.models.from_onnx.control import CONTROL
 from tightverify.models.from_onnx.entries import (
+    Port,
     chosen_batch_axis,
     entries_of,
     fixed_inputs,
     input_axes,
-    input_shape,
     is_whole,
     likely_shape,
     perturbed,
@@ -35,6 +35,7 @@ from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only, read_by
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
 from tightverify.models.from_onnx.walk import array, refuse, refuse_unknown, walk
+from tightverify.models.streaming import State
 
 MOST_SHOWN = 12
 
@@ -69,6 +70,8 @@ def survey(
     fix: Mapping[str, Any] | None = None,
     output: Output | None = None,
     frame: int | str | None = None,
+    unroll: int | None = None,
+    state: State | None = None,
 ) -> Survey:
     """What stands in the way of an import with these options, with others where they are missing."""
     path, found, fixed = Path(path), Survey(), dict(fix or {})
@@ -92,8 +95,8 @@ def survey(
     if guessed:
         shape = likely_shape(rest or (0, 0))
         found.options.append(f"--shape {','.join(map(str, shape))}")
-    shape = input_shape(axes, shape, axis, path)
-    others = fixed_inputs(model.graph, fixed, axes, axis, shape, path)
+    port = Port.of(entry, shape, batch_axis, path)
+    shape, others = port.shape, fixed_inputs(model.graph, fixed, [port], path)
     builder, tokens = Builder(), is_whole(entry) or takes_tokens(model.graph, entry.name)
     look_up = LookUp(builder, shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
     start = np.expand_dims(np.arange(shape[0]) if tokens else builder.input(shape), axis)
@@ -101,9 +104,13 @@ def survey(
     begun[entry.name] = Tokens(start) if tokens else Activations(start)
     known = walked(Walk(model.graph, opset, builder, look_up, guessed), begun, found)
     made = known.get(result)
+    if unroll is not None:
+        found.options.append(f"--unroll {unroll}")
+    if state:
+        found.options.append(f"--state {','.join(f'{output}={name}' for output, name in state.items())}")
     if frame is not None:
         found.options.append(f"--frame {frame}")
-    elif isinstance(made, Activations) and needs_frame(made.numbers.shape):
+    elif unroll is not None or (isinstance(made, Activations) and needs_frame(made.numbers.shape)):
         found.options.append(f"--frame {LAST}")
     return found
 

@@ -6,7 +6,7 @@ in its own precision, are taken exactly as they are. The user's module is never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import getitem
 from types import MappingProxyType
@@ -20,9 +20,10 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
+from tightverify.models.blocks import Block, Shapes, blocks_of
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.fixed import shown_fixed
-from tightverify.models.frames import Frame, along, as_frame, picked
+from tightverify.models.frames import Frame, along, as_frame, of_calls, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
 from tightverify.models.from_torch.comparisons import TRUTHS
 from tightverify.models.from_torch.export import export, silence
@@ -32,9 +33,10 @@ from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
 from tightverify.models.from_torch.quantised import refuse_rounded_activations, with_rounded_weights
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
-from tightverify.models.from_torch.wrapped import Output
+from tightverify.models.from_torch.wrapped import Output, Way
 from tightverify.models.model import Model, checked
 from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
+from tightverify.models.streaming import Streaming, note_of
 from tightverify.models.tokens import OnVectors
 
 LEAVE_OUT = "leave it out of the module: it does not change which class comes first"
@@ -55,40 +57,45 @@ ADVICE = {
 OF_TRUTHS = {*TRUTHS, *MOVES, "aten.where.self"}
 """Operators whose results may be truths; sums of these, to torch, are truths again."""
 NONE_FIXED: Mapping[str, Any] = MappingProxyType({})
+ONE_CALL = Streaming()
 INSTEAD = "write the module with supported operators, listed in tightverify.models.from_torch.operators.OPERATORS"
 
 
 def from_torch(
     module: nn.Module,
-    shape: tuple[int, ...],
-    batch_axis: int = 0,
+    shape: tuple[int, ...] | Shapes,
+    batch_axis: int | Mapping[str, int] = 0,
     inputs: Tensor | None = None,
     tokens: bool = False,
     fix: Mapping[str, Any] = NONE_FIXED,
     output: Output | None = None,
     frame: Frame | None = None,
+    streaming: Streaming = ONE_CALL,
 ) -> Model:
     """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
 
     `inputs` (N, *shape) are some of those that it is for (see `checked`). Of one that takes `tokens`, numbers of words, the
-    graph begins behind its embedding. Of several inputs, all but one are to be fixed by `fix`; of several outputs the first is
-    meant, or the one that `output` says; `frame` says of which frame.
+    graph begins behind its embedding. Of several inputs, all but one are to be fixed by `fix`, or all but those whose shapes
+    are given by their names, which lie side by side then; of several outputs the first is meant, or the one that `output`
+    says; `frame` says of which frame. `streaming` unrolls a module with a state.
     """
     source = f"the module {type(module).__name__}"
-    if not shape or min(shape) < 1 or not 0 <= batch_axis <= len(shape):
-        raise ModelError(
-            f"shape {shape} and batch axis {batch_axis} do not fit; wanted a shape of positive numbers, "
-            f"such as (time, features), without the batch, and an axis from 0 to {len(shape)}"
-        )
+    way, shape, batch_axis = way_of(shape, batch_axis, source)
+    if tokens and (way.blocks or streaming.calls):
+        raise UnsupportedError(f"{source} takes tokens, which is supported of one perturbed input and one call only")
     refuse_rounded_activations(module, source)
     dtype, notes = precision(module, source), _notes(module)
     x = torch.rand((*shape[:batch_axis], 1, *shape[batch_axis:]), generator=torch.Generator().manual_seed(0), dtype=dtype)
     if tokens:
         refuse_others(module, shape, source)
         x = torch.zeros_like(x, dtype=torch.long)
-    asked, made = Asked.of(module, source, fix, output, dtype).tried(x, inputs)
-    kept = picked(tuple(made.shape), as_frame(frame), source)
-    walk = Walk(export(with_rounded_weights(asked.copy()), x, source), shape, batch_axis, tokens)
+    asked = Asked.of(module, source, fix, output, dtype, way)
+    if streaming.calls:
+        asked = asked.unrolled(x, streaming)
+        x, shape, batch_axis = torch.rand((1, streaming.calls, *shape), dtype=dtype), (streaming.calls, *shape), 0
+    asked, made = asked.tried(x, inputs)
+    kept = (of_calls if streaming.calls else picked)(tuple(made.shape), as_frame(frame), source)
+    walk = Walk(export(with_rounded_weights(asked.copy()), x, source), shape, batch_axis, tokens, way.blocks)
     numbers, last = walk.output(), walk.left_out
     if last and not along(kept, numbers.shape, -1):
         raise ModelError(f"{source}: its {last} at the end is not over the outputs that are asked about; choose one frame")
@@ -96,7 +103,7 @@ def from_torch(
     ending = WithoutLast.of(asked.copy(), x) if last else asked.copy()
     original = BatchFirst(ending, batch_axis, tuple(made.shape), kept, asked.one_by_one, source)
     original.check_repeats(x.movedim(batch_axis, 0))
-    model = Model(graph, original, dtype, source, (*notes, *said(asked, fix, last)), left_out=last)
+    model = Model(graph, original, dtype, source, (*notes, *said(asked, fix, last)), left_out=last, blocks=way.blocks)
     if tokens:
         name, table = walk.table(source)
         embedding = Embedding(table.to(dtype))
@@ -106,12 +113,36 @@ def from_torch(
     return checked(model, inputs)
 
 
+def way_of(
+    shape: tuple[int, ...] | Shapes, batch_axis: int | Mapping[str, int], source: str
+) -> tuple[Way, tuple[int, ...], int]:
+    """How inputs reach the module, the shape of one, and the axis of the batch, of several inputs that of a flat one."""
+    every = dict(shape) if isinstance(shape, Mapping) else {"": shape}
+    axes = batch_axis if isinstance(batch_axis, Mapping) else dict.fromkeys(every, batch_axis)
+    unknown = sorted(axes.keys() - every.keys())
+    if unknown:
+        raise ModelError(f"batch_axis names '{unknown[0]}', which is no perturbed input of {source}; leave it out")
+    for name, one in every.items():
+        if not one or min(one) < 1 or not 0 <= axes.get(name, 0) <= len(one):
+            raise ModelError(
+                f"shape {one} and batch axis {axes.get(name, 0)} do not fit; wanted a shape of positive numbers, "
+                f"such as (time, features), without the batch, and an axis from 0 to {len(one)}"
+            )
+    own = tuple(axes.get(name, 0) for name in every)
+    if not isinstance(shape, Mapping):
+        return Way(batch_axes=own), shape, own[0]
+    blocks = blocks_of(every)
+    return Way(blocks, own), (sum(block.size for block in blocks),), 0
+
+
 def said(asked: Asked, fix: Mapping[str, Any], last: str) -> Iterator[str]:
     """Notes of what was chosen, fixed and left out."""
     if asked.output is not None:
         yield f"of its outputs, {asked.output} was taken"
     if fix:
         yield shown_fixed(fix)
+    if asked.way.calls:
+        yield note_of(asked.way.calls, {entry: f"output {output}" for entry, output in asked.way.states.items()})
     if last:
         yield f"The {last} at the module's end was left out: it does not change which output is the largest."
 
@@ -148,14 +179,24 @@ def _notes(module: nn.Module) -> tuple[str, ...]:
 class Walk:
     """An exported program, node by node: `values` maps nodes to what they hold (see `aten_call`)."""
 
-    def __init__(self, program: ExportedProgram, shape: tuple[int, ...], batch_axis: int, tokens: bool = False) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        shape: tuple[int, ...],
+        batch_axis: int,
+        tokens: bool = False,
+        blocks: Sequence[Block] = (),
+    ) -> None:
         self.program = program
         self.builder = Builder()
         self.values: dict[fx.Node, object] = {}
         self.names: dict[fx.Node, str] = {}
         """of parameters"""
         self.look_up = LookUp(self.builder, shape[0])
-        places = np.arange(shape[0]) if tokens else self.builder.input(shape)
+        if blocks:
+            places = np.concatenate([each.ravel() for each in self.builder.inputs([block.shape for block in blocks])])
+        else:
+            places = np.arange(shape[0]) if tokens else self.builder.input(shape)
         x = np.expand_dims(places, batch_axis)
         self._inputs(Tokens(x) if tokens else x)
         self.end = cast(fx.Node, program.graph.output_node().args[0][-1])

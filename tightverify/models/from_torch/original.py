@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tightverify.errors import ModelError
+from tightverify.errors import ModelError, UsageError
 from tightverify.models.frames import chosen, rows
 from tightverify.models.from_torch.export import reason_of, silence
-from tightverify.models.from_torch.wrapped import Output, Wrapped, entry_of, numbers_of
+from tightverify.models.from_torch.wrapped import PLAINLY, Output, Way, Wrapped, entry_of, leaves_of, numbers_of, one_of
 from tightverify.models.sizes import batch_of
+from tightverify.models.streaming import Streaming, paired
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +31,42 @@ class Asked:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     output: Output | None = None
     apart: bool = False
+    way: Way = PLAINLY
 
     @classmethod
-    def of(cls, module: nn.Module, source: str, fix: Mapping[str, Any], output: Output | None, kind: torch.dtype) -> Asked:
-        entry, numbers = entry_of(module, fix), numbers_of(fix, kind)
-        return cls(module, source, entry, numbers, output, bool(fix) or output is not None)
+    def of(
+        cls, module: nn.Module, source: str, fix: Mapping[str, Any], output: Output | None, kind: torch.dtype, way: Way
+    ) -> Asked:
+        several = [block.name for block in way.blocks]
+        entry, numbers = entry_of(module, fix, several), numbers_of(fix, kind)
+        return cls(module, source, entry, numbers, output, bool(fix) or bool(several) or output is not None, way)
 
     @property
     def one_by_one(self) -> bool:
         """Whether what is fixed is so for a single input."""
-        return any(isinstance(value, Tensor) for value in self.numbers.values())
+        return self.way.calls > 0 or any(isinstance(value, Tensor) for value in self.numbers.values())
+
+    def unrolled(self, chunk: Tensor, streaming: Streaming) -> Asked:
+        """The same, called for one chunk after the other, given one of them with its batch where the module wants it."""
+        if self.entry is None:
+            raise UsageError(f"{self.source} was to be unrolled, and none of its inputs is fixed as a first state; give fix")
+        module = copy.deepcopy(self.module).cpu().eval()
+        tensors = {name: value for name, value in self.numbers.items() if isinstance(value, Tensor)}
+        try:
+            with torch.no_grad(), silence():
+                made = module(**{self.entry: chunk}, **self.numbers)
+        except Exception as error:
+            raise ModelError(f"{self.source} fails on one chunk of shape {tuple(chunk.shape)} ({reason_of(error)})") from error
+        chosen_one = one_of(made, self.output)
+        if chosen_one.numel() != max(chosen_one.shape, default=1):
+            shape = tuple(chosen_one.shape)
+            raise ModelError(f"{self.source} is unrolled, and gives an output of shape {shape} in each call; wanted one row")
+        found = leaves_of(made)
+        others = {name: tuple(leaf.shape) for name, leaf in found.items() if leaf is not chosen_one and name != self.output}
+        said = {str(output): entry for output, entry in streaming.state.items()}
+        others |= {name: tuple(found[name].shape) for name in said if name in found}
+        pairs = paired(others, {name: tuple(value.shape) for name, value in tensors.items()}, said, self.source)
+        return replace(self, way=replace(self.way, calls=streaming.calls, states=pairs))
 
     def copy(self) -> nn.Module:
         """A module of one input and one output, on the CPU, in evaluation mode, without gradients."""
@@ -50,7 +77,7 @@ class Asked:
                 f"{self.source} cannot be copied ({reason_of(error)}): give one that `copy.deepcopy` can copy, "
                 "without tensors that it computed itself (old weight norm, states from an earlier call)"
             ) from error
-        return Wrapped(own, self.entry, self.numbers, self.output).eval() if self.apart else own
+        return Wrapped(own, self.entry, self.numbers, self.output, self.way).eval() if self.apart else own
 
     def tried(self, x: Tensor, inputs: Tensor | None) -> tuple[Asked, Tensor]:
         """What is asked about, and what is made of an input; of several outputs the first, if nothing was said.

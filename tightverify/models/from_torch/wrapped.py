@@ -1,9 +1,13 @@
-"""A module of several inputs or outputs as one of a single input and a single output: what else it takes is fixed."""
+"""A module of several inputs or outputs as one of a single input and a single output.
+
+What else it takes is fixed, or lies beside the input in a flat one; a module with a state is called chunk by chunk.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -12,18 +16,36 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tightverify.errors import ModelError, UnsupportedError, UsageError
+from tightverify.models.blocks import Block
 from tightverify.models.fixed import as_numbers
 
 Output = int | str
 """The number of an output, or its key in a dictionary."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the input of a wrapped module becomes those of the module: blocks of it, each with the axis of its batch there, or
+    chunks for so many calls, with the states that the outputs of these numbers or keys go back into.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    batch_axes: tuple[int, ...] = (0,)
+    calls: int = 0
+    states: Mapping[str, Output] = field(default_factory=dict)
+
+
+PLAINLY = Way()
+
+
 class Wrapped(nn.Module):
     """The module on its one input `entry`, the others being fixed, and of its outputs one."""
 
-    def __init__(self, module: nn.Module, entry: str | None, numbers: Mapping[str, Any], output: Output | None) -> None:
+    def __init__(
+        self, module: nn.Module, entry: str | None, numbers: Mapping[str, Any], output: Output | None, way: Way
+    ) -> None:
         super().__init__()
-        self.module, self.entry, self.output = module, entry, output
+        self.module, self.entry, self.output, self.way = module, entry, output, way
         self.numbers = {name: value for name, value in numbers.items() if not isinstance(value, Tensor)}
         self.tensors = {name: f"fixed_{name}" for name, value in numbers.items() if isinstance(value, Tensor)}
         for name, buffer in self.tensors.items():
@@ -32,8 +54,26 @@ class Wrapped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.entry is None:
             return one_of(self.module(x), self.output)
-        fixed = {name: getattr(self, buffer) for name, buffer in self.tensors.items()}
-        return one_of(self.module(**{self.entry: x}, **fixed, **self.numbers), self.output)
+        if self.way.calls:
+            return self._streamed(x)
+        given = {self.entry: x}
+        if self.way.blocks:
+            pairs = zip(self.way.blocks, self.way.batch_axes, strict=True)
+            given = {block.name: block.of(x).movedim(0, axis) for block, axis in pairs}
+        return one_of(self.module(**{**self._fixed, **given}), self.output)
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        return {**{name: getattr(self, buffer) for name, buffer in self.tensors.items()}, **self.numbers}
+
+    def _streamed(self, x: Tensor) -> Tensor:
+        """(1, K, n): the rows of K calls, for one input (1, K, *shape)."""
+        held, found = self._fixed, []
+        for chunk in x.unbind(1):
+            made = self.module(**{**held, str(self.entry): chunk.movedim(0, self.way.batch_axes[0])})
+            found.append(one_of(made, self.output).reshape(1, -1))
+            held = {**held, **{entry: one_of(made, output) for entry, output in self.way.states.items()}}
+        return torch.stack(found, 1)
 
 
 def one_of(made: Any, output: Output | None) -> Tensor:
@@ -50,8 +90,18 @@ def one_of(made: Any, output: Output | None) -> Tensor:
     return cast(Tensor, leaves[number])
 
 
-def entry_of(module: nn.Module, fix: Mapping[str, Any]) -> str | None:
-    """The name of the input that is perturbed: the first one that is not fixed; None if there is nothing to fix."""
+def leaves_of(made: Any) -> dict[str, Tensor]:
+    """All outputs by their keys in a dictionary, or by their numbers, tuples taken apart."""
+    if isinstance(made, Mapping):
+        return {str(name): value for name, value in made.items() if isinstance(value, Tensor)}
+    return {str(k): leaf for k, leaf in enumerate(pytree.tree_leaves(made)) if isinstance(leaf, Tensor)}
+
+
+def entry_of(module: nn.Module, fix: Mapping[str, Any], several: Sequence[str] = ()) -> str | None:
+    """The name of the input that is perturbed: the first one that is not fixed; None if there is nothing to fix.
+
+    Or the first of `several`, if all others that are needed are fixed.
+    """
     parameters = inspect.signature(module.forward).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = [each.name for each in parameters if each.kind in plain]
@@ -59,6 +109,8 @@ def entry_of(module: nn.Module, fix: Mapping[str, Any]) -> str | None:
     kind = type(module).__name__
     if unknown:
         raise ModelError(f"the module {kind} has no input '{unknown[0]}' to be fixed; it has {', '.join(names) or 'none'}")
+    if several:
+        return first_of(several, fix, names, kind, [each.name for each in parameters if each.default is each.empty])
     left = [each for each in parameters if each.name not in fix]
     needed = [each.name for each in left if each.default is inspect.Parameter.empty and each.kind in plain]
     if not left:
@@ -69,6 +121,23 @@ def entry_of(module: nn.Module, fix: Mapping[str, Any]) -> str | None:
             f"fix={{{needed[1]!r}: array}}, of the shape that the module wants for one input"
         )
     return left[0].name if fix else None
+
+
+def first_of(several: Sequence[str], fix: Mapping[str, Any], names: Sequence[str], kind: str, needed: Sequence[str]) -> str:
+    """The first of several inputs that are perturbed, which the module has, while all others that it needs are fixed."""
+    unknown = next((name for name in several if name not in names), None)
+    if unknown is not None:
+        raise ModelError(f"the module {kind} has no input '{unknown}'; it has {', '.join(names) or 'none'}")
+    both = sorted(fix.keys() & set(several))
+    if both:
+        raise ModelError(f"the input '{both[0]}' of the module {kind} is fixed and perturbed; give one of both")
+    left = [name for name in needed if name in names and name not in several and name not in fix]
+    if left:
+        raise UnsupportedError(
+            f"the module {kind} takes {', '.join(names)}; values are wanted for the others: fix={{{left[0]!r}: array}}, of the "
+            "shape that the module wants for one input"
+        )
+    return several[0]
 
 
 def numbers_of(fix: Mapping[str, Any], kind: torch.dtype) -> dict[str, Any]:
