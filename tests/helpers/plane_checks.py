@@ -17,7 +17,8 @@ from tightverify.api.planes import PlaneFit, functions
 from tightverify.relax import ranges
 from tightverify.relax.fitted import family, offsets
 from tightverify.relax.fitted.family import Domain
-from tightverify.relax.fitted.offsets import Question, proved_offset
+from tightverify.relax.fitted.offsets import proved_offset
+from tightverify.relax.fitted.pieces import Question
 from tightverify.relax.polygons import Polygons
 from tightverify.values import FUNCTION_ERROR
 

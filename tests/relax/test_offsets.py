@@ -31,9 +31,10 @@ from tests.helpers.plane_checks import (
 )
 from tightverify.api.planes import planes
 from tightverify.relax import curves, ranges
-from tightverify.relax.fitted import family, fit, offsets
+from tightverify.relax.fitted import family, fit, offsets, rectangles
 from tightverify.relax.fitted.family import KINDS
-from tightverify.relax.fitted.offsets import Question, proved_offset
+from tightverify.relax.fitted.offsets import proved_offset
+from tightverify.relax.fitted.pieces import Question
 from tightverify.relax.polygons import Polygons
 from tightverify.values import FUNCTION_ERROR
 
@@ -155,9 +156,9 @@ def test_the_checks_find_nothing_as_it_is() -> None:
 
 ALONG, INSIDE, TOP, CURL, RANGES = (
     offsets.along_edges,
-    offsets.inside,
-    offsets.may_hold_top,
-    offsets.curl_range,
+    rectangles.inside,
+    rectangles.may_hold_top,
+    rectangles.curl_range,
     offsets.jet_range,  # type: ignore[attr-defined]
 )
 
@@ -169,9 +170,9 @@ def no_rise_on_edges(asked: Question, pieces: offsets.Pieces) -> tuple[Tensor, T
     return height, *ALONG(asked, pieces)[1:]
 
 
-def no_rise_inside(asked: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def no_rise_inside(asked: Question, owner: Tensor, cells: Tensor, over: rectangles.CellRanges) -> tuple[Tensor, Tensor, Tensor]:
     """Only what the function is at a corner of a cell."""
-    low = INSIDE(asked, owner, cells[:, [0, 0, 2, 2]])
+    low = INSIDE(asked, owner, cells[:, [0, 0, 2, 2]], over)
     return low[2], low[1], low[2]
 
 
@@ -181,6 +182,12 @@ def without_the_top(*given: Any) -> ranges.JetRange:
     found = RANGES(*given)
     least, most = torch.minimum(at_one.second, at_other.second), torch.maximum(at_one.second, at_other.second)
     return ranges.JetRange(found.value, found.first, ranges.Range(0.3 * least, 0.3 * most))
+
+
+def at_the_steepest(*given: Any) -> ranges.JetRange:
+    """The derivative's largest value alone."""
+    found = RANGES(*given)
+    return ranges.JetRange(found.value, ranges.Range(found.first.high, found.first.high), found.second)
 
 
 def turned_question(asked: Question, slack: Tensor, level: Tensor | None = None) -> offsets.Answer:
@@ -198,11 +205,12 @@ def one_edge_less(asked: Question, slack: Tensor, level: Tensor | None = None) -
 
 MUTATIONS: dict[str, tuple[object, str, object]] = {
     "no rise on the edges": (offsets, "along_edges", no_rise_on_edges),
-    "no top inside": (offsets, "may_hold_top", lambda *given: torch.zeros_like(TOP(*given))),
-    "no rise inside": (offsets, "inside", no_rise_inside),
-    "the curls forgotten": (offsets, "curl_range", lambda *given: CURL(*given).scaled(torch.zeros(1, dtype=torch.float64))),
-    "cells taken for outside": (offsets, "beyond", lambda _, cells: torch.ones(len(cells), dtype=torch.bool)),
+    "no top inside": (rectangles, "may_hold_top", lambda *given: torch.zeros_like(TOP(*given))),
+    "no rise inside": (rectangles, "inside", no_rise_inside),
+    "the curls forgotten": (rectangles, "curl_range", lambda *given: CURL(*given).scaled(torch.zeros(1, dtype=torch.float64))),
+    "cells taken for outside": (rectangles.Borders, "beyond", lambda *given: torch.ones(len(given[-1]), dtype=torch.bool)),
     "the second derivative": (offsets, "jet_range", without_the_top),
+    "the derivative inside": (rectangles, "jet_range", at_the_steepest),
     "the other side": (fit, "proved_offset", turned_question),
     "edges forgotten": (fit, "proved_offset", one_edge_less),
     "offsets a little low": (family, "above", lambda value, _: value - 1e-10),

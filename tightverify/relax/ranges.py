@@ -22,6 +22,9 @@ class Range:
     low: Tensor
     high: Tensor
 
+    def __getitem__(self, chosen: Tensor) -> Range:
+        return Range(self.low[chosen], self.high[chosen])
+
     def __add__(self, other: Range) -> Range:
         return Range(self.low + other.low, self.high + other.high)
 
@@ -67,6 +70,9 @@ class JetRange:
     value: Range
     first: Range
     second: Range
+
+    def __getitem__(self, chosen: Tensor) -> JetRange:
+        return JetRange(self.value[chosen], self.first[chosen], self.second[chosen])
 
 
 def jet_range(curve: Symmetric, one: Tensor, other: Tensor, at_one: Jet, at_other: Jet) -> JetRange:

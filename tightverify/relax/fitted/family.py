@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tightverify.relax.curves import One, Symmetric
 from tightverify.relax.fitted.fit import Query, fit
-from tightverify.relax.fitted.offsets import Question, proved_offset
+from tightverify.relax.fitted.offsets import proved_offset
+from tightverify.relax.fitted.pieces import Question
 from tightverify.relax.fitted.programs import programs
 from tightverify.relax.lines import chord_slope
 from tightverify.relax.polygons import Polygons

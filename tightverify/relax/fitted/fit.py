@@ -24,7 +24,8 @@ from torch import Tensor
 from tightverify.relax.curves import Symmetric
 from tightverify.relax.fitted.cutting import BestSoFar, SlopeRange, fit_prove_cut
 from tightverify.relax.fitted.newton import FitProblem, descend, inverse_of
-from tightverify.relax.fitted.offsets import Question, proved_offset, sizes
+from tightverify.relax.fitted.offsets import proved_offset
+from tightverify.relax.fitted.pieces import Question, sizes
 from tightverify.relax.polygons import Polygons, cross
 from tightverify.relax.ranges import jet, jet_range
 from tightverify.values import FUNCTION_ERROR

@@ -28,36 +28,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.relax.curves import Symmetric
-from tightverify.relax.polygons import Polygons, cross
-from tightverify.relax.ranges import Jet, JetRange, Range, jet, jet_range, widened
-from tightverify.values import FUNCTION_ERROR, TINY, UNIT_ROUNDOFF
-
-MOST_ROUNDS = 48
-MOST_PIECES = 100
-"""open ones for each plane, on average"""
-SHARE = 0.02
-NEWTON_STEPS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """N planes whose offsets are wanted: sign and slopes, and the point (x0, y0) of each, over the polygons."""
-
-    first: Symmetric
-    second: Symmetric
-    sign: Tensor
-    """(N,): 1 for planes above the product, -1 for planes above its negation"""
-    slopes: Tensor
-    """(N, 2)"""
-    anchors: Tensor
-    """(N, 2)"""
-    polygons: Polygons
-
-    def __getitem__(self, chosen: Tensor) -> Question:
-        return Question(
-            self.first, self.second, self.sign[chosen], self.slopes[chosen], self.anchors[chosen], self.polygons[chosen]
-        )
+from tightverify.relax.fitted.pieces import MOST_ROUNDS, NEWTON_STEPS, OpenPieces, Question, exhausted, halfway, sizes
+from tightverify.relax.fitted.rectangles import inner_pieces
+from tightverify.relax.ranges import Jet, jet, jet_range
+from tightverify.values import FUNCTION_ERROR, TINY
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,46 +58,6 @@ def proved_offset(question: Question, slack: Tensor, level: Tensor | None = None
     if not (question.first.linear or question.second.linear):
         inner_pieces(question, open_pieces)
     return Answer(open_pieces.bounds + TINY, open_pieces.places, open_pieces.values)
-
-
-@dataclass(frozen=True, eq=False)
-class OpenPieces:
-    """Where the pieces write down what they found; changed in place."""
-
-    bounds: Tensor
-    """(N,): the largest bound of a piece that is done"""
-    values: Tensor
-    """(N, W): the best value by edge"""
-    places: Tensor
-    """(N, W, 2): where it is"""
-    slack: Tensor
-    level: Tensor | None
-
-    @classmethod
-    def empty(cls, count: int, width: int, like: Tensor, slack: Tensor, level: Tensor | None) -> OpenPieces:
-        bounds, values = like.new_full((count,), -torch.inf), like.new_full((count, width), -torch.inf)
-        return cls(bounds, values, like.new_full((count, width, 2), torch.nan), slack, level)
-
-    @property
-    def enough(self) -> Tensor:
-        """(N,): what a bound need not fall below."""
-        best = self.values.amax(1)
-        return best + (self.slack if self.level is None else torch.maximum(self.slack, SHARE * (best - self.level)))
-
-    def offer(self, slot: Tensor, values: Tensor, places: Tensor) -> None:
-        """Better points, by the places (flat) where they belong."""
-        flat = self.values.view(-1)
-        flat.scatter_reduce_(0, slot, values, "amax")
-        winners = torch.nonzero(values >= flat[slot]).flatten()
-        self.places.view(-1, 2)[slot[winners]] = places[winners]
-
-    def settle(self, owner: Tensor, bounds: Tensor) -> None:
-        self.bounds.scatter_reduce_(0, owner, torch.nan_to_num(bounds, nan=torch.inf, neginf=-torch.inf), "amax")
-
-
-def exhausted(bound: Tensor, rounds: int, count: int) -> Tensor:
-    """Pieces that are not worth halving: without a finite bound, in the last round, or when there are far too many."""
-    return ~torch.isfinite(bound) | (rounds == MOST_ROUNDS) | (len(bound) > MOST_PIECES * (count + 1000))
 
 
 def edge_pieces(question: Question, open_pieces: OpenPieces) -> None:
@@ -264,13 +198,6 @@ def along_edges(question: Question, pieces: Pieces) -> tuple[Tensor, Tensor, Ten
     return top + rise.clamp(min=0) + pieces.allowance, torch.maximum(top, pieces.value), best
 
 
-def sizes(f: JetRange, g: JetRange, a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """More than the absolute values that enter E, its derivatives times the operands' sizes among them."""
-    by_x = (f.first.size * g.value.size + a.abs()) * x
-    by_y = (f.value.size * g.first.size + b.abs()) * y
-    return (1 + f.value.size) * (1 + g.value.size) + 2 * (by_x + by_y)
-
-
 def spread(question: Question) -> Tensor:
     """`sizes` over the whole polygons: halving pieces brings no bound nearer than the rounding that this stands for."""
     (x1, x2, y1, y2), (x0, y0) = question.polygons.boxes.unbind(1), question.anchors.abs().unbind(1)
@@ -278,120 +205,3 @@ def spread(question: Question) -> Tensor:
     g = jet_range(question.second, y1, y2, jet(question.second, y1), jet(question.second, y2))
     reach_x, reach_y = torch.maximum(x1.abs(), x2.abs()) + x0, torch.maximum(y1.abs(), y2.abs()) + y0
     return sizes(f, g, question.slopes[:, 0], question.slopes[:, 1], reach_x, reach_y)
-
-
-def inner_pieces(question: Question, open_pieces: OpenPieces) -> None:
-    """Rectangles that cover the polygons, cut where an operand is 0."""
-    boxes = question.polygons.boxes
-    count = len(boxes)
-    owner = torch.arange(count, device=boxes.device).repeat(4)
-    zeros = torch.zeros_like(boxes[:, 0])
-    x1, x2, y1, y2 = boxes.unbind(1)
-    x_cut, y_cut = torch.minimum(torch.maximum(zeros, x1), x2), torch.minimum(torch.maximum(zeros, y1), y2)
-    quarters = [(x1, x_cut, y1, y_cut), (x_cut, x2, y1, y_cut), (x1, x_cut, y_cut, y2), (x_cut, x2, y_cut, y2)]
-    cells = torch.stack([torch.cat(parts) for parts in zip(*quarters, strict=True)], dim=1)
-    wanted = (cells[:, 1] > cells[:, 0]) & (cells[:, 3] > cells[:, 2])
-    owner, cells = owner[wanted], cells[wanted]
-    width = open_pieces.values.shape[1]
-    for last in range(MOST_ROUNDS + 1):
-        kept = torch.nonzero(may_hold_top(question, owner, cells)).flatten()
-        owner, cells = owner[kept], cells[kept]
-        bound, top, value = inside(question, owner, cells)
-        within = torch.nonzero(holds(question.polygons.vertices[owner], top)).flatten()
-        open_pieces.offer(owner[within] * width + width - 1, value[within], top[within])
-        done = (bound <= open_pieces.enough[owner]) | exhausted(bound, last, count)
-        open_pieces.settle(owner[done], bound[done])
-        rest = torch.nonzero(~done).flatten()
-        if not len(rest):
-            return
-        owner, cells = owner[rest].repeat(4), quartered(cells[rest])
-        if question.polygons.vertices.shape[1] > 4:
-            near = torch.nonzero(~beyond(question.polygons.vertices[owner], cells)).flatten()
-            owner, cells = owner[near], cells[near]
-
-
-def curl_range(curve: Symmetric, low: Tensor, high: Tensor) -> Range:
-    """Of F F'' / F'^2 on a piece that does not straddle 0."""
-    one, other = curve.curl(low), curve.curl(high)
-    least, most = torch.minimum(one, other), torch.maximum(one, other)
-    return widened(least, most, 1 + torch.maximum(most, -least))
-
-
-def halfway(low: Tensor, high: Tensor) -> Tensor:
-    """A point between, in the middle of short pieces, nearer to 0 in long ones: there is where the curves bend."""
-    found = torch.sinh((torch.asinh(low) + torch.asinh(high)) / 2)
-    return torch.where((found > torch.minimum(low, high)) & (found < torch.maximum(low, high)), found, (low + high) / 2)
-
-
-def quartered(cells: Tensor) -> Tensor:
-    x1, x2, y1, y2 = cells.unbind(1)
-    x, y = halfway(x1, x2), halfway(y1, y2)
-    return torch.cat([torch.stack(part, dim=1) for part in ((x1, x, y1, y), (x, x2, y1, y), (x1, x, y, y2), (x, x2, y, y2))])
-
-
-def holds(vertices: Tensor, points: Tensor) -> Tensor:
-    """Whether points are in their polygons, roughly: this says where to look, and proves nothing."""
-    edges = vertices.roll(-1, 1) - vertices
-    return (cross(edges, points[:, None] - vertices) >= 0).all(1)
-
-
-def beyond(vertices: Tensor, cells: Tensor) -> Tensor:
-    """Whether cells are surely outside their polygons: beyond one of the edges as a whole.
-
-    Rounding may have turned a very short edge about: only edges that have all vertices on their inner side count.
-    """
-    edges = vertices.roll(-1, 1) - vertices
-    whole = (cross(edges[:, :, None], vertices[:, None] - vertices[:, :, None]) >= 0).all(2)
-    x1, x2, y1, y2 = (part[:, None] - vertices[..., k] for part, k in zip(cells.unbind(1), (0, 0, 1, 1), strict=True))
-    ex, ey = edges.unbind(-1)
-    most = torch.maximum(ex * y1, ex * y2) - torch.minimum(ey * x1, ey * x2)
-    reach = torch.maximum(vertices.abs().amax(1), cells.abs().view(-1, 2, 2).amax(2))[:, None]
-    margin = 64 * UNIT_ROUNDOFF * (ex.abs() + ey.abs() + reach.sum(-1)) * reach.sum(-1) + TINY
-    return ((most < -margin) & whole).any(1)
-
-
-def cell_ranges(question: Question, cells: Tensor) -> tuple[JetRange, JetRange, Range]:
-    """The curves' ranges over rectangles, and that of the curls' product."""
-    x1, x2, y1, y2 = cells.unbind(1)
-    f = jet_range(question.first, x1, x2, jet(question.first, x1), jet(question.first, x2))
-    g = jet_range(question.second, y1, y2, jet(question.second, y1), jet(question.second, y2))
-    return f, g, curl_range(question.first, x1, x2) * curl_range(question.second, y1, y2)
-
-
-def may_hold_top(question: Question, owner: Tensor, cells: Tensor) -> Tensor:
-    """For rectangles: whether there may be a top inside."""
-    f, g, curl = cell_ranges(question, cells)
-    sign, (a, b) = question.sign[owner], question.slopes[owner].unbind(-1)
-    to_x, to_y = (f.first * g.value).scaled(sign).plus(-a), (f.value * g.first).scaled(sign).plus(-b)
-    xx, yy = (f.second * g.value).scaled(sign), (f.value * g.second).scaled(sign)
-    rounding = FUNCTION_ERROR * torch.maximum(a.abs(), b.abs())
-    flat = (to_x.low <= rounding) & (to_x.high >= -rounding) & (to_y.low <= rounding) & (to_y.high >= -rounding)
-    return flat & (xx.low <= 0) & (yy.low <= 0) & ~(curl.high < 1 - FUNCTION_ERROR)
-
-
-def inside(question: Question, owner: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For rectangles: the bound, a high point, and E there."""
-    sign, slopes, anchors = question.sign[owner], question.slopes[owner], question.anchors[owner]
-    (a, b), (x0, y0) = slopes.unbind(-1), anchors.unbind(-1)
-    x1, x2, y1, y2 = cells.unbind(1)
-    f, g, curl = cell_ranges(question, cells)
-    xx, xy, yy = (f.second * g.value).scaled(sign), f.first * g.first, (f.value * g.second).scaled(sign)
-
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    for _ in range(NEWTON_STEPS):
-        fm, gm = jet(question.first, x), jet(question.second, y)
-        gx, gy = sign * fm.first * gm.value - a, sign * fm.value * gm.first - b
-        hxx, hxy, hyy = sign * fm.second * gm.value, sign * fm.first * gm.first, sign * fm.value * gm.second
-        determinant = (hxx * hyy - hxy * hxy).clamp(min=1e-300)
-        step_x, step_y = (hyy * gx - hxy * gy) / determinant, (hxx * gy - hxy * gx) / determinant
-        x = torch.minimum(torch.maximum(x - torch.nan_to_num(step_x), x1), x2)
-        y = torch.minimum(torch.maximum(y - torch.nan_to_num(step_y), y1), y2)
-    fm, gm = jet(question.first, x), jet(question.second, y)
-    value = sign * fm.value * gm.value - a * (x - x0) - b * (y - y0)
-    gx, gy = sign * fm.first * gm.value - a, sign * fm.value * gm.first - b
-    wx, wy = torch.maximum(x - x1, x2 - x), torch.maximum(y - y1, y2 - y)
-    definite = (curl.low > 1 + FUNCTION_ERROR) & (sign * fm.second * gm.value < 0)
-    up = (xx.high.clamp(min=0) * wx * wx + yy.high.clamp(min=0) * wy * wy) / 2 + xy.size * wx * wy
-    rise = gx.abs() * wx + gy.abs() * wy + torch.where(definite, 0.0, up)
-    size = sizes(f, g, a, b, torch.maximum(x1.abs(), x2.abs()) + x0.abs(), torch.maximum(y1.abs(), y2.abs()) + y0.abs())
-    return value + rise + FUNCTION_ERROR * size, torch.stack([x, y], dim=-1), value
