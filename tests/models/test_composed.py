@@ -141,3 +141,34 @@ def test_differences_beyond_all_exponentials() -> None:
         y = torch.softmax(300 * (X + moved) + mask, -1) + 0.1 * (X + moved)
         assert ((y >= found.lower - 1e-9) & (y <= found.upper + 1e-9)).all()
         assert torch.isfinite(found.width).all()
+
+
+class LogSoftmax(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * torch.log_softmax(x, 1)
+
+
+def test_a_log_softmax_of_numbers_far_apart_claims_nothing_wrong() -> None:
+    """Its exponentials overflow where differences are above 709."""
+    x = torch.tensor([[0.0, 600.0, 0.0], [0.0, 800.0, 0.0]], dtype=torch.float64)
+    network = tv.load(LogSoftmax(), (3,))
+    for method in ("interval", "linear", "combine"):
+        found = tv.bounds(network, x, tv.LinfBall(0.5), method=method)
+        truth = 2 * torch.log_softmax(x, 1)
+        assert bool(((found.lower <= truth) & (truth <= found.upper)).all())
+        assert bool(torch.isfinite(found.lower[0]).all())
+
+
+class Normalised(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.normalize(x, dim=1, eps=0.5)
+
+
+def test_a_norm_below_its_epsilon_is_the_epsilon() -> None:
+    network = tv.load(Normalised(), (3,))
+    x = torch.tensor([[0.0, 0.0, 0.0], [0.1, -0.2, 0.0], [3.0, 0.0, 4.0]], dtype=torch.float64)
+    wanted = nn.functional.normalize(x, dim=1, eps=0.5)
+    assert torch.allclose(network.graph.forward(x), wanted, atol=1e-12)
+    found = tv.bounds(network, x, tv.LinfBall(0.01))
+    assert bool(((found.lower <= wanted) & (wanted <= found.upper)).all())
+    assert bool((found.width < 0.3).all())

@@ -39,6 +39,7 @@ LEAST = {
     "GroupNormalization": 2,
     "InstanceNormalization": 2,
     "Log": 2,
+    "LpNormalization": 4,
     "LSTM": 4,
     "RMSNormalization": 10,
     "Reciprocal": 2,

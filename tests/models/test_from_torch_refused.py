@@ -228,3 +228,15 @@ def test_values_held_in_another_type_are_refused(kind: torch.dtype) -> None:
         from_torch(Held(kind), (4,))
     agreed = from_torch(Held(torch.float64), (4,))
     assert agreed.dtype is torch.float64
+
+
+class Odd(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.sin(x).sum(1)
+        return torch.atan(found) + torch.atan(2 * found) + torch.special.i0(found) + torch.sin(torch.ones(3))
+
+
+def test_all_operators_that_are_refused_are_named_at_once() -> None:
+    words = r"aten\.sin is not supported .*\. Not supported either are: aten\.atan, 2 times; aten\.(special_)?i0$"
+    with pytest.raises(UnsupportedError, match=words):
+        from_torch(Odd(), SHAPE)

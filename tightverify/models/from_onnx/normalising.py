@@ -12,7 +12,7 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.models.composed import absolute
 from tightverify.models.from_onnx.node import Call
 from tightverify.models.from_onnx.operators import reduction
-from tightverify.ops import Log, Square
+from tightverify.ops import Log, NonZero, Reciprocal, Square
 
 PER_CHANNEL = 21
 """The opset from which group norm has a scale for each channel: before, it had one for each group."""
@@ -40,6 +40,14 @@ def rms_normalisation(call: Call) -> Symbols:
     return normalisations.by_mean_square(call.builder, x, axes, call.number("epsilon", 1e-5), call.weights(1))
 
 
+def lp_normalisation(call: Call) -> Symbols:
+    """By the norm along an axis; 0 where that is 0."""
+    x, axis = call.numbers(0), call.integer("axis", -1) % call.numbers(0).ndim
+    size = normalisations.norm(call.builder, x, (axis,), call.integer("p", 2))
+    divisor = call.builder.combine([(size, 1.0), (call.builder.apply(NonZero(), size), -1.0)], 1.0)
+    return call.builder.multiply(x, np.expand_dims(call.builder.apply(Reciprocal(), divisor), axis))
+
+
 Made = Callable[[Builder, Symbols, tuple[int, ...]], Symbols]
 
 
@@ -63,6 +71,7 @@ def squares(builder: Builder, x: Symbols) -> Symbols:
 NORMALISING: dict[str, Callable[[Call], Symbols]] = {
     "GroupNormalization": group_normalisation,
     "InstanceNormalization": instance_normalisation,
+    "LpNormalization": lp_normalisation,
     "RMSNormalization": rms_normalisation,
     "ReduceL1": partial(reduced, of_norm(1), absolute),
     "ReduceL2": partial(reduced, of_norm(2), absolute),

@@ -48,7 +48,6 @@ ORDER_KEEPING = "remove it from the end of the model: it does not change which o
 QUANTISED = "weights alone may be quantised, activations not: export those without quantisation, in float32 or float64"
 REFUSED = {
     **dict.fromkeys(("ArgMax", "Hardmax"), ORDER_KEEPING),
-    "LpNormalization": "divide by what ReduceL2 gives, kept above 0 by Clip",
     "SequenceMap": ADVICE,
     **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
 }

@@ -93,6 +93,21 @@ def all_read(program: ExportedProgram) -> bool:
     return True
 
 
+def refused_behind(program: ExportedProgram, first: fx.Node) -> list[fx.Node]:
+    """The calls behind one whose operators are not read, of those that depend on the input."""
+    inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
+    reached: set[fx.Node] = set()
+    found: list[fx.Node] = []
+    behind = False
+    for node in program.graph.nodes:
+        if node.name in inputs or not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+            unread = isinstance(node.target, torch._ops.OpOverload) and str(node.target) not in OPERATORS
+            found += [node] if behind and unread else []
+        behind = behind or node is first
+    return found
+
+
 def is_read(node: fx.Node, depends: bool, reached: set[fx.Node]) -> bool:
     """Whether one call is read as it is; what does not depend on the input is worked out by torch, whatever it is."""
     if node.target is getitem:

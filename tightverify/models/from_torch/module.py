@@ -6,6 +6,7 @@ in its own precision, are taken exactly as they are. The user's module is never 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import getitem
@@ -26,7 +27,7 @@ from tightverify.models.fixed import shown_fixed
 from tightverify.models.frames import Frame, along, as_frame, of_calls, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
 from tightverify.models.from_torch.comparisons import TRUTHS
-from tightverify.models.from_torch.export import export, silence
+from tightverify.models.from_torch.export import export, refused_behind, silence
 from tightverify.models.from_torch.last import WithoutLast, before_softmax
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
@@ -58,6 +59,7 @@ OF_TRUTHS = {*TRUTHS, *MOVES, "aten.where.self"}
 """Operators whose results may be truths; sums of these, to torch, are truths again."""
 NONE_FIXED: Mapping[str, Any] = MappingProxyType({})
 ONE_CALL = Streaming()
+MOST_SHOWN = 12
 INSTEAD = "write the module with supported operators, listed in tightverify.models.from_torch.operators.OPERATORS"
 
 
@@ -205,7 +207,7 @@ class Walk:
         passed, self.end = (None, self.end) if before is None else (self.end, before)
         for node in program.graph.nodes:
             if node.op not in ("placeholder", "output") and node.users and node is not passed:
-                self.values[node] = self._value(node)
+                self.values[node] = self._tried(node)
 
     def _inputs(self, x: Symbols | Tokens) -> None:
         signature = self.program.graph_signature
@@ -237,6 +239,17 @@ class Walk:
                 )
         call = Call(self.builder, self.end, {}, {})
         return call.neurons(self.values[self.end])
+
+    def _tried(self, node: fx.Node) -> object:
+        """What a node makes; where it is refused, so are others behind it, which are named at once."""
+        try:
+            return self._value(node)
+        except UnsupportedError as error:
+            others = Counter(map(operator_name, refused_behind(self.program, node)))
+            shown = [f"{name}{f', {count} times' if count > 1 else ''}" for name, count in others.most_common(MOST_SHOWN)]
+            if not shown:
+                raise
+            raise UnsupportedError(f"{error}. Not supported either are: {'; '.join(shown)}") from error
 
     def _value(self, node: fx.Node) -> object:
         if node.op != "call_function":
