@@ -119,7 +119,10 @@ def prepared(network: str, perturbation: Perturbation, batch: int = 3) -> tuple[
 
 
 HARMLESS = {
-    "flip_upper_slope": {"tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "reciprocal", "nonzero"},
+    "flip_upper_slope": {
+        *("tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "ramp_difference0.1"),
+        *("reciprocal", "nonzero"),
+    },
     "flip_last_lower_slope": {
         "clamp_difference0.25",
         "log",

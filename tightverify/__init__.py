@@ -154,7 +154,7 @@ HOMES = {
     "vnnlib": "inputs.vnnlib.answer",
 }
 """Where each name of this package is defined."""
-PARTS = ("plots",)
+PARTS = ("plots", "training")
 """Packages in it that users name."""
 FORMER = {"stretches": "segments", "Stretches": "Segments"}
 """Names that were changed, for one release."""

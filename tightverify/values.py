@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -45,11 +45,47 @@ def gamma(operations: int) -> float:
     return 2 * operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
 
 
+class NextBelow(torch.autograd.Function):
+    """The next smaller float, whose derivative counts as 1."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        return torch.nextafter(x, torch.full_like(x, -torch.inf))
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
 def below(value: Tensor, allowance: Tensor | float) -> Tensor:
     """A float that is surely at most `value - allowance`; NaN and overflow become -inf, which claims nothing."""
     lowered = value - allowance
     nothing = torch.full_like(lowered, -torch.inf)
-    return torch.where(torch.isfinite(lowered), torch.nextafter(lowered, nothing), nothing)
+    if lowered.requires_grad:
+        nearest: Tensor = NextBelow.apply(lowered)  # type: ignore[no-untyped-call]
+    else:
+        nearest = torch.nextafter(lowered, nothing)
+    return torch.where(torch.isfinite(lowered), nearest, nothing)
+
+
+class OnlyNumbers(torch.autograd.Function):
+    """The same; derivatives that are no numbers, of a branch that was not taken, are 0."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Any) -> Any:
+        return torch.nan_to_num(gradients[0], 0.0, 0.0, 0.0)
+
+
+def tamed(x: Tensor) -> Tensor:
+    """The same, for an expression that is not used where its derivative is no number."""
+    if not x.requires_grad:
+        return x
+    found: Tensor = OnlyNumbers.apply(x)  # type: ignore[no-untyped-call]
+    return found
 
 
 def above(value: Tensor, allowance: Tensor | float) -> Tensor:

@@ -127,10 +127,10 @@ def test_the_format_is_what_its_number_stands_for() -> None:
     }
     assert {op.name for op in ops.OPS} == {
         *("sigmoid", "tanh", "leaky_relu", "clamp", "square", "log", "square_root", "reciprocal", "sum_of_squares"),
-        *("nonzero", "floor", "truncation"),
+        *("nonzero", "floor", "truncation", "ramp"),
         *("step", "exp", "softplus", "elu", "erf"),
         *("multiply", "sigmoid_tanh", "sigmoid_times", "tanh_times", "maximum", "gru_update"),
-        *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference"),
+        *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference", "ramp_difference"),
     }
     maps = (linear_map.Identity, linear_map.Diagonal, linear_map.Dense, linear_map.Convolution)
     assert [kind.name for kind in maps] == ["identity", "diagonal", "dense", "convolution"]

@@ -60,6 +60,9 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
     if kind["op"] == "clamp":
         low, high = (-np.inf if kind["low"] is None else kind["low"]), (np.inf if kind["high"] is None else kind["high"])
         return lambda x: np.clip(x, low, high)
+    if kind["op"] == "ramp":
+        slope, cap, beyond = kind["slope"], kind["cap"], kind.get("beyond", kind["slope"])
+        return lambda x: slope * np.minimum(x, 0) + np.clip(x, 0, cap) + beyond * np.maximum(x - cap, 0)
     return FUNCTIONS[kind["op"]]
 
 
@@ -77,7 +80,7 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
             corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
         if kind["op"].endswith("_difference"):
             (low, high), ends = boxes
-            about = (kind.get("low") or 0.0) + (kind.get("high") or 0.0)
+            about = (kind.get("low") or 0.0) + (kind.get("high") or kind.get("cap") or 0.0)
             corners.extend(function_of(kind)(np.clip((about + d) / 2, low, high), d) for d in ends)
     return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 

@@ -52,7 +52,7 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     (a,), (left,), (right,) = slopes, low, high
     if name == "square":
         return segment_holds(k, a, constant, left, right)
-    if name in ("leaky_relu", "clamp"):
+    if name in ("leaky_relu", "clamp", "ramp"):
         bends, value = straight(name, parameters)
         points = [left, *(t for t in bends if left < t < right), right]
         return all(k * value(t) + a * t + constant >= 0 for t in points)
@@ -97,6 +97,10 @@ def straight(name: str, parameters: Mapping[str, float | None]) -> tuple[list[fm
     if name == "leaky_relu":
         slope = rational(parameters["slope"])
         return [fmpq(0)], lambda t: slope * t if t < 0 else t
+    if name == "ramp":
+        slope, cap = rational(parameters["slope"]), rational(parameters["cap"])
+        beyond = rational(parameters.get("beyond", parameters["slope"]))
+        return [fmpq(0), cap], lambda t: slope * t if t < 0 else min(t, cap) + beyond * max(t - cap, fmpq(0))
     low, high = (None if parameters[end] is None else rational(parameters[end]) for end in ("low", "high"))
 
     def value(t: fmpq) -> fmpq:

@@ -48,11 +48,16 @@ def clamp(x: arb, low: float, high: float) -> arb:
     return x.max(ball(low)).min(ball(high))
 
 
+def ramp(x: arb, slope: float, cap: float, beyond: float) -> arb:
+    return ball(slope) * x.min(arb(0)) + x.max(arb(0)).min(ball(cap)) + ball(beyond) * (x - ball(cap)).max(arb(0))
+
+
 EXACT: dict[str, Callable[..., arb]] = {
     "sigmoid": sigmoid,
     "tanh": tanh,
     "leaky_relu": leaky_relu,
     "clamp": clamp,
+    "ramp": ramp,
     "erf": lambda x: x.erf(),
     "exp": lambda x: x.exp(),
     "softplus": lambda x: (1 + x.exp()).log(),
@@ -76,6 +81,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "tanh_difference": lambda x, d: tanh(x) - tanh(x - d),
     "leaky_relu_difference": lambda x, d, slope: leaky_relu(x, slope) - leaky_relu(x - d, slope),
     "clamp_difference": lambda x, d, low, high: clamp(x, low, high) - clamp(x - d, low, high),
+    "ramp_difference": lambda x, d, slope, cap: ramp(x, slope, cap, slope) - ramp(x - d, slope, cap, slope),
 }
 """By an operation's name, its true value; parameters are given by their names."""
 

@@ -103,10 +103,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "infinite power": (lambda: Function(lambda x: x**math.inf), ("aten.pow ", "exponent inf")),
     "slope": (lambda: Nested(nn.LeakyReLU(-0.5)), ("aten.leaky_relu ", "-0.5", "'part.1'")),
     "elu": (lambda: Nested(nn.ELU(-0.5)), ("aten.elu ", "above 0")),
-    "clamp": (
-        lambda: Function(lambda x: x.clamp(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]))),
-        ("aten.clamp ", "several", "max"),
-    ),
+    "clamp": (lambda: Function(lambda x: x.clamp(torch.zeros(3), -torch.ones(3))), ("aten.clamp ", "crossed")),
     "clamp-self": (lambda: Function(lambda x: x.clamp(max=x.tanh())), ("aten.clamp ", "max", "depends on the input")),
     "crossed": (lambda: Function(lambda x: x.clamp(1.0, 0.0)), ("aten.clamp ", "crossed")),
     "positions": (lambda: Function(lambda x: x.max(1)[0] + x.max(1)[1]), ("positions of a maximum", "values only")),

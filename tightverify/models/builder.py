@@ -285,6 +285,15 @@ class Builder:
         found = np.searchsorted(np.frombuffer(self._starts, dtype=np.int64), x, side="right") - 1
         return np.where(x == ZERO, ZERO, found)
 
+    def made_by(self, x: Symbols, source: int) -> tuple[Operation, Symbols] | None:
+        """The operation of one operand that a node of all these neurons is, and the neurons that it reads for them."""
+        node = self._nodes[source]
+        if not isinstance(node, Apply) or node.op.arity != 1:
+            return None
+        read = node.operands[0]
+        every = torch.arange(self._nodes[read.source].size)[read.index].numpy() + self._starts[read.source]
+        return node.op, every[x - self._starts[source]]
+
     def _sources(self, x: Symbols) -> list[int]:
         return [int(source) for source in np.unique(self.source_of(x)) if source != ZERO]
 

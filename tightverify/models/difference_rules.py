@@ -15,6 +15,7 @@ None. An operation that has no rule is written down for both networks and subtra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ from tightverify.ops import (
     LeakyReluDifference,
     Maximum,
     Operation,
+    Ramp,
+    RampDifference,
     Sigmoid,
     SigmoidDifference,
     Square,
@@ -121,11 +124,20 @@ def of_maximum(nodes: Nodes, _op: Maximum, x: Sequence[Operand], d: Sequence[Dif
     return nodes.sum((d[1], 1.0), (changed(nodes, LeakyReluDifference(), ahead, change), 1.0))
 
 
+def of_ramp(nodes: Nodes, op: Ramp, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """With unequal slopes it is `leaky_relu(x) - (1 - beyond) max(x, cap)` and a constant."""
+    if op.slope == op.beyond:
+        return changed(nodes, RampDifference(op.slope, op.cap), x[0], d[0])
+    bent, above = LeakyReluDifference(op.slope), ClampDifference(op.cap, math.inf)
+    return nodes.sum((changed(nodes, bent, x[0], d[0]), 1.0), (changed(nodes, above, x[0], d[0]), op.beyond - 1))
+
+
 RULES: dict[type[Operation], Rule] = {
     Sigmoid: of_curve(lambda _op: SigmoidDifference()),
     Tanh: of_curve(lambda _op: TanhDifference()),
     LeakyRelu: of_curve(lambda op: LeakyReluDifference(op.slope)),
     Clamp: of_curve(lambda op: ClampDifference(op.low, op.high)),
+    Ramp: of_ramp,
     Product: of_product,
     GruUpdate: of_update,
     Square: of_square,

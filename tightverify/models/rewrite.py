@@ -4,7 +4,8 @@ Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes on
 update, written as `(1 - z) * n + z * h`, `n + z * (h - n)`, `n - z * (n - h)` or `h + (1 - z) * (n - h)` with z = sigmoid(a):
 however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
-Sums of squares become energies, or one operation of two operands: see `quadratics`.
+A ReLU less a share of a later one is a ramp: see `ramps`. Sums of squares become energies, or one operation of two
+operands: see `quadratics`.
 
 These are identities of real numbers, so the network's function stays what it was.
 
@@ -24,6 +25,7 @@ from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Opera
 from tightverify.linear_map import Diagonal
 from tightverify.models.moving import moved
 from tightverify.models.quadratics import Quadratics
+from tightverify.models.ramps import recognise_ramp
 from tightverify.models.sizes import LARGEST
 from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, GruUpdate, Operation, Sigmoid, Tanh
 from tightverify.values import Index, gamma
@@ -36,6 +38,7 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
         rewriting.gru_update(number)
     for number in range(len(nodes)):
         rewriting.gate(number)
+        recognise_ramp(rewriting, number)
     kept = [output, *(k for k, node in enumerate(rewriting.nodes) if isinstance(node, Apply) and node.op.partial)]
     rewriting.merge(kept)
     quadratics = Quadratics(rewriting.nodes)

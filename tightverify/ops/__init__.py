@@ -5,7 +5,13 @@ One of another package joins by `OPS.append`; its name must be its own, for evid
 
 from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
-from tightverify.ops.difference import ClampDifference, LeakyReluDifference, SigmoidDifference, TanhDifference
+from tightverify.ops.difference import (
+    ClampDifference,
+    LeakyReluDifference,
+    RampDifference,
+    SigmoidDifference,
+    TanhDifference,
+)
 from tightverify.ops.elu import Elu
 from tightverify.ops.erf import Erf
 from tightverify.ops.exponential import Exp
@@ -14,6 +20,7 @@ from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
 from tightverify.ops.nonzero import NonZero
 from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
+from tightverify.ops.ramp import Ramp
 from tightverify.ops.reciprocal import Reciprocal
 from tightverify.ops.relu import LeakyRelu
 from tightverify.ops.root import SquareRoot
@@ -44,6 +51,8 @@ __all__ = [
     "Maximum",
     "NonZero",
     "Operation",
+    "Ramp",
+    "RampDifference",
     "Reciprocal",
     "Sigmoid",
     "SigmoidDifference",
@@ -65,6 +74,8 @@ OPS: list[Operation] = [
     LeakyRelu(1.5),
     Clamp(-1.0, 1.0),
     Clamp(0.25, 0.5),
+    Ramp(0.1, 1.0, 0.1),
+    Ramp(0.0, 0.75, 0.5),
     Square(),
     Log(),
     SquareRoot(),
@@ -90,4 +101,5 @@ OPS: list[Operation] = [
     TanhDifference(),
     LeakyReluDifference(0.1),
     ClampDifference(0.25, 0.5),
+    RampDifference(0.1, 0.75),
 ]

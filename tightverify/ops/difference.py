@@ -78,3 +78,20 @@ class ClampDifference(Difference):
     def secants(self) -> Secants:  # type: ignore[override]
         low, high = ((end,) if math.isfinite(end) else () for end in (self.low, self.high))
         return StraightSecants((*(0.0 for _ in low), 1.0, *(0.0 for _ in high)), (*low, *high))
+
+
+@dataclass(frozen=True)
+class RampDifference(Difference):
+    """Of a ramp of equal outer slopes: its changes are the largest where they are centred between the breakpoints."""
+
+    slope: float
+    cap: float
+    name = "ramp_difference"
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {"slope": self.slope, "cap": self.cap}
+
+    @property
+    def secants(self) -> Secants:  # type: ignore[override]
+        return StraightSecants((self.slope, 1.0, self.slope), (0.0, self.cap))

@@ -22,7 +22,7 @@ from torch import Tensor
 from tightverify.ops.base import Operation
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.traits import Choice, ChoiceRow, Envelope, OperandSet, Search, Support, Traits, where_upper
-from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
+from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, tamed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Maximum(Operation):
         lower = Plane((torch.where(first, one, zero), torch.where(first, zero, one)), zero)
         # The difference's interval [low, high], outward; relu there is at most share * (d - low) for low <= 0 <= high.
         low, high = below(x.lower - y.upper, TINY), above(x.upper - y.lower, TINY)
-        share = (high / (high - low)).clamp(0, 1)
+        share = torch.nan_to_num(tamed(high) / tamed(high - low)).clamp(0, 1)
         # Any share in [0, 1] is valid with the larger of the offsets that the two ends of the interval ask for.
         size = low.abs() + high.abs()
         offset = torch.maximum(-share * low, high - share * high) + 8 * UNIT_ROUNDOFF * size + TINY

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tightverify.relax.curves import Curve, Symmetric
 from tightverify.relax.planes import Plane, Planes
-from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below
+from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below, tamed
 
 NEWTON_STEPS = 3
 FEW_STEPS = 1
@@ -36,8 +36,8 @@ def upper_offset(curve: Curve, slope: Tensor, box: Interval, scale: Tensor | Non
         return value if scale is None else scale * value
 
     split = inflection_within(curve, box)
-    wanted = (slope if scale is None else slope / scale) + 0.0  # -0.0 touches nowhere
-    touch = torch.nan_to_num(curve.tangent_point(wanted), nan=0.0)
+    wanted = (slope if scale is None else tamed(slope) / tamed(scale)) + 0.0  # -0.0 touches nowhere
+    touch = torch.nan_to_num(curve.tangent_point(tamed(wanted)), nan=0.0)
     touch = torch.minimum(torch.maximum(touch, split), upper)
     steepness = curve.supergradient(touch, wanted)
     values = curve.value(lower), curve.value(split), curve.value(touch)
@@ -72,6 +72,7 @@ def upper_line(curve: Curve, slope: Tensor, box: Interval) -> Plane:
 
 def chord_slope(curve: Curve, box: Interval) -> Tensor:
     """The slope of the line through both ends; 0 where the box is a point or the quotient is not a number."""
+    box = box.map(tamed)
     slope = (curve.value(box.upper) - curve.value(box.lower)) / box.width
     return torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -84,19 +85,18 @@ def envelope_slope(curve: Curve, box: Interval, points: Tensor, chord: Tensor, s
     cubic; the next one is where the curve has the secant's slope, and its error like the square of the last. No validity hangs
     on them.
     """
-    lower, upper = box.lower, box.upper
+    lower, upper = tamed(box.lower), box.upper
     start = inflection_within(curve, box)
     at_lower = curve.value(lower)
 
     def secant(touch: Tensor) -> Tensor:
         return torch.where((touch > lower) & (touch < upper), (curve.value(touch) - at_lower) / (touch - lower), chord)
 
-    touch = torch.minimum(start + (start - lower) / 2, upper)
-    steepest = secant(touch)
+    touch = torch.minimum(start + (start - lower) / 2, upper).detach()
     for _ in range(steps):
-        reach = torch.nan_to_num(curve.tangent_point(steepest), nan=torch.inf)
-        touch = torch.minimum(torch.maximum(reach, start), upper)
-        steepest = secant(touch)
+        reach = torch.nan_to_num(curve.tangent_point(secant(touch).detach()), nan=torch.inf)
+        touch = torch.minimum(torch.maximum(reach, start), upper).detach()
+    steepest = secant(touch)  # It does not change with the point where it is steepest.
     touch = torch.where(start > lower, touch, lower)
     on_curve = (points >= touch) & (touch < upper)
     slope = torch.where(on_curve, curve.supergradient(torch.maximum(points, start), chord), steepest)

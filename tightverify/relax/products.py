@@ -25,7 +25,7 @@ from torch import Tensor
 from tightverify.relax.curves import Identity, Symmetric
 from tightverify.relax.lines import chord_slope, curve_range, upper_offset
 from tightverify.relax.planes import Plane, Planes
-from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
+from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below, tamed
 
 
 def supremum(curve: Symmetric, slope: Tensor, box: Interval, factor: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def largest_supremum(
 def upper_plane(first: Symmetric, second: Symmetric, x: Interval, y: Interval) -> Plane:
     """The upper plane of F(x) G(y) with the slopes of the module's docstring."""
     s, t = curve_range(first, x), curve_range(second, y)
-    share = torch.nan_to_num(-s.lower / s.width, nan=0.0).clamp(0, 1)
+    share = torch.nan_to_num(-tamed(s.lower) / tamed(s.width), nan=0.0).clamp(0, 1)
     slope_x = (t.upper - share * t.width) * chord_slope(first, x)
     slope_y = (s.lower + share * s.width) * chord_slope(second, y)
     return Plane((slope_x, slope_y), product_offset(first, second, (slope_x, slope_y), (x, y), s))
@@ -80,7 +80,7 @@ def product_offset(
         ends = [(end, -slope_y * end) for end in (y.lower, y.upper)]
         return largest_supremum(first, slope_x, x, ends, slope_y.abs() * y.magnitude)
     at_low, at_high = suprema(second, slope_y, y, (s.lower, s.upper))
-    steepness = torch.nan_to_num((at_high - at_low) / s.width, nan=0.0, posinf=0.0, neginf=0.0)
+    steepness = torch.nan_to_num(tamed(at_high - at_low) / tamed(s.width), nan=0.0, posinf=0.0, neginf=0.0)
     constant = torch.maximum(at_low - steepness * s.lower, at_high - steepness * s.upper)
     size = at_low.abs() + at_high.abs() + steepness.abs() * s.magnitude
     return largest_supremum(first, slope_x, x, [(steepness, constant)], size)

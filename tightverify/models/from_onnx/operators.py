@@ -17,9 +17,10 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.models import composed
 from tightverify.models.builder import Symbols
+from tightverify.models.clamps import clamped
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.powers import exponential, powers
-from tightverify.ops import Clamp, Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, SquareRoot, Tanh
+from tightverify.ops import Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, SquareRoot, Tanh
 
 
 def signed_sum(call: Call, signs: tuple[float, ...]) -> Symbols:
@@ -101,7 +102,7 @@ def clip(call: Call) -> Symbols:
     high = call.scalar(2) if call.given(2) else np.inf if most is None else float(most)
     if not low <= high:
         raise ModelError(f"{call.place} has the bounds {low:g} and {high:g}; wanted the lower one first: mend the model")
-    return call.builder.apply(Clamp(low, high), call.numbers(0))
+    return clamped(call.builder, call.numbers(0), low, high)
 
 
 def hard_sigmoid(call: Call) -> Symbols:
@@ -115,20 +116,21 @@ def extreme(sign: float, call: Call) -> Symbols:
     for k in range(call.count):
         if not isinstance(call.value(k), Activations):
             continue
-        x = signed(call, call.numbers(k), sign)
-        best = x if best is None else call.builder.apply(Maximum(), best, x)
+        x = call.numbers(k)
+        if best is not None:
+            pair = signed(call, best, sign), signed(call, x, sign)
+            x = signed(call, call.builder.apply(Maximum(), *pair), sign)
+        best = x
     if best is None:
         raise ModelError(f"{call.place} has no input that depends on the network's input")
     for k in range(call.count):
         if isinstance(call.value(k), Activations):
             continue
-        limits = sign * call.floats(k)
-        if limits.size and (limits == limits.flat[0]).all():
-            wide = np.broadcast_to(best, np.broadcast_shapes(best.shape, limits.shape))
-            best = call.builder.apply(Clamp(float(limits.flat[0]), np.inf), wide)
-        else:
-            best = call.builder.apply(Maximum(), best, call.builder.constant(sign * call.weights(k)))
-    return signed(call, best, sign)
+        limits = call.floats(k)
+        same = limits.size and (limits == limits.flat[0]).all()  # one bound may be infinite
+        limit = torch.from_numpy(limits) if same else call.weights(k)
+        best = clamped(call.builder, best, low=limit) if sign == 1 else clamped(call.builder, best, high=limit)
+    return best
 
 
 def signed(call: Call, x: Symbols, sign: float) -> Symbols:

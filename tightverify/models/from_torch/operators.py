@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.models.builder import Symbols
+from tightverify.models.clamps import clamped
 from tightverify.models.from_torch.call import POSITIONS, Call, Missing
 from tightverify.models.from_torch.comparisons import COMPARISONS
 from tightverify.models.from_torch.curved import CURVED
@@ -102,20 +103,14 @@ def leaky_relu(call: Call) -> object:
 
 
 def clamp(low: str, high: str) -> Handler:
-    """Clamp between two arguments, either of which may be None."""
+    """Clamp between two arguments, numbers or tensors, either of which may be None."""
 
     def build(call: Call) -> object:
-        bounds = [math.inf, math.inf]
-        for k, name in enumerate((low, high)):
-            if call[name] is not None:
-                values = call.constant(name)
-                if bool((values != values.flatten()[0]).any()):
-                    raise call.refuse(f"with several values of {name} is not supported", "use one bound for all neurons")
-                bounds[k] = float(values.flatten()[0]) if k else -float(values.flatten()[0])
-        shape = tuple(cast(Tensor, call.node.meta["val"]).shape)
-        if -bounds[0] > bounds[1]:
+        least = call.constant(low) if call[low] is not None else torch.tensor(-math.inf, dtype=torch.float64)
+        most = call.constant(high) if call[high] is not None else torch.tensor(math.inf, dtype=torch.float64)
+        if bool((least > most).any()):
             raise call.refuse("with crossed bounds is not supported", "keep the lower bound at or below the upper")
-        return call.builder.apply(Clamp(-bounds[0], bounds[1]), np.broadcast_to(call.symbols("self"), shape))
+        return clamped(call.builder, call.symbols("self"), least, most)
 
     return build
 
@@ -135,9 +130,9 @@ def clamp_at(least: bool) -> Handler:
     """Clamp at one end."""
 
     def build(call: Call) -> object:
-        limit = call.number("min" if least else "max")
-        ends = Clamp(limit, math.inf) if least else Clamp(-math.inf, limit)
-        return call.builder.apply(ends, call.symbols("self"))
+        limit = call.constant("min" if least else "max")
+        x = call.symbols("self")
+        return clamped(call.builder, x, low=limit) if least else clamped(call.builder, x, high=limit)
 
     return build
 
@@ -150,14 +145,21 @@ def logarithm(factor: float) -> Handler:
     return build
 
 
-def maximum(call: Call) -> object:
-    return call.builder.apply(Maximum(), call.symbols("self"), call.symbols("other"))
+def extreme_of_two(largest: bool) -> Handler:
+    """max(x, y), or -max(-x, -y); a clamp where one of them is constant."""
 
+    def build(call: Call) -> object:
+        for one, other in (("self", "other"), ("other", "self")):
+            if not call.symbolic(other):
+                limit = call.constant(other)
+                x = call.symbols(one)
+                return clamped(call.builder, x, low=limit) if largest else clamped(call.builder, x, high=limit)
+        x, y = call.symbols("self"), call.symbols("other")
+        if largest:
+            return call.builder.apply(Maximum(), x, y)
+        return negative(call, call.builder.apply(Maximum(), negative(call, x), negative(call, y)))
 
-def minimum(call: Call) -> object:
-    """-max(-x, -y)"""
-    x, y = (negative(call, call.symbols(name)) for name in ("self", "other"))
-    return negative(call, call.builder.apply(Maximum(), x, y))
+    return build
 
 
 def times(call: Call, a: object, b: object, bias: Tensor | None = None) -> Symbols:
@@ -338,10 +340,12 @@ OPERATORS: dict[str, Handler] = {
     "aten.clamp_min.default": clamp_at(True),
     "aten.clamp_max.default": clamp_at(False),
     "aten.clamp.Tensor": clamp("min", "max"),
+    "aten.clamp_min.Tensor": clamp_at(True),
+    "aten.clamp_max.Tensor": clamp_at(False),
     "aten.lerp.Tensor": interpolate,
     "aten.lerp.Scalar": interpolate,
-    "aten.maximum.default": maximum,
-    "aten.minimum.default": minimum,
+    "aten.maximum.default": extreme_of_two(largest=True),
+    "aten.minimum.default": extreme_of_two(largest=False),
     "aten.mm.default": matrix_product,
     "aten.bmm.default": batched_product,
     "aten.addmm.default": biased_product,
