@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tightverify.shadowed import refuse_shadowed
 
 if TYPE_CHECKING:
-    from tightverify import plots
+    from tightverify import plots, training
     from tightverify.api.bounds import bounds
     from tightverify.api.certify import certify, stream
     from tightverify.api.differ import differ
@@ -101,6 +101,7 @@ __all__ = [
     "read_results",
     "segments",
     "stream",
+    "training",
     "vnnlib",
 ]
 

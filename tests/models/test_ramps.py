@@ -59,9 +59,10 @@ def ramp(eta: float, caps: Tensor) -> ParamRamp:
 
 @pytest.mark.parametrize("eta", [0.0, 0.01, 0.3, 0.999])
 def test_a_param_ramp_is_one_operation(eta: float) -> None:
-    module = nn.Sequential(ramp(eta, CAPS)).eval()
+    inner = ramp(eta, CAPS)
+    module = nn.Sequential(inner).eval()
     model = tv.load(module, (FEATURES,))
-    assert operations(model) == [Ramp(module[0].eta, 1.0, module[0].eta)]
+    assert operations(model) == [Ramp(inner.eta, 1.0, inner.eta)]
     is_tight(model, lambda x: module(x).detach())
 
 
@@ -73,7 +74,8 @@ def test_equal_caps_and_channels_of_pictures() -> None:
 
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_a_param_ramp_exports_to_onnx(dynamo: bool, tmp_path: Path) -> None:
-    module = nn.Sequential(ramp(0.1, CAPS).float()).eval()
+    inner = ramp(0.1, CAPS).float()
+    module = nn.Sequential(inner).eval()
     buffer = io.BytesIO()
     path = tmp_path / "ramp.onnx"
     try:
@@ -86,7 +88,7 @@ def test_a_param_ramp_exports_to_onnx(dynamo: bool, tmp_path: Path) -> None:
         pytest.skip(str(error))
     onnx.checker.check_model(str(path))
     model = tv.load(path)
-    assert operations(model) == [Ramp(module[0].eta, 1.0, module[0].eta)]
+    assert operations(model) == [Ramp(inner.eta, 1.0, inner.eta)]
     is_tight(model, lambda x: module(x.float()).detach())
 
 

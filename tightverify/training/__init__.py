@@ -4,6 +4,9 @@ It is in the modules' own precision and on their device, and no bound of it deci
 network comes from `tightverify.certify`.
 """
 
+from tightverify.training import recurrent as _recurrent  # its operators join the table
+from tightverify.training.losses import bounds, certified_loss, margins
 from tightverify.training.ramp import ParamRamp
 
-__all__ = ["ParamRamp"]
+__all__ = ["ParamRamp", "bounds", "certified_loss", "margins"]
+del _recurrent

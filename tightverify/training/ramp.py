@@ -15,6 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tightverify.errors import UsageError
+from tightverify.training.operators import ramp
+from tightverify.training.tracing import Bounded
 
 DIGITS = 2**16
 """eta is a multiple of 1 / DIGITS, so that 1 - eta is exact in float32."""
@@ -51,6 +53,8 @@ class ParamRamp(nn.Module):
         return self.cap.clamp(min=LEAST).reshape(-1, *(1,) * behind)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Bounded):
+            return ramp(x, self.caps(x.dim()), self.eta)
         over = torch.relu(x - self.caps(x.dim()))
         return torch.sub(F.leaky_relu(x, self.eta), over, alpha=1 - self.eta)
 

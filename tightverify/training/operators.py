@@ -1,0 +1,379 @@
+"""What functions of torch are made of on bounds: a table from their names, with torch's own arguments.
+
+To add one, write its function and its line. Arguments that are not named here are refused by Python itself; those that would
+change what is computed are refused in a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from tightverify.errors import UnsupportedError
+from tightverify.ops import MULTIPLY, Clamp, Elu, Exp, LeakyRelu, Maximum, Ramp, Softplus, Square
+from tightverify.training.functions import RELU, SIGMOID, TANH, Function, increasing, plain
+from tightverify.training.maps import Dense, Map, Weighted
+from tightverify.training.nodes import Applied, Back, Moved, Node, Weighing
+from tightverify.training.slots import Slot
+from tightverify.training.tracing import OPERATORS, Bounded
+
+Number = float | int | Tensor
+
+
+def refuse(what: str, advice: str) -> UnsupportedError:
+    return UnsupportedError(f"training cannot bound {what}; {advice}")
+
+
+def weighed(terms: Sequence[tuple[Node, Map | None]], bias: Tensor | None = None) -> Bounded:
+    return Bounded.of(Weighing(terms[0][0].bounding, terms, bias))
+
+
+def applied(function: Function, *xs: Bounded) -> Bounded:
+    return Bounded.of(Applied(xs[0].node.bounding, function, [x.node for x in broadcast(*xs)]))
+
+
+def moved(function: Callable[..., Tensor], *xs: Bounded, back: Back | None = None) -> Bounded:
+    return Bounded.of(Moved(xs[0].node.bounding, function, [x.node for x in xs], back))
+
+
+def sliced(x: Bounded, start: int, stop: int) -> Bounded:
+    """Some neurons along the last axis."""
+    size = x.shape[-1]
+    return moved(lambda t: t[..., start:stop], x, back=lambda rows: [Slot(rows, rows.dim() - 1, start, size)])
+
+
+def broadcast(*xs: Bounded) -> list[Bounded]:
+    shape = torch.broadcast_shapes(*(x.shape for x in xs))
+    return [x if x.shape == shape else moved(lambda t: t.expand(shape), x) for x in xs]
+
+
+def constant(value: Number, like: Bounded) -> Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
+def in_place(x: Any, result: Bounded, inplace: bool = True) -> Bounded:
+    """The result, which takes the operand's place where that is asked; nobody knows who else sees a view of it."""
+    if not inplace or not isinstance(x, Bounded):
+        return result
+    if isinstance(x.node, Moved):
+        raise refuse("a change in place of what may be a view", "write the module without `inplace`")
+    x.node = result.node
+    return x
+
+
+# What moves numbers about
+
+
+def moving(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose first argument is the tensor; of several results, each is a node."""
+
+    def build(x: Bounded, *args: Any, **kwargs: Any) -> Any:
+        for other in (*args, *kwargs.values()):
+            if isinstance(other, Bounded):
+                raise refuse(f"{function.__name__} by what depends on the input", "make that a constant")
+        found = function(x.node.interval.lower, *args, **kwargs)
+        if isinstance(found, Tensor):
+            return moved(lambda t: function(t, *args, **kwargs), x)
+        parts = range(len(found))
+        return tuple(moved(lambda t, k=k: function(t, *args, **kwargs)[k], x) for k in parts)
+
+    return build
+
+
+def joining(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    def build(tensors: Sequence[Tensor], dim: int = 0, **kwargs: Any) -> Bounded:
+        axis = int(kwargs.pop("axis", dim))
+        where = [k for k, x in enumerate(tensors) if isinstance(x, Bounded)]
+        live = [x for x in tensors if isinstance(x, Bounded)]
+        zeros = [torch.zeros_like(x) if not isinstance(x, Bounded) else x for x in tensors]
+
+        def joined(*given: Tensor) -> Tensor:
+            parts = list(zeros)
+            for k, part in zip(where, given, strict=True):
+                parts[k] = part
+            return function(parts, axis)
+
+        result = moved(joined, *live)
+        if len(live) == len(tensors):
+            return result
+        fixed = [torch.zeros_like(x.node.interval.lower) if isinstance(x, Bounded) else x for x in tensors]
+        return weighed([(result.node, None)], function(fixed, axis))
+
+    return build
+
+
+def pad(x: Bounded, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Bounded:
+    if value and mode == "constant":
+        raise refuse(f"padding with {value}", "pad with zeros")
+    return moved(lambda t: F.pad(t, list(pad), mode), x)
+
+
+def dropout(x: Bounded, p: float = 0.5, training: bool = True, inplace: bool = False) -> Bounded:
+    """In training one draw for all that the region holds."""
+    if not training or p == 0:
+        return x
+    return in_place(x, multiply(x, F.dropout(torch.ones_like(x.node.interval.lower), p, True)), inplace)
+
+
+def averaging(function: Callable[..., Tensor]) -> Callable[..., Bounded]:
+    return lambda x, *args, **kwargs: moved(lambda t: function(t, *args, **kwargs), x)
+
+
+def converted(x: Any, *args: Any, **kwargs: Any) -> Any:
+    """A constant in the type and on the device of what depends on the input; that itself stays as it is."""
+    if isinstance(x, Bounded):
+        like = x.node.interval.lower
+        if like.to(*args, **kwargs).dtype != like.dtype or like.to(*args, **kwargs).device != like.device:
+            raise refuse("a change of type or device on the way", "compute in one precision on one device")
+        return x
+    return x.to(*(one.node.interval.lower if isinstance(one, Bounded) else one for one in args), **kwargs)
+
+
+def constant_like(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x, *args, **kwargs: function(x.node.interval.lower.detach(), *args, **kwargs)
+
+
+# Weighted sums
+
+
+def add(x: Number | Bounded, y: Number | Bounded, alpha: float = 1) -> Bounded:
+    if isinstance(x, Bounded) and isinstance(y, Bounded):
+        first, second = broadcast(x, y if alpha == 1 else multiply(y, alpha))
+        return weighed([(first.node, None), (second.node, None)])
+    if not isinstance(x, Bounded):
+        assert isinstance(y, Bounded)
+        return add(y if alpha == 1 else multiply(y, alpha), x)
+    assert not isinstance(y, Bounded)
+    bias = alpha * constant(y, x)
+    shape = torch.broadcast_shapes(x.shape, bias.shape)
+    wide = x if x.shape == shape else moved(lambda t: t.expand(shape), x)
+    return weighed([(wide.node, None)], bias)
+
+
+def subtract(x: Number | Bounded, y: Number | Bounded, alpha: float = 1) -> Bounded:
+    return add(x, multiply(y, -1.0) if isinstance(y, Bounded) else -constant_of(y), alpha)
+
+
+def constant_of(y: Number) -> Tensor:
+    return y if isinstance(y, Tensor) else torch.tensor(float(y))
+
+
+def negated(x: Bounded) -> Bounded:
+    return multiply(x, -1.0)
+
+
+def multiply(x: Number | Bounded, y: Number | Bounded) -> Bounded:
+    if isinstance(x, Bounded) and isinstance(y, Bounded):
+        return applied(plain(Square()), x) if x is y else applied(plain(MULTIPLY), x, y)
+    if not isinstance(x, Bounded):
+        x, y = y, x
+    assert isinstance(x, Bounded)
+    assert not isinstance(y, Bounded)
+    return weighed([(x.node, Weighted(torch.mul, constant(y, x), x.shape))])
+
+
+def divide(x: Number | Bounded, y: Number | Bounded) -> Bounded:
+    if isinstance(y, Bounded):
+        raise refuse("division by what depends on the input", "divide by a constant")
+    assert isinstance(x, Bounded)
+    return multiply(x, 1 / constant(y, x))
+
+
+def linear(x: Bounded, weight: Tensor, bias: Tensor | None = None) -> Bounded:
+    if not isinstance(x, Bounded) or isinstance(weight, Bounded):
+        raise refuse("a weight that depends on the input", "make it a constant")
+    return weighed([(x.node, Dense(weight))], bias)
+
+
+def matrix_product(x: Bounded, y: Tensor) -> Bounded:
+    if not isinstance(x, Bounded) or isinstance(y, Bounded) or y.dim() != 2:
+        raise refuse("products of two matrices of activations", "multiply by a constant matrix from the right")
+    return weighed([(x.node, Dense(y.T))])
+
+
+def biased_product(bias: Tensor, x: Bounded, y: Tensor, *, beta: float = 1, alpha: float = 1) -> Bounded:
+    return add(multiply(matrix_product(x, y), alpha), multiply(bias, beta) if isinstance(bias, Bounded) else beta * bias)
+
+
+def sliding(function: Callable[..., Tensor]) -> Callable[..., Bounded]:
+    """A convolution."""
+
+    def build(x: Bounded, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Bounded:
+        slide = lambda t, w: function(t, w, None, *args, **kwargs)  # noqa: E731
+        behind = len(weight.shape) - 2
+        return weighed([(x.node, Weighted(slide, weight, x.shape))], None if bias is None else bias.view(-1, *(1,) * behind))
+
+    return build
+
+
+def batch_norm(
+    x: Bounded,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Bounded:
+    """In training by the statistics of the batch at the inputs themselves; the running ones stay as they are."""
+    mean, variance = running_mean, running_var
+    if training or mean is None or variance is None:
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        mean, variance = x.node.value.mean(axes), x.node.value.var(axes, correction=0)
+    scale = torch.rsqrt(variance + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    shape = (-1, *(1,) * (x.dim() - 2))
+    return add(multiply(x, scale.view(shape)), shift.view(shape))
+
+
+# Functions of one neuron, and products
+
+
+def leaky_relu(x: Bounded, negative_slope: float = 0.01, inplace: bool = False) -> Bounded:
+    if negative_slope < 0:
+        raise refuse(f"a leaky ReLU of slope {negative_slope:g}", "use a slope of 0 or more")
+    return in_place(x, applied(increasing(LeakyRelu(negative_slope)), x), inplace)
+
+
+def clamp(x: Bounded, min: float | None = None, max: float | None = None) -> Bounded:
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        low = x if min is None else maximum(x, min)
+        return low if max is None else minimum(low, max)
+    low_end, high_end = (-torch.inf if min is None else float(min)), (torch.inf if max is None else float(max))
+    return applied(increasing(Clamp(low_end, high_end)), x)
+
+
+def hardtanh(x: Bounded, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Bounded:
+    return in_place(x, clamp(x, min_val, max_val), inplace)
+
+
+def softplus(x: Bounded, beta: float = 1.0, threshold: float = 20.0) -> Bounded:
+    if threshold < 20:
+        raise refuse(f"softplus with the threshold {threshold:g}", "leave it at 20")
+    return divide(applied(increasing(Softplus()), multiply(x, beta)), beta)
+
+
+def elu(x: Bounded, alpha: float = 1.0, inplace: bool = False) -> Bounded:
+    if alpha <= 0:
+        raise refuse(f"ELU with alpha = {alpha:g}", "use an alpha above 0")
+    return in_place(x, applied(increasing(Elu(alpha)), x), inplace)
+
+
+def ramp(x: Bounded, caps: Tensor, eta: float) -> Bounded:
+    """ParamRamp, by one whose caps are 1."""
+    return multiply(applied(increasing(Ramp(eta, 1.0, eta)), divide(x, caps)), caps)
+
+
+def of_one(function: Function) -> Callable[..., Bounded]:
+    return lambda x, inplace=False: in_place(x, applied(function, x), inplace)
+
+
+def absolute(x: Bounded) -> Bounded:
+    return applied(plain(Maximum()), x, negated(x))
+
+
+def maximum(x: Number | Bounded, y: Number | Bounded) -> Bounded:
+    if isinstance(x, Bounded) and isinstance(y, Bounded):
+        return applied(plain(Maximum()), x, y)
+    x, y = (x, y) if isinstance(x, Bounded) else (y, x)
+    assert isinstance(x, Bounded)
+    return add(applied(RELU, subtract(x, y)), y)
+
+
+def minimum(x: Number | Bounded, y: Number | Bounded) -> Bounded:
+    first, second = (negated(t) if isinstance(t, Bounded) else -constant_of(t) for t in (x, y))
+    return negated(maximum(first, second))
+
+
+def largest(parts: Sequence[Bounded]) -> Bounded:
+    """Pairs, then pairs of pairs, as the verifier has them."""
+    while len(parts) > 1:
+        paired = [applied(plain(Maximum()), a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+        parts = [*paired, *parts[2 * len(paired) :]]
+    return parts[0]
+
+
+def extreme(x: Bounded, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Bounded:
+    if not isinstance(dim, int):
+        raise refuse("a maximum over several axes", "take it over one")
+    return largest([moved(lambda t, k=k: t.narrow(dim, k, 1) if keepdim else t.select(dim, k), x) for k in range(x.size(dim))])
+
+
+def max_pool(axes: int, x: Bounded, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+             ceil_mode: bool = False, return_indices: bool = False) -> Bounded:  # fmt: skip
+    given = (kernel_size, stride or kernel_size, dilation, padding)
+    sizes, steps, spaces, around = ((one,) * axes if isinstance(one, int) else tuple(one) for one in given)
+    if any(around) or ceil_mode or return_indices:
+        raise refuse("max pooling with padding, ceil_mode or positions", "pool without them")
+
+    def window(t: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        for k, (offset, size, step, space) in enumerate(zip(offsets, sizes, steps, spaces, strict=True)):
+            axis = t.dim() - axes + k
+            count = (t.shape[axis] - space * (size - 1) - 1) // step + 1
+            t = t.narrow(axis, offset * space, (count - 1) * step + 1)
+            t = t[(slice(None),) * axis + (slice(None, None, step),)]
+        return t
+
+    places = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).reshape(-1, axes).tolist()
+    return largest([moved(partial(window, offsets=tuple(place)), x) for place in places])
+
+
+NAMES = (
+    *("__getitem__", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "t"),
+    *("swapaxes", "movedim", "split", "chunk", "unbind", "select", "narrow", "flip", "roll", "expand", "repeat", "contiguous"),
+    *("clone", "index_select", "expand_as", "view_as", "reshape_as", "sum", "mean", "cumsum", "unfold", "diagonal"),
+)
+
+
+def method(name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(Tensor, name)
+    return found
+
+
+POOLS = ("avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+OPERATORS.update({name: moving(method(name)) for name in NAMES})
+OPERATORS.update({name: averaging(getattr(F, name)) for name in POOLS})
+OPERATORS.update({name: sliding(getattr(F, name)) for name in ("conv1d", "conv2d", "conv3d")})
+OPERATORS.update({f"max_pool{k}d{ending}": partial(max_pool, k) for k in (1, 2) for ending in ("", "_with_indices")})
+OPERATORS.update({name: constant_like(method(name)) for name in ("new_zeros", "new_ones", "new_full", "new_tensor")})
+OPERATORS.update({name: constant_like(getattr(torch, name)) for name in ("zeros_like", "ones_like", "full_like")})
+OPERATORS.update(dict.fromkeys(("cat", "concat", "concatenate"), joining(torch.cat)) | {"stack": joining(torch.stack)})
+OPERATORS.update(dict.fromkeys(("add", "__add__", "__radd__"), add))
+OPERATORS.update(dict.fromkeys(("sub", "subtract", "__sub__"), subtract))
+OPERATORS.update(dict.fromkeys(("rsub", "__rsub__"), lambda x, y: subtract(y, x)))
+OPERATORS.update(dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__"), multiply))
+OPERATORS.update(dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), divide))
+OPERATORS.update(dict.fromkeys(("neg", "negative", "__neg__"), negated))
+OPERATORS.update(dict.fromkeys(("matmul", "__matmul__", "mm"), matrix_product))
+OPERATORS.update({"relu": of_one(RELU), "tanh": of_one(TANH), "sigmoid": of_one(SIGMOID)})
+OPERATORS.update(dict.fromkeys(("clamp", "clip"), clamp))
+OPERATORS.update(dict.fromkeys(("abs", "absolute"), absolute) | dict.fromkeys(("maximum", "fmax"), maximum))
+for name, inner in (("add", add), ("sub", subtract), ("mul", multiply), ("div", divide)):
+    OPERATORS[f"{name}_"] = lambda x, y, inner=inner: in_place(x, inner(x, y))
+OPERATORS.update(
+    {
+        "addmm": biased_product,
+        "amax": extreme,
+        "batch_norm": batch_norm,
+        "dropout": dropout,
+        "elu": elu,
+        "exp": of_one(increasing(Exp())),
+        "hardsigmoid": lambda x, inplace=False: in_place(x, clamp(add(multiply(x, 1 / 6), 0.5), 0.0, 1.0), inplace),
+        "hardtanh": hardtanh,
+        "leaky_relu": leaky_relu,
+        "linear": linear,
+        "minimum": minimum,
+        "pad": pad,
+        "relu6": lambda x, inplace=False: in_place(x, clamp(x, 0.0, 6.0), inplace),
+        "softplus": softplus,
+        "to": converted,
+        "square": of_one(plain(Square())),
+    }
+)
