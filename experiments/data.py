@@ -39,10 +39,10 @@ def folder(name: str) -> Path:
     return root / name
 
 
-def mnist_test() -> tuple[Tensor, Tensor]:
-    """The 10,000 test images, flat, in [0, 1], float64, and their labels, in the order of the test set."""
-    images = gzip.decompress((folder("mnist") / "t10k-images-idx3-ubyte.gz").read_bytes())
-    labels = gzip.decompress((folder("mnist") / "t10k-labels-idx1-ubyte.gz").read_bytes())
+def mnist_test(part: str = "t10k") -> tuple[Tensor, Tensor]:
+    """The 10,000 test images, flat, in [0, 1], float64, and their labels, in their order; of `train` the 60,000 others."""
+    images = gzip.decompress((folder("mnist") / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder("mnist") / f"{part}-labels-idx1-ubyte.gz").read_bytes())
     x = np.frombuffer(images, dtype=np.uint8, offset=16).reshape(-1, 784)
     y = np.frombuffer(labels, dtype=np.uint8, offset=8)
     return torch.tensor(x / 255.0), torch.tensor(y.astype(np.int64))

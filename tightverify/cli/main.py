@@ -1,5 +1,5 @@
 """The command line: `certify`, `bounds`, `radius`, `segments`, `tightness`, `summary`, `compare`, `plot`, `info`, `vnnlib`,
-`verify`, `supports`, `demo`.
+`verify`, `train`, `supports`, `demo`.
 
 Each command checks what it was given, runs, and prints; what takes long to import is imported inside. Exit codes: 0 ran
 to the end, 1 a comparison found something worse, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
@@ -32,7 +32,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 OWN = (
     "certify", "bounds", "radius", "differ", "segments", "tightness", "summary", "compare", "plot", "info", "vnnlib", "verify",
-    "supports", "demo",
+    "train", "supports", "demo",
 )  # fmt: skip
 """Each is a file of this folder that defines a command of its name."""
 COMMANDS = {name: f"tightverify.cli.{name}" for name in OWN}

@@ -5,8 +5,25 @@ network comes from `tightverify.certify`.
 """
 
 from tightverify.training import recurrent as _recurrent  # its operators join the table
+from tightverify.training.loop import Data, Epoch, Plan, Training, accuracies
 from tightverify.training.losses import bounds, certified_loss, margins
 from tightverify.training.ramp import ParamRamp
+from tightverify.training.schedule import Moment, Schedule
+from tightverify.training.sizes import Balls, Decibels
 
-__all__ = ["ParamRamp", "bounds", "certified_loss", "margins"]
+__all__ = [
+    "Balls",
+    "Data",
+    "Decibels",
+    "Epoch",
+    "Moment",
+    "ParamRamp",
+    "Plan",
+    "Schedule",
+    "Training",
+    "accuracies",
+    "bounds",
+    "certified_loss",
+    "margins",
+]
 del _recurrent
