@@ -133,8 +133,8 @@ class Interval:
         shape = " x ".join(map(str, self.lower.shape))
         if not self.lower.numel():
             return f"Interval({shape})"
-        low, high = at_least(float(self.lower.min()), 4), at_most(float(self.upper.max()), 4)
-        return f"Interval({shape}: within [{low}, {high}], mean width {float(self.width.mean()):.3g})"
+        low, high = at_least(float(self.lower.detach().min()), 4), at_most(float(self.upper.detach().max()), 4)
+        return f"Interval({shape}: within [{low}, {high}], mean width {float(self.width.detach().mean()):.3g})"
 
     def intersect(self, other: Interval) -> Interval:
         """What both say. Sound bounds of one value cannot contradict each other, so an empty result is a fault."""
