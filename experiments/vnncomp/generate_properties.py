@@ -105,7 +105,7 @@ def loudest(samples: Tensor) -> Tensor:
 
 
 def of_file(wild: Wild, shape: tuple[int, ...]) -> tuple[Callable[[Path], None], Inputs]:
-    """A published file, whose states are constants of 0, and inputs from a normal distribution, or speech."""
+    """A published file of one output, whose states are constants of 0, and inputs from a normal distribution, or speech."""
 
     def write(path: Path) -> None:
         model = onnx.load(str(wild.path))
@@ -113,6 +113,7 @@ def of_file(wild: Wild, shape: tuple[int, ...]) -> tuple[Callable[[Path], None],
             lengths = [max(axis.dim_value, 1) for axis in entry.type.tensor_type.shape.dim]
             model.graph.initializer.append(numpy_helper.from_array(np.zeros(lengths, np.float32), entry.name))
             model.graph.input.remove(entry)
+        del model.graph.output[1:]
         for axis, length in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, *shape), strict=True):
             axis.dim_value = length
         onnx.save(model, str(path))
