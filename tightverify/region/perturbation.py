@@ -21,6 +21,7 @@ from tightverify.errors import RegionError
 from tightverify.region.ball import Ball
 from tightverify.region.ball_product import BallProduct
 from tightverify.region.base import Region
+from tightverify.region.cut import near_box, refuse_outside
 from tightverify.region.groups import EACH, Groups, checked_groups, group_numbers, group_words, stated_groups
 from tightverify.values import Interval, above, below
 
@@ -56,6 +57,10 @@ class Perturbation(ABC):
     @abstractmethod
     def around(self, x: Tensor) -> Region:
         """The regions of a batch x (B, time, features) or (B, features), over the flattened inputs."""
+
+    def nearby(self, x: Tensor) -> Interval | None:
+        """Boxes in x's own type and of its shape, right up to rounding: for search, not for proof. None if it has none."""
+        return None
 
     def chosen(self, places: Tensor, dims: int) -> Perturbation:
         """The same for some only of the inputs (of so many axes, the batch's among them), which are at `places` (B,) of them.
@@ -157,6 +162,12 @@ class LpBall(Perturbation):
     @property
     def boxes(self) -> bool:
         return self.norm == torch.inf
+
+    def nearby(self, x: Tensor) -> Interval | None:
+        if not self.boxes or isinstance(self.eps, Tensor):
+            return None
+        free = positions(x, self.frames, self.features) & segment(x, self.samples)
+        return near_box(x, self.eps, self.clip, free)
 
     def around(self, x: Tensor) -> Region:
         centre = own(x).to(torch.float64)
@@ -319,12 +330,7 @@ def ball(centre: Tensor, radius: Tensor, norm: float, clip: tuple[float, float] 
     free = free & (each > 0)
     if clip is not None:
         low, high = clip
-        if bool(((centre < low) | (centre > high)).any()):
-            worst = float(centre.min()) if bool((centre < low).any()) else float(centre.max())
-            raise RegionError(
-                f"an input has the value {worst:g}, outside the range ({low:g}, {high:g}) of clip; "
-                "scale the inputs to that range or give another"
-            )
+        refuse_outside(centre, clip)
         box = Interval(box.lower.clamp(min=low), box.upper.clamp(max=high))
     box = Interval(torch.where(free, box.lower, centre), torch.where(free, box.upper, centre))
     return Ball(centre.flatten(1), box.map(lambda bound: bound.flatten(1)), radius, norm)

@@ -24,7 +24,7 @@ def traced_over(module: nn.Module, x: Tensor, region: Perturbation, method: str)
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
         raise UsageError("inputs for training are a batch of floats, (N, ...); give a tensor of the module's own type")
     forward, stop = METHODS[checked(method)]
-    output = traced(module, TrainingRegion(region.around(x.detach()), x), forward, stop is not Stop.INTERVAL)
+    output = traced(module, TrainingRegion(region, x), forward, stop is not Stop.INTERVAL)
     if len(output.shape) != 2 or output.shape[0] != len(x):
         raise UsageError(f"the module gives outputs of shape {tuple(output.shape)}; wanted ({len(x)}, classes)")
     return output

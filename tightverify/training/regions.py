@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tightverify.region import Region
+from tightverify.region import Perturbation, Region
 from tightverify.values import Interval
 
 
@@ -20,19 +20,27 @@ from tightverify.values import Interval
 class TrainingRegion:
     """The regions around inputs `x` (B, ...)."""
 
-    region: Region
+    perturbation: Perturbation
     x: Tensor
+
+    @cached_property
+    def region(self) -> Region:
+        """In float64, where that is asked."""
+        return self.perturbation.around(self.x.detach())
 
     @cached_property
     def box(self) -> Interval:
         """Of the inputs' shape."""
+        nearby = self.perturbation.nearby(self.x.detach())
+        if nearby is not None:
+            return nearby
         box, reach = self.region.box, self.region.reach
         hull = Interval(torch.maximum(box.lower, reach.lower), torch.minimum(box.upper, reach.upper))
         return hull.map(lambda end: end.to(self.x).reshape(self.x.shape))
 
     def minimise(self, rows: Tensor) -> Tensor:
         """(R, B): the least `rows @ x`, for rows (R, B, n)."""
-        if self.region.separable:
+        if self.perturbation.boxes:
             centre, radius = (end.flatten(1) for end in (self.box.centre, self.box.width / 2))
             return torch.einsum("rbn,bn->rb", rows, centre) - torch.einsum("rbn,bn->rb", rows.abs(), radius)
         with torch.no_grad():
