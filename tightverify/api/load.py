@@ -30,6 +30,7 @@ class LoadOptions(TypedDict, total=False):
     frame: int | str | None
     unroll: int | None
     state: State | None
+    progress: bool
 
 
 @plainly
@@ -46,6 +47,7 @@ def load(
     frame: int | str | None = None,
     unroll: int | None = None,
     state: State | None = None,
+    progress: bool = False,
 ) -> Model:
     """Import a torch module or an ONNX file once, to use it in many calls.
 
@@ -70,13 +72,15 @@ def load(
     `shape` is that of a chunk, inputs are (N, K, *shape). What its state is fixed at is that of the first call;
     `state={"stateN": "state"}` says by names (of a module's outputs, by numbers) which outputs go back into which inputs, where
     names and shapes leave a choice. Its frames are the calls.
+
+    `progress` says on stderr how far an import is that takes more than two seconds.
     """
     how: dict[str, Any] = {"fix": fix or {}, "output": output, "frame": frame}
     if isinstance(model, Model):
         if any(value not in (None, {}) for value in (*how.values(), unroll, state)):
             raise UsageError("a model that is loaded already was given with fix, output or frame; give them when it is loaded")
         return named(model, vocabulary)
-    how["streaming"] = Streaming.of(unroll, state)
+    how |= {"streaming": Streaming.of(unroll, state), "progress": progress}
     shape, inputs = about(shape, inputs, unroll)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError(

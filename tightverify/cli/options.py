@@ -52,10 +52,10 @@ HOW = (
 
 
 def importing_of(**given: Any) -> Importing:
-    """How the model is read."""
+    """How the model is read; how far that is, is said unless all shall be quiet."""
     from tightverify.inputs.importing import Importing
 
-    return Importing(**given)
+    return Importing(**given, progress=not click.get_current_context().params.get("quiet", False))
 
 
 IMPORTING = gathered("importing", importing_of, *HOW)

@@ -42,7 +42,7 @@ class AnyLength:
     """A network for inputs of any length: a torch module, or an ONNX file with a dynamic axis, imported once for each.
 
     `tokens` says that a torch module takes numbers of words, and `vocabulary` has their names, as in `load`; so are `fix`,
-    `output`, `frame`, `unroll` and `state`.
+    `output`, `frame`, `unroll`, `state` and `progress`.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class AnyLength:
         frame: int | str | None = None,
         unroll: int | None = None,
         state: State | None = None,
+        progress: bool = False,
     ) -> None:
         self.model, self.tokens, self.vocabulary = model, tokens, vocabulary
-        self._how: LoadOptions = {
-            "batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame, "unroll": unroll, "state": state
-        }  # fmt: skip
+        self._how: LoadOptions = {"batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame}
+        self._how |= {"unroll": unroll, "state": state, "progress": progress}
         self._imported: dict[tuple[int, ...], Model] = {}
 
     def at(self, shape: tuple[int, ...], inputs: Tensor | None = None) -> Model:

@@ -29,6 +29,7 @@ class Importing:
     frame: str | None = None
     unroll: int | None = None
     state: tuple[str, ...] = ()
+    progress: bool = False
 
     @property
     def keywords(self) -> LoadOptions:
@@ -37,7 +38,7 @@ class Importing:
         how: LoadOptions = {"batch_axis": self.batch_axis, "fix": fixed, "output": self.output, "frame": self.frame}
         if self.unroll is not None or self.state:
             how |= {"unroll": self.unroll, "state": dict(pairs_of(self.state, "--state", WANTED_STATE))}
-        return how
+        return {**how, "progress": True} if self.progress else how
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

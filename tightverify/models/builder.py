@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Term
 from tightverify.linear_map import Axis, Convolution, Dense, Diagonal, Identity, LinearMap
+from tightverify.models.progress import Progress
 from tightverify.models.rewrite import finish
 from tightverify.models.sizes import fits
 from tightverify.ops import MULTIPLY, Maximum, Operation, Square
@@ -40,7 +41,8 @@ FEW = 256
 class Builder:
     """Collects nodes; each method takes and returns arrays of neuron numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Callable[[int], None] | None = None) -> None:
+        self._progress = progress or Progress()
         self._nodes: list[Node] = []
         self._starts = array("q", [0])  # which numpy can search as it is: there may be thousands of nodes
         self._input_shape: tuple[int, ...] = ()
@@ -258,6 +260,7 @@ class Builder:
 
     def _add(self, node: Node) -> Symbols:
         self._nodes.append(node)
+        self._progress(len(self._nodes))
         self._starts.append(self._starts[-1] + node.size)
         return np.arange(self._starts[-2], self._starts[-1], dtype=np.int64)
 

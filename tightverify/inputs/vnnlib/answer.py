@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api.certify import Work, usable_settings
-from tightverify.api.load import AnyModel, load
+from tightverify.api.load import AnyModel, LoadOptions, load
 from tightverify.calling import plainly
 from tightverify.errors import InputError
 from tightverify.inputs.vnnlib.combined import with_sum
@@ -81,6 +81,7 @@ def vnnlib(
     frame: int | str | None = None,
     unroll: int | None = None,
     state: State | None = None,
+    progress: bool = False,
     **options: Unpack[Options],
 ) -> Answer:
     """Whether some input satisfies a query of VNN-LIB: a file, maybe packed with gzip.
@@ -99,7 +100,9 @@ def vnnlib(
     if isinstance(query, Declared):
         raise InputError("the query declares networks; give the file of each by its name: {'N': 'model.onnx'}")
     asked = query if isinstance(query, Query) else read_query(Path(query))
-    loaded = load(model, batch_axis=batch_axis, fix=fix, output=output, frame=frame, unroll=unroll, state=state)
+    how: LoadOptions = {"batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame}
+    how |= {"unroll": unroll, "state": state, "progress": progress}
+    loaded = load(model, **how)
     return answered(asked, loaded, settings, began)
 
 

@@ -35,6 +35,7 @@ from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
 from tightverify.models.from_onnx.walk import walk
+from tightverify.models.progress import Progress
 from tightverify.models.streaming import Streaming, note_of, paired
 
 Known = Mapping[str, Value | Tokens]
@@ -109,8 +110,8 @@ class Asked:
 class Walking:
     """The file's nodes, walked once, or once for each call of a stream; `known` is every tensor of the last time."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked, self.builder = asked, Builder()
+    def __init__(self, asked: Asked, progress: bool = False) -> None:
+        self.asked, self.builder = asked, Builder(Progress(str(asked.path) if progress else ""))
         first = asked.ports[0]
         kind = entry_of(asked.model.graph, first.name).type.tensor_type.elem_type
         self.look_up = LookUp(self.builder, first.shape[0], helper.tensor_dtype_to_np_dtype(kind))

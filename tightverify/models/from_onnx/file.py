@@ -42,6 +42,7 @@ def from_onnx(
     output: Output | None = None,
     frame: Frame | None = None,
     streaming: Streaming = ONE_CALL,
+    progress: bool = False,
 ) -> Model:
     """The network in a file, ready to be bounded and compared with what onnxruntime makes of it.
 
@@ -49,11 +50,12 @@ def from_onnx(
     file's input is the batch; if None, the axis that is named so or is the only dynamic one, else the first.
     `inputs` (N, *shape) are some of those that it is for (see `checked`). Of several inputs of the file, all but one are to be
     fixed by `fix`, or all but those whose shapes are given by their names, which lie side by side then; of several outputs the
-    first is meant, or the one that `output` says; `frame` says of which frame. `streaming` unrolls a model with a state.
+    first is meant, or the one that `output` says; `frame` says of which frame. `streaming` unrolls a model with a state;
+    `progress` says how far a long import is.
     """
     path = Path(path)
     asked = Asked.of(path, shape, batch_axis, fix, output, streaming)
-    walking = Walking(asked)
+    walking = Walking(asked, progress)
     numbers, single = walking.numbers, walking.results[0].shape
     choose = of_calls if asked.calls else picked
     kept = choose(numbers.shape, as_frame(frame), f"{path}: its output '{asked.result}'")

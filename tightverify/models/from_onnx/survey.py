@@ -35,6 +35,7 @@ from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only, read_by
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
 from tightverify.models.from_onnx.walk import array, refuse, refuse_unknown, walk
+from tightverify.models.progress import Progress
 from tightverify.models.streaming import State
 
 MOST_SHOWN = 12
@@ -72,6 +73,7 @@ def survey(
     frame: int | str | None = None,
     unroll: int | None = None,
     state: State | None = None,
+    progress: bool = False,
 ) -> Survey:
     """What stands in the way of an import with these options, with others where they are missing."""
     path, found, fixed = Path(path), Survey(), dict(fix or {})
@@ -97,7 +99,8 @@ def survey(
         found.options.append(f"--shape {','.join(map(str, shape))}")
     port = Port.of(entry, shape, batch_axis, path)
     shape, others = port.shape, fixed_inputs(model.graph, fixed, [port], path)
-    builder, tokens = Builder(), is_whole(entry) or takes_tokens(model.graph, entry.name)
+    builder = Builder(Progress(str(path) if progress else ""))
+    tokens = is_whole(entry) or takes_tokens(model.graph, entry.name)
     look_up = LookUp(builder, shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
     start = np.expand_dims(np.arange(shape[0]) if tokens else builder.input(shape), axis)
     begun: dict[str, Value | Tokens] = {name: one.value for name, one in others.items()}

@@ -36,6 +36,7 @@ from tightverify.models.from_torch.quantised import refuse_rounded_activations, 
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.from_torch.wrapped import Output, Way
 from tightverify.models.model import Model, checked
+from tightverify.models.progress import Progress
 from tightverify.models.sizes import MISFITS, TooLarge, fits, in_short
 from tightverify.models.streaming import Streaming, note_of
 from tightverify.models.tokens import OnVectors
@@ -73,13 +74,14 @@ def from_torch(
     output: Output | None = None,
     frame: Frame | None = None,
     streaming: Streaming = ONE_CALL,
+    progress: bool = False,
 ) -> Model:
     """The module as a graph, for inputs of `shape` (one input, without batch); `batch_axis` says where it wants its batch.
 
     `inputs` (N, *shape) are some of those that it is for (see `checked`). Of one that takes `tokens`, numbers of words, the
     graph begins behind its embedding. Of several inputs, all but one are to be fixed by `fix`, or all but those whose shapes
     are given by their names, which lie side by side then; of several outputs the first is meant, or the one that `output`
-    says; `frame` says of which frame. `streaming` unrolls a module with a state.
+    says; `frame` says of which frame. `streaming` unrolls a module with a state; `progress` says how far a long import is.
     """
     source = f"the module {type(module).__name__}"
     way, shape, batch_axis = way_of(shape, batch_axis, source)
@@ -97,7 +99,14 @@ def from_torch(
         x, shape, batch_axis = torch.rand((1, streaming.calls, *shape), dtype=dtype), (streaming.calls, *shape), 0
     asked, made = asked.tried(x, inputs)
     kept = (of_calls if streaming.calls else picked)(tuple(made.shape), as_frame(frame), source)
-    walk = Walk(export(with_rounded_weights(asked.copy()), x, source), shape, batch_axis, tokens, way.blocks)
+    walk = Walk(
+        export(with_rounded_weights(asked.copy()), x, source),
+        shape,
+        batch_axis,
+        tokens,
+        way.blocks,
+        Builder(Progress(source if progress else "")),
+    )
     numbers, last = walk.output(), walk.left_out
     if last and not along(kept, numbers.shape, -1):
         raise ModelError(f"{source}: its {last} at the end is not over the outputs that are asked about; choose one frame")
@@ -188,9 +197,10 @@ class Walk:
         batch_axis: int,
         tokens: bool = False,
         blocks: Sequence[Block] = (),
+        builder: Builder | None = None,
     ) -> None:
         self.program = program
-        self.builder = Builder()
+        self.builder = builder or Builder()
         self.values: dict[fx.Node, object] = {}
         self.names: dict[fx.Node, str] = {}
         """of parameters"""
