@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,3 +319,18 @@ def test_the_least_value_is_attained_at_the_minimiser(ball: Callable[[float], Pe
     assert ((at - least).abs() <= 1e-4 * radius * rows.norm(dim=-1)).all()
     points = region.sample(50, torch.Generator().manual_seed(0)).transpose(0, 1)
     assert part == "away" or all(bool(region.contains(point).all()) for point in points)
+
+
+@pytest.mark.parametrize("limits", [{}, {"clip": (-0.3, 0.4)}, {"frames": [0, 2], "features": [1]}], ids=str)
+def test_boxes_in_the_inputs_own_type_are_the_region_s_up_to_rounding(limits: dict[str, Any]) -> None:
+    x = (0.5 * torch.rand((2, 3, 4), generator=torch.Generator().manual_seed(0)) - 0.2).float()
+    region = LinfBall(0.2, **limits)
+    found, wanted = region.nearby(x), region.around(x).box
+    assert found is not None
+    assert found.lower.dtype == torch.float32
+    assert torch.allclose(found.lower.flatten(1).double(), wanted.lower, atol=1e-6)
+    assert torch.allclose(found.upper.flatten(1).double(), wanted.upper, atol=1e-6)
+    assert L2Ball(0.2).nearby(x) is None
+    assert LinfBall([0.1, 0.2]).nearby(x) is None
+    with pytest.raises(RegionError, match="outside the range"):
+        LinfBall(0.2, (0.2, 1)).nearby(x)
