@@ -205,3 +205,21 @@ def test_what_is_supported_is_said_a_line_each(capsys: pytest.CaptureFixture[str
         "unsat-proofs": ["false"],
     }
     assert run("supports") == 2
+
+
+def test_assignments_are_serialised(scaled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, folder = tmp_path / "query.vnnlib", tmp_path / "found"
+    text = PLAIN.replace("Y real", "Y float64") + "(assert (>= X[0] 1)) (assert (<= X[0] 1)) (assert (== X[1] 0.25))"
+    path.write_text(text + "(assert (>= Y[0] 1))")
+    words = ("verify", path, "--network", f"N={scaled}", "--real", "--quiet", "--serialise-assignments", folder)
+    assert run(*words) == 0
+    assert capsys.readouterr() == ("sat\n", "")
+    read = {each.name: onnx.TensorProto.FromString(each.read_bytes()) for each in folder.iterdir()}
+    assert {name: numpy_helper.to_array(tensor).tolist() for name, tensor in read.items()} == {
+        "X.pb": [1.0, 0.25],
+        "Y.pb": [2.0, 0.0],
+    }
+    assert all(tensor.data_type == TensorProto.DOUBLE for tensor in read.values())
+    assert run(*words) == 2
+    assert_one_sentence(capsys, "--force", tmp_path / "never")
+    assert run(*words, "--force") == 0

@@ -22,7 +22,7 @@ THEORIES = {
     "arithmetic-complexity-theories": ("BND", "OUTC", "LIN", "POLY"),
     "onnx-element-types": ("real",),
     "optimised-disjunctive-reasoning": ("false",),
-    "serialise-assignments": ("false",),
+    "serialise-assignments": ("true",),
     "unsat-proofs": ("false",),
 }
 """What is answered to each question, in the words of VNN-LIB 2.0."""

@@ -226,13 +226,19 @@ def shapes(network: Network) -> list[list[tuple[int, ...]]]:
 
 def assignments(declared: Declared, x: Sequence[float], y: Sequence[float]) -> str:
     """The values of all tensors in the order of their declarations, as the standard has them on the command line."""
-    lines, inputs, others = list[str](), iter(x), iter(y)
+    lines = list[str]()
+    for variable, values in values_of(declared, x, y):
+        lines += [variable.written, *(number(value, variable.type in WHOLE) for value in values)]
+    return "\n".join(lines)
+
+
+def values_of(declared: Declared, x: Sequence[float], y: Sequence[float]) -> Iterator[tuple[Variable, list[float]]]:
+    """All tensors in the order of their declarations, with their values, given those of inputs and those of others."""
+    inputs, others = iter(x), iter(y)
     for network in declared.networks:
         for variable in network.variables:
             values = inputs if variable in network.inputs else others
-            lines.append(variable.written)
-            lines += [number(next(values), variable.type in WHOLE) for _ in range(variable.size)]
-    return "\n".join(lines)
+            yield variable, [next(values) for _ in range(variable.size)]
 
 
 def number(value: float, whole: bool) -> str:
