@@ -1,6 +1,7 @@
 """Networks that people publish, and what Keras exports: what imports, with which option, and what is decided of it.
 
     python -m experiments.wild [--time-limit 60] [--inputs 3]
+    python -m experiments.wild --calls 3 [--time-limit 60] [--inputs 3]
 
 Speech for the voice activity detectors and for DTLN: pieces of the digits of FSDD, resampled to 16 kHz, half of full scale.
 Other networks get numbers drawn from a normal distribution, for the features that their users compute are not at hand. Those
@@ -139,6 +140,39 @@ def verdicts(files: list[Wild], time_limit: float, count: int) -> None:
     report(table)
 
 
+def chunks(wild: Wild, count: int, calls: int) -> Tensor:
+    """(N, K, *shape): pieces of a spoken digit one after the other, from where it is loudest on."""
+    found = []
+    for number in range(count):
+        clips = spoken_digits()
+        samples = resample_poly(clips[number * 37 % len(clips)].samples.numpy(), 2, 1)
+        whole = np.pad(samples / np.abs(samples).max() / 2, (0, calls * PIECE))
+        first = max(range(0, len(samples) - PIECE, PIECE // 4), key=lambda k: float(np.square(whole[k : k + PIECE]).sum()))
+        pieces = np.stack([whole[first + WINDOW * k :][:PIECE] for k in range(calls)])
+        found.append(pieces if wild.kind == "speech" else np.abs(np.fft.rfft(pieces[:, :WINDOW]))[:, None])
+    return torch.from_numpy(np.stack(found)).float()
+
+
+def streams(files: list[Wild], calls: int, time_limit: float, count: int) -> None:
+    """Models with a state, unrolled: the last call's output, where all chunks may change, or the first alone."""
+    columns = "file", "nodes", "import s", "differs by at most", "chunks that change", "eps", *METHODS
+    table = table_of(f"streams of {calls} calls, the last one's output: inputs {count}, {time_limit:g} s each", *columns)
+    for wild in files:
+        x = chunks(wild, count, calls)
+        how = wild.importing.keywords
+        seconds, model = timed(partial(tv.load, wild.path, inputs=x, fix=how["fix"], unroll=calls, frame="last"))
+        facts = [str(len(model.graph.nodes)), f"{seconds:.2f}", f"{difference(model, x):.1e}"]
+        for what, frames in (("all", None), ("the first", [0])):
+            for eps in (1e-5, 1e-4):
+                region, row = tv.LinfBall(eps, frames=frames), list[str]()
+                for method in METHODS:
+                    run = partial(tv.certify, model, rows=wild.statement, method=method, time_limit=time_limit)
+                    verdicts = Counter(run(one[None], None, region)[0].verdict.name for one in x)
+                    row.append(", ".join(f"{number} {name}" for name, number in sorted(verdicts.items())))
+                table.add_row(wild.name, *facts, what, f"{eps:g}", *row)
+    report(table)
+
+
 def keras(time_limit: float) -> None:
     columns = "made by", "files", "import", "give what Keras gave", "longest import s", "ROBUST at 0.01, linear", "complete"
     table = table_of(f"Keras: {time_limit:g} s an input", *columns)
@@ -175,10 +209,14 @@ def keras(time_limit: float) -> None:
 )
 @click.option("--time-limit", default=60.0, show_default=True, help="Seconds per input.")
 @click.option("--inputs", "count", default=3, show_default=True, help="Inputs of each published network.")
-def main(names: tuple[str, ...], time_limit: float, count: int) -> None:
+@click.option("--calls", type=int, help="Instead, those with a state unrolled over so many calls.")
+def main(names: tuple[str, ...], time_limit: float, count: int, calls: int | None) -> None:
     """Networks that people publish."""
     torch.set_num_threads(1)
     files = [wild for wild in FILES if not names or wild.name in names]
+    if calls is not None:
+        streams([wild for wild in files if wild.option], calls, time_limit, count)
+        return
     imports(files)
     verdicts(files, time_limit, count)
     if not names:
