@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tests.helpers.onnx_models import DOUBLE, build, node, normal
-from tightverify.errors import InputError, ModelError, RegionError, UnsupportedError
+from tightverify.errors import InputError, ModelError, RegionError, TightVerifyError, UnsupportedError
 
 TIME, FEATURES, HIDDEN, COUNT = 3, 2, 4, 3
 
@@ -151,11 +151,12 @@ def test_what_a_file_does_not_take_is_said(path: Path, shape: Any, fix: Any, err
         ({**SHAPES, "y": (1,)}, AXES, "no input 'y'; it has x, h0, shift, gain"),
         ({"x": SHAPES["x"], "shift": SHAPES["shift"]}, None, "values are wanted for the others: fix={'h0': array}"),
         (SHAPES, {"h0": 3}, r"shape \(1, 4\) and batch axis 3 do not fit"),
+        ({**SHAPES, "shift": 3}, AXES, "wanted a shape of positive lengths for each perturbed input"),
         (SHAPES, {"h": 1}, "batch_axis names 'h', which is no perturbed input"),
     ],
 )
 def test_what_a_module_does_not_take_is_said(shape: Any, axes: Any, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(TightVerifyError, match=words):
         tv.load(Conditioned(), shape, axes)
 
 
@@ -175,6 +176,8 @@ def test_what_is_wrong_with_inputs_and_regions_is_said(loaded: tv.Model) -> None
         tv.certify(loaded, {**X, "h0": X["h0"] * torch.nan}, None, REGIONS)
     with pytest.raises(InputError, match="given by names, which only `certify`, `stream` and `bounds` take"):
         tv.radius(loaded, X, None)
+    with pytest.raises(RegionError, match="regions were given by names, which only `certify`, `stream` and `bounds` take"):
+        tv.differ(loaded, loaded, torch.zeros(1, 13), REGIONS)
     plain = tv.load(nn.Linear(2, 2).double(), (2,))
     with pytest.raises(RegionError, match="regions were given by names, and the module Linear has one perturbed input"):
         tv.certify(plain, torch.zeros(1, 2), None, {"x": ball})

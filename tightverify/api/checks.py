@@ -112,6 +112,10 @@ def as_region(region: Any) -> Perturbation:
     """The region, if it is one."""
     if isinstance(region, Perturbation):
         return region
+    if isinstance(region, Mapping):
+        raise RegionError(
+            "regions were given by names, which only `certify`, `stream` and `bounds` take; give one, and `fix` other inputs"
+        )
     if isinstance(region, Real):
         raise RegionError(f"the region is the number {region}; wanted a region around each input, such as LinfBall({region})")
     what = "class" if isinstance(region, type) else "function" if callable(region) else type(region).__name__

@@ -113,7 +113,7 @@ def about(
 ) -> tuple[tuple[int, ...] | Shapes | None, Tensor | None]:
     """The shape of one input, or those of several, and the inputs, which have to agree where both are given."""
     if isinstance(shape, Mapping):
-        shape = {str(name): tuple(lengths) for name, lengths in shape.items()}
+        shape = {str(name): lengths_of(lengths) for name, lengths in shape.items()}
         if not shape or any(not lengths or min(lengths) < 1 for lengths in shape.values()):
             raise UsageError(f"shape = {shape}; wanted a shape of positive lengths for each perturbed input, without the batch")
     elif shape is not None:
@@ -138,6 +138,14 @@ def about(
         wanted = ", ".join(map(str, shape)) if isinstance(shape, tuple) else str(shape)
         raise InputError(f"the inputs have shape {tuple(inputs.shape)}; wanted (N, {wanted}) by `shape`")
     return rest, inputs
+
+
+def lengths_of(given: Any) -> tuple[int, ...]:
+    """The shape of one of several inputs; none of what is no shape."""
+    try:
+        return tuple(int(length) for length in given)
+    except (TypeError, ValueError):
+        return ()
 
 
 def named(model: Model, vocabulary: Sequence[str]) -> Model:
