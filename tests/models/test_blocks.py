@@ -177,7 +177,7 @@ def test_what_is_wrong_with_inputs_and_regions_is_said(loaded: tv.Model) -> None
     with pytest.raises(InputError, match="given by names, which only `certify`, `stream` and `bounds` take"):
         tv.radius(loaded, X, None)
     with pytest.raises(RegionError, match="regions were given by names, which only `certify`, `stream` and `bounds` take"):
-        tv.differ(loaded, loaded, torch.zeros(1, 13), REGIONS)
+        tv.differ(loaded, loaded, torch.zeros(1, 13), REGIONS)  # type: ignore[arg-type]
     plain = tv.load(nn.Linear(2, 2).double(), (2,))
     with pytest.raises(RegionError, match="regions were given by names, and the module Linear has one perturbed input"):
         tv.certify(plain, torch.zeros(1, 2), None, {"x": ball})
