@@ -15,7 +15,8 @@ from tightverify.region import Perturbation, Region
 
 PACKAGE = Path(ops.__file__).resolve().parents[1]
 GENERAL = {"OPS", "Operation"}
-"""What may be imported of operations everywhere; importers, which make graphs of them, name them, and so does training, which traces modules itself."""
+"""What may be imported of operations everywhere; importers, which make graphs of them, name them; so does training,
+which traces modules itself."""
 KINDS = {
     name
     for name, value in vars(regions).items()
