@@ -127,3 +127,12 @@ def test_streams_are_unrolled(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert '"ROBUST"' in capsys.readouterr().out
     assert main(["certify", *files, *how, "--state", "stateN", "--eps", "1e-6"]) == 2
     assert "--state stateN cannot be read; wanted OUTPUT=INPUT" in capsys.readouterr().err
+
+
+def test_differ_reads_each_inputs_own_region(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "inputs.npz", x=normal(1, 3, 2).astype(np.float32), eps=np.array([0.01]))
+    words = ["differ", str(folder / "model.onnx"), str(tmp_path / "inputs.npz"), "--round", "int8", "--fix", "state=0"]
+    assert main([*words, "--frame", "last", "--method", "linear", "--own", "--quiet"]) == 0
+    assert "int8" in capsys.readouterr().out
+    assert main([*words, "--region", "x=inf:0.1"]) == 2
+    assert "which certify and bounds take; give --eps" in capsys.readouterr().err

@@ -170,8 +170,7 @@ def region_of(
     if own:
         from tightverify.inputs.own import own_region
 
-        inputs = click.get_current_context().params["inputs"]
-        return own_region(inputs if isinstance(inputs, tuple) else (inputs,), **limits)
+        return own_region(input_files(), **limits)
     if region_words:
         refuse_limits(given[0], limits, [name for name in limits if name != "clip"])
         return several_of(region_words, limits["clip"])
@@ -193,6 +192,13 @@ def refuse_limits(given: str, limits: Mapping[str, Any], without: Iterable[str])
         raise UsageError(f"--{useless[0]} was given beside {given}, and says nothing there; leave it out, or give --eps")
 
 
+def input_files() -> tuple[Path, ...]:
+    """The files of inputs that a command was given: the last of its files, where it has them in one argument with models."""
+    given = click.get_current_context().params
+    inputs: Path | tuple[Path, ...] = given["inputs"] if "inputs" in given else given["files"][-1:]
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
 def several_of(words: tuple[str, ...], clip: tuple[float, float] | None) -> Perturbation:
     """Balls for several inputs, of the shapes that the arrays of their names have."""
     from tightverify.inputs.importing import number, pairs_of
@@ -207,8 +213,9 @@ def several_of(words: tuple[str, ...], clip: tuple[float, float] | None) -> Pert
         if norm not in NORMS or eps is None:
             raise UsageError(f"--region {name}={value} cannot be read; {wanted}")
         balls[name] = LpBall(float(eps), float(norm), clip)
-    inputs = click.get_current_context().params.get("inputs", ())
-    files = inputs if isinstance(inputs, tuple) else (inputs,)
+    if "inputs" not in click.get_current_context().params:
+        raise UsageError("--region names several perturbed inputs, which certify and bounds take; give --eps")
+    files = input_files()
     if len(files) != 1:
         raise UsageError(f"--region names arrays of one file of inputs, and {len(files)} files were given; give that file")
     return Several.of(balls, {name: values.shape[1:] for name, values in read_several(files[0], list(balls))[0].items()})
