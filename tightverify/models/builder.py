@@ -313,6 +313,8 @@ class Builder:
         if not xs or len(xs[0]) == 0:
             return []
         keys = np.stack([self.source_of(x) for x in xs])
+        if (keys == keys[:, :1]).all():
+            return [(np.lexsort((xs[-1], xs[0])), tuple(keys[:, 0].tolist()))]
         found, inverse = np.unique(keys, axis=1, return_inverse=True)
         order = np.lexsort((xs[-1], xs[0], inverse.ravel()))
         groups = np.split(order, np.flatnonzero(np.diff(inverse.ravel()[order])) + 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from tightverify.errors import UnsupportedError
+from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.from_onnx.node import Constant, describe
 from tightverify.models.sizes import TooLarge, fits, in_short
 
@@ -18,7 +18,12 @@ SINCE = {"QuantizeLinear": 19, "DequantizeLinear": 19}
 
 
 def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Constant]:
-    """A node on constants alone, by onnx's reference, unless its shape says that it is too large to be made."""
+    """A node on constants alone, by onnx's reference, unless its shape says that it is too large to be made.
+
+    A tensor that the file writes down, as most nodes of an unrolled network are, is read without a model made for it.
+    """
+    if node.op_type == "Constant" and [attribute.name for attribute in node.attribute] == ["value"]:
+        return [read_constant(node.attribute[0].t, describe(node))]
     feeds = {name: np.asarray(value) for name, value in zip(node.input, values, strict=True) if value is not None}
     try:
         model = alone(node, max(opset, SINCE.get(node.op_type, opset)), feeds)
@@ -37,6 +42,19 @@ def fold(node: NodeProto, opset: int, values: list[Constant | None]) -> list[Con
         ) from first
     found = iter(made)
     return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]
+
+
+def read_constant(tensor: TensorProto, place: str) -> Constant:
+    """A tensor of the file."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ModelError(f"{place} cannot be read ({error}); export the model again") from error
+
+
+def constants_of(graph: GraphProto) -> dict[str, Constant]:
+    """The tensors that a graph holds beside its nodes."""
+    return {tensor.name: read_constant(tensor, f"the constant '{tensor.name}'") for tensor in graph.initializer}
 
 
 def alone(node: NodeProto, opset: int, feeds: dict[str, Constant]) -> ModelProto:

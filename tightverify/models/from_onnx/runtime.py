@@ -117,8 +117,12 @@ class Unrolled:
 
 
 def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
-    """onnxruntime on one thread of the CPU, silent."""
+    """onnxruntime on one thread of the CPU, silent.
+
+    Which buffers it may use twice it would plan in a time that grows with the square of the nodes, for no less memory.
+    """
     options = onnxruntime.SessionOptions()
+    options.enable_mem_reuse = False
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry(*AS_WRITTEN)

@@ -34,7 +34,7 @@ from tightverify.models.from_onnx.node import Activations, Tokens, Value, descri
 from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only, read_by
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
-from tightverify.models.from_onnx.walk import array, refuse, refuse_unknown, walk
+from tightverify.models.from_onnx.walk import refuse, refuse_unknown, walk
 from tightverify.models.progress import Progress
 from tightverify.models.streaming import State
 
@@ -156,7 +156,7 @@ class Walk:
 
 def walked(walk: Walk, begun: Mapping[str, Value | Tokens], found: Survey) -> dict[str, Value | Tokens]:
     """Every tensor that becomes known; what is refused on the way is noted."""
-    known = {**begun, **{tensor.name: array(tensor) for tensor in walk.graph.initializer}}
+    known = {**begun, **constants_of(walk.graph)}
     lost: set[str] = set()
     for node in walk.graph.node:
         try:

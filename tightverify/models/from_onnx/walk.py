@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
@@ -20,8 +20,8 @@ from tightverify.models.from_onnx import whole
 from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
-from tightverify.models.from_onnx.folding import fold
-from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
+from tightverify.models.from_onnx.folding import constants_of, fold
+from tightverify.models.from_onnx.node import Activations, Call, Tokens, Value, describe
 from tightverify.models.from_onnx.normalising import NORMALISING
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
@@ -59,7 +59,7 @@ def walk(
 ) -> dict[str, Value | Tokens]:
     """Every tensor of the graph by its name; token numbers go through `look_up`. `inputs` are all that it sees."""
     known: dict[str, Value | Tokens] = dict(inputs)
-    known.update({tensor.name: array(tensor) for tensor in graph.initializer})
+    known.update(constants_of(graph))
     results = {output.name for output in graph.output}
     for node in graph.node:
         if node.op_type in CONTROL:
@@ -82,14 +82,6 @@ def walk(
         made = evaluate(node, opset, builder, values, bool(results.intersection(node.output)))
         known.update({name: value for name, value in zip(node.output, made, strict=False) if name})
     return known
-
-
-def array(tensor: TensorProto) -> Constant:
-    """A constant of the file."""
-    try:
-        return numpy_helper.to_array(tensor)
-    except Exception as error:
-        raise ModelError(f"the constant '{tensor.name}' cannot be read ({error}); export the model again") from error
 
 
 def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value | None], last: bool) -> list[Value]:
