@@ -29,6 +29,7 @@ from tightverify.models.from_onnx.entries import (
     likely_shape,
     perturbed,
 )
+from tightverify.models.from_onnx.folding import constants_of
 from tightverify.models.from_onnx.last import last_softmax, without
 from tightverify.models.from_onnx.node import Activations, Tokens, Value, describe
 from tightverify.models.from_onnx.reading import read, standard_opset
