@@ -168,6 +168,18 @@ def test_onnx_spells_it_in_several_ways(tmp_path: Path) -> None:
         assert [type(op) for op in operations(tv.load(path))] == kinds
 
 
+@pytest.mark.parametrize("name", ["clamp", "minimum", "maximum"])
+def test_torch_refuses_bounds_that_are_no_numbers(name: str) -> None:
+    limit = torch.tensor([0.0, float("nan"), 1.0], dtype=torch.float64)
+
+    class Kept(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.clamp(x, min=limit) if name == "clamp" else torch.as_tensor(getattr(torch, name)(x, limit))
+
+    with pytest.raises(ModelError, match="NaN"):
+        tv.load(Kept(), (3,))
+
+
 def test_onnx_refuses_bounds_that_are_no_numbers(tmp_path: Path) -> None:
     for wrong in (np.nan, np.inf):
         caps = np.array([1.0, wrong, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)
