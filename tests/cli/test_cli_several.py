@@ -97,13 +97,60 @@ def test_certify_perturbs_several_inputs(folder: Path, tmp_path: Path, capsys: p
     assert np.allclose(widths, 1.0, atol=1e-5)
     for words, told in (
         ("x=inf:0.1,other=inf:1", "has no array other"),
-        ("x=inf", "--region x=inf cannot be read; wanted NAME=NORM:EPS"),
+        ("x=inf", "--region x=inf cannot be read (Got unexpected extra argument (inf)); wanted NAME=NORM:EPS"),
+        ("x=2:much", "--region x=2:much cannot be read (Invalid value for '--eps': 'much' is not a valid float)"),
+        ("x=eps 0.1 db -80,state=2:1", "--region x=eps 0.1 db -80: --eps and --db was given for the region"),
+        ("x=gain 3 frames 0,1,state=2:1", "--region x=gain 3 frames 0,1: --frames was given beside --gain"),
+        ("x=own,state=2:1", "neither x_eps nor x_lower and x_upper beside x"),
+        ("x=inf:1 frames 0", "cannot be read"),
         ("x=inf:0.1", "values are wanted for the others"),
     ):
         assert main(["certify", *files, "--region", words]) == 2
         assert told in capsys.readouterr().err
     assert main(["certify", *files, "--region", "x=inf:0.1,state=inf:1", "--norm", "2"]) == 2
     assert "--norm was given beside --region" in capsys.readouterr().err
+
+
+def test_an_inputs_region_is_said_by_the_options_of_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, state = normal(2, 3, 2).astype(np.float32), normal(2, 1, 4, seed=1).astype(np.float32)
+    bounds = {"state_lower": state - 0.5, "state_upper": state + np.float32(0.25), "x_eps": np.array([0.0, 0.25])}
+    np.savez(tmp_path / "both.npz", x=x, state=state, **bounds)
+    files = [str(folder / "model.onnx"), str(tmp_path / "both.npz"), "--frame", "last", "--quiet"]
+    assert main(["bounds", *files, "--region", "x=eps 0.1 frames 0,1,state=own", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert np.allclose(np.array(lines[0]["upper"]) - np.array(lines[0]["lower"]), 0.75, atol=1e-5), "the last frame stays"
+    assert main(["bounds", *files, "--region", "x=own", "--region", "state=inf:0.5", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    widths = [np.array(line["upper"]) - np.array(line["lower"]) for line in lines]
+    assert np.allclose(widths[0], 1.0, atol=1e-5)
+    assert bool((widths[1] > 1.1).all())
+    for words in ("x=db -80", "x=snr 60 clip -9 9", "x=gain 1", "x=eps 0.1 norm 2 ball-per frame"):
+        assert main(["certify", *files, "--region", f"{words},state=1:0", "--above", "-9", "--json"]) == 0
+        assert capsys.readouterr().out.count('"ROBUST"') == 2
+
+
+def test_radii_of_several_inputs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, state = normal(2, 3, 2).astype(np.float32), normal(2, 1, 4, seed=1).astype(np.float32)
+    np.savez(tmp_path / "both.npz", x=x, state=state)
+    given = ["radius", str(folder / "model.onnx"), str(tmp_path / "both.npz"), "--frame", "last", "--method", "linear"]
+
+    def proved(*options: str, out: str) -> float:
+        assert main([*given, "--out", str(tmp_path / out), "--restarts", "0", *options]) == 0
+        return float((tmp_path / out / "radii.csv").read_text().splitlines()[1].split(",")[2])
+
+    one = proved("--region", "x=inf:1,state=2:0.5", out="one")
+    half = proved("--region", "x=inf:2", "--region", "state=eps 1 norm 2", out="half")
+    assert 0 < half < one
+    assert abs(half - one / 2) < 0.02 * one
+    for words, told in (
+        (["--region", "x=db -80,state=2:1"], "-80 dB does not grow with a number; give a function"),
+        (["--region", "x=inf:1,state=2:1", "--per", "frame"], "--per was given beside --region"),
+        (["--region", "x=inf:1,state=2:1", "--family", "db"], "--family was given beside --region"),
+    ):
+        assert main([*given, "--out", str(tmp_path / "refused"), *words]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_streams_are_unrolled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,4 +182,4 @@ def test_differ_reads_each_inputs_own_region(folder: Path, tmp_path: Path, capsy
     assert main([*words, "--frame", "last", "--method", "linear", "--own", "--quiet"]) == 0
     assert "int8" in capsys.readouterr().out
     assert main([*words, "--region", "x=inf:0.1"]) == 2
-    assert "which certify and bounds take; give --eps" in capsys.readouterr().err
+    assert "which certify, bounds and radius take; give --eps" in capsys.readouterr().err

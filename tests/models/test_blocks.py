@@ -174,8 +174,6 @@ def test_what_is_wrong_with_inputs_and_regions_is_said(loaded: tv.Model) -> None
         tv.certify(loaded, {**X, "h0": X["h0"][..., :2]}, None, REGIONS)
     with pytest.raises(InputError, match="'h0': input 0 holds a NaN"):
         tv.certify(loaded, {**X, "h0": X["h0"] * torch.nan}, None, REGIONS)
-    with pytest.raises(InputError, match="given by names, which only `certify`, `stream` and `bounds` take"):
-        tv.radius(loaded, X, None)
     with pytest.raises(RegionError, match="regions were given by names, which only `certify`, `stream` and `bounds` take"):
         tv.differ(loaded, loaded, torch.zeros(1, 13), REGIONS)  # type: ignore[arg-type]
     plain = tv.load(nn.Linear(2, 2).double(), (2,))

@@ -43,7 +43,8 @@ def as_inputs(x: Any) -> Tensor:
     """The inputs as a floating tensor, finite and not empty."""
     if isinstance(x, Mapping):
         raise InputError(
-            "inputs were given by names, which only `certify`, `stream` and `bounds` take; give one array and `fix` the others"
+            "inputs were given by names, which only `certify`, `stream`, `bounds` and `radius` take; give one array, and `fix` "
+            "the others"
         )
     try:
         tensor = torch.as_tensor(x) if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
@@ -114,7 +115,8 @@ def as_region(region: Any) -> Perturbation:
         return region
     if isinstance(region, Mapping):
         raise RegionError(
-            "regions were given by names, which only `certify`, `stream` and `bounds` take; give one, and `fix` other inputs"
+            "regions were given by names, which only `certify`, `stream` and `bounds` take, and `radius` as a family; give "
+            "one, and `fix` other inputs"
         )
     if isinstance(region, Real):
         raise RegionError(f"the region is the number {region}; wanted a region around each input, such as LinfBall({region})")

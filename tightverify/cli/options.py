@@ -61,19 +61,26 @@ def importing_of(**given: Any) -> Importing:
 IMPORTING = gathered("importing", importing_of, *HOW)
 EPS = option(IN_REGION, "--eps", type=float, help="Radius of the ball around each input.")
 LEVELS = "--eps", "--db", "--snr", "--gain", "--own", "--region", "--substitute", "--nearest"
-LEVEL = (
+
+
+def region_words(help: str) -> Callable[[Callable[..., Any]], Any]:
+    """The option that names several inputs and a region for each."""
+    return option(IN_REGION, "--region", "region_words", multiple=True, metavar="NAME=NORM:EPS[,...]", help=help)
+
+
+LEVEL_OF_ONE = (
     EPS,
     option(IN_REGION, "--db", type=float, help="Decibel ball instead: changes of so many dB of the peak, such as -80."),
     option(IN_REGION, "--snr", type=float, help="Ball of a signal-to-noise ratio instead: so many dB, such as 60."),
     option(IN_REGION, "--gain", type=float, help="One unknown factor instead: between minus and plus so many dB, such as 3."),
     option(IN_REGION, "--own", is_flag=True, help="Region of each input's own: eps, or lower and upper, beside x in its file."),
-    option(
-        IN_REGION,
-        "--region",
-        "region_words",
-        multiple=True,
-        metavar="NAME=NORM:EPS[,...]",
-        help="Balls for several perturbed inputs instead, of the arrays of these names: x=inf:0.01,noise=2:0.1.",
+)
+"""What says the kind and the size of a region of an input of floats."""
+LEVEL = (
+    *LEVEL_OF_ONE,
+    region_words(
+        "Regions of several perturbed inputs instead, of the arrays of these names: x=inf:0.01,noise=2:0.1, or in the words of "
+        "these options: 'x=db -80', 'x=own'."
     ),
     option(
         IN_REGION,
@@ -154,9 +161,10 @@ def region_of(
     substitute: Path | None,
     nearest: int | None,
     most: int | None,
+    name: str = "",
     **limits: Any,
 ) -> Perturbation:
-    """The region that the options name."""
+    """The region that the options name, of the only perturbed input or of that of a name."""
     from tightverify.region import DecibelBall, Gain, SnrBall
 
     sizes = (eps, db, snr, gain, own or None, region_words or None, substitute, nearest)
@@ -170,8 +178,10 @@ def region_of(
     if own:
         from tightverify.inputs.own import own_region
 
-        return own_region(input_files(), **limits)
+        return own_region(input_files(), name=name, **limits)
     if region_words:
+        from tightverify.cli.several import several_of
+
         refuse_limits(given[0], limits, [name for name in limits if name != "clip"])
         return several_of(region_words, limits["clip"])
     words = given[0] in LEVELS[-2:]
@@ -197,28 +207,6 @@ def input_files() -> tuple[Path, ...]:
     given = click.get_current_context().params
     inputs: Path | tuple[Path, ...] = given["inputs"] if "inputs" in given else given["files"][-1:]
     return inputs if isinstance(inputs, tuple) else (inputs,)
-
-
-def several_of(words: tuple[str, ...], clip: tuple[float, float] | None) -> Perturbation:
-    """Balls for several inputs, of the shapes that the arrays of their names have."""
-    from tightverify.inputs.importing import number, pairs_of
-    from tightverify.inputs.npz import read_several
-    from tightverify.region import LpBall, Several
-
-    wanted = "wanted NAME=NORM:EPS with a norm inf, 2 or 1, such as --region x=inf:0.01,noise=2:0.1"
-    balls: dict[str, Perturbation] = {}
-    for name, value in pairs_of(words, "--region", wanted):
-        norm, _, size = value.partition(":")
-        eps = number(size)
-        if norm not in NORMS or eps is None:
-            raise UsageError(f"--region {name}={value} cannot be read; {wanted}")
-        balls[name] = LpBall(float(eps), float(norm), clip)
-    if "inputs" not in click.get_current_context().params:
-        raise UsageError("--region names several perturbed inputs, which certify and bounds take; give --eps")
-    files = input_files()
-    if len(files) != 1:
-        raise UsageError(f"--region names arrays of one file of inputs, and {len(files)} files were given; give that file")
-    return Several.of(balls, {name: values.shape[1:] for name, values in read_several(files[0], list(balls))[0].items()})
 
 
 def substitution_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from tightverify.cli.options import (
     TEXT,
     WRITTEN,
     into_folder,
+    refuse_limits,
+    region_words,
     say_if_busy,
 )
 from tightverify.console import output, say
@@ -67,6 +70,7 @@ ASKED = (
     NORM,
     CLIP,
     BALL_PER,
+    region_words("Balls of several perturbed inputs at the radius 1, all of which grow, of these arrays: x=inf:1,state=2:0.5."),
     option(
         IN_REGION,
         "--per",
@@ -78,8 +82,15 @@ ASKED = (
 )
 
 
-def asked_of(norm: str, family: str | None, clip: tuple[float, float] | None, **others: Any) -> dict[str, Any]:
+def asked_of(
+    norm: str, family: str | None, clip: tuple[float, float] | None, region_words: tuple[str, ...], **others: Any
+) -> dict[str, Any]:
     """What is asked, as `tightverify.radius` takes it."""
+    if region_words:
+        from tightverify.cli.several import regions_by_name
+
+        refuse_limits("--region", {"norm": norm, "family": family, **others}, ("norm", "family", "ball_per", "per"))
+        return {**others, "family": regions_by_name(region_words, clip)}
     if family is not None and norm != "inf":
         raise UsageError(f"--norm {norm} was given beside --family {family}, and says nothing there; leave one of them out")
     return {**others, "norm": float(norm), "family": family, "clip": clip}
@@ -88,6 +99,7 @@ def asked_of(norm: str, family: str | None, clip: tuple[float, float] | None, **
 EXAMPLES = (
     "tightverify radius model.onnx inputs.npz --limit 10 --time-limit 10",
     "tightverify radius model.onnx inputs.npz --norm 2 --clip 0 1 --target each",
+    "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5",
 )
 
 
@@ -153,6 +165,8 @@ def radius(
     if asked["per"] == "group":
         asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
     source = Source(model, (inputs,), None, importing, Reading(), None, classes, vocabulary, unknown)
+    if isinstance(asked["family"], dict):
+        source = replace(source, perturbed=tuple(asked["family"]))
     asked["target"] = target_of(asked["target"], source.classes)
     given = source.read(asked["top"])[:limit]
     if plot is not None and len(set(given.shapes)) > 1:

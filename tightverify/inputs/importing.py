@@ -64,8 +64,13 @@ PLAIN = Importing()
 
 def pairs_of(given: Sequence[str], option: str, wanted: str) -> list[tuple[str, str]]:
     """What an option says of names: NAME=VALUE, several with commas between them."""
+    return named_apart([part for words in given for part in words.split(",")], option, wanted)
+
+
+def named_apart(given: Sequence[str], option: str, wanted: str) -> list[tuple[str, str]]:
+    """What an option says of each name, once."""
     found: list[tuple[str, str]] = []
-    for word in (part.strip() for words in given for part in words.split(",")):
+    for word in map(str.strip, given):
         name, equals, value = word.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{option} {word or repr('')} cannot be read; {wanted}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tightverify.errors import RegionError, UsageError
 from tightverify.region import DecibelBall, Gain, LpBall, Perturbation, SnrBall
@@ -88,7 +89,7 @@ FAMILIES: dict[str, Callable[[tuple[float, float] | None], Family]] = {
 
 
 def family_of(
-    given: str | Callable[[float], Perturbation] | None,
+    given: Any,
     norm: float,
     clip: tuple[float, float] | None,
     values: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tightverify.api.certify import Rows, usable_settings
-from tightverify.api.checks import as_inputs, as_labels, asked_of, fitting
+from tightverify.api.checks import as_labels, asked_of, fitting, given_inputs
 from tightverify.api.load import AnyModel, load, name_of
 from tightverify.calling import plainly
 from tightverify.console import progress as bar
@@ -26,6 +26,7 @@ from tightverify.radius.parts import Parts, parts_of
 from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
+from tightverify.radius.several import Grows, several_family
 from tightverify.radius.steps import Callback, RadiusStep, no_callback
 from tightverify.region import Perturbation
 from tightverify.region.groups import Groups
@@ -37,6 +38,8 @@ TOLERANCE = 0.01
 TAKEN = tuple(name for name in Options.__annotations__ if name not in (*KEPT, "thorough"))
 """The settings that count in a search for radii."""
 Target = int | str | Sequence[int] | Tensor | None
+Growing = str | Callable[[float], Perturbation | Mapping[str, Perturbation]] | Mapping[str, Grows] | None
+"""What a user says of how regions grow with a number: of several perturbed inputs by their names."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,7 +58,7 @@ def radius(
     *,
     norm: float = 2,
     clip: tuple[float, float] | None = None,
-    family: str | Callable[[float], Perturbation] | None = None,
+    family: Growing = None,
     tolerance: float = TOLERANCE,
     target: Target = None,
     per: str | None = None,
@@ -65,7 +68,7 @@ def radius(
     rows: Rows = None,
     top: int = 1,
     settings: Settings | None = None,
-    batch_axis: int | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
     progress: bool | Callable[[int, int], None] = False,
     callback: Callback = no_callback,
     **options: Unpack[Options],
@@ -75,6 +78,10 @@ def radius(
     The region is a ball of the `norm` (1, 2 or inf), inside `clip` if given; or of a `family`: a function from a number to a
     region that grows with it (`lambda eps: tv.LinfBall(eps, frames=[3])`), or "db", "snr" or "gain". A family is taken to be
     nested: what is proved at one number counts for all smaller regions. Hulls that show that it is not are refused.
+
+    Of a model of which several inputs are perturbed, `x` has an array for each by its name, and `family` what grows with one
+    number for all: balls at the radius 1 (`{"x": tv.LinfBall(1), "state": tv.L2Ball(0.5)}`), functions from the number to a
+    region, or one function to regions by name. Without a family every input has the ball of the `norm`.
 
     `labels` None takes the model's own answers. `target` asks when one other class may come before the label: a class, one for
     each input, or "each" for a radius per other class. `top=k` and `rows=(C, d)` are as in `certify`.
@@ -94,11 +101,17 @@ def radius(
         raise UsageError(f"the tolerance is {tolerance}; wanted a number above 0, such as 0.01 for one hundredth of the radius")
     refuse_others(options, TAKEN, "radii")
     settings = usable_settings(merged(settings, options, COMPLETE))
-    x = as_inputs(x)
+    x = given_inputs(x)
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     asked = Asked.of(loaded, x, labels, target, rows, top)
-    families = [family_of(family, float(norm), clip, x[0].numel(), ball_per)] * asked.each
+    if loaded.blocks and per is not None:
+        raise UsageError(f"per={per!r} was given, and several inputs of {loaded.source} are perturbed; fix all others but one")
+    if loaded.blocks:
+        each = several_family(family, loaded, float(norm), clip, ball_per)
+    else:
+        each = family_of(family, float(norm), clip, x[0].numel(), ball_per)
+    families = [each] * asked.each
     part, parts = "target" if isinstance(target, str) else per, None
     if per is not None:
         others = {"a family": family, "ball_per": ball_per, 'target="each"': target if isinstance(target, str) else None}

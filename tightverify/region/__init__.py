@@ -27,7 +27,8 @@ from tightverify.region.ball_product import BallProduct
 from tightverify.region.base import Finite, Generated, Region, SplitBy
 from tightverify.region.beside import TwoInputs
 from tightverify.region.choices import Choices
-from tightverify.region.perturbation import Box, Frames, L1Ball, L2Ball, LinfBall, LpBall, Perturbation, Segment
+from tightverify.region.free import Frames, Segment
+from tightverify.region.perturbation import Box, L1Ball, L2Ball, LinfBall, LpBall, Perturbation
 from tightverify.region.several import Several
 from tightverify.region.sound import AddedNoise, DecibelBall, Gain, Shift, SnrBall
 from tightverify.region.substitution import Substitution

@@ -17,16 +17,8 @@ from tightverify.calling import own, plainly
 from tightverify.decimals import exactly
 from tightverify.errors import RegionError
 from tightverify.region.ball import Ball
-from tightverify.region.perturbation import (
-    Perturbation,
-    Segment,
-    along,
-    ball,
-    check_clip,
-    plain_limits,
-    samples_axis,
-    segment,
-)
+from tightverify.region.free import Segment, along, samples_axis, segment
+from tightverify.region.perturbation import Perturbation, ball, check_clip, plain_limits
 from tightverify.region.zonotope import Zonotope, zonotope
 
 LOUDEST = 1000.0

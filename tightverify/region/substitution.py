@@ -13,7 +13,8 @@ from tightverify.calling import own, plainly
 from tightverify.embedding import NONE, Embedding
 from tightverify.errors import RegionError
 from tightverify.region.choices import Choices
-from tightverify.region.perturbation import Frames, Perturbation, picked
+from tightverify.region.free import Frames, picked
+from tightverify.region.perturbation import Perturbation
 
 Words = Mapping[int, Sequence[int]] | Mapping[str, Sequence[str]]
 """By a word those that may take its place, as token numbers, or by their names; other words stay."""
