@@ -42,6 +42,28 @@ def test_info_says_what_to_fix(folder: Path, capsys: pytest.CaptureFixture[str])
     assert {"fixed inputs: state = 0", "of its 2 outputs, 'y' was taken"} <= set(facts["notes"])
 
 
+def test_info_knows_several_perturbed_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(folder / "model.onnx")
+    assert main(["info", path]) == 2
+    assert "at once: --shape x=3,2 --shape state=1,4 --frame last" in capsys.readouterr().err
+    both = ["--shape", "x=3,2", "--shape", "state=1,4"]
+    assert main(["info", path, *both]) == 2
+    assert f"is said so: tightverify info {path} {' '.join(both)} --frame last" in capsys.readouterr().err
+    assert main(["info", path, *both, "--frame", "last", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["one input"] == "x 3 x 2, state 1 x 4"
+    assert "--region x=inf:0.01,state=inf:0.01" in facts["perturbed at once"]
+    for options, told in (
+        (["--shape", "x=3,2"], f"tightverify info {path} --shape x=3,2 --fix state=0 --frame last"),
+        (["--shape", "x=3,2", "--shape", "1,4"], "x=3,2, 1,4 are 2 shapes; write NAME=8,28"),
+        (["--shape", "x=3,2", "--shape", "x=3,2"], "two shapes of one name"),
+        (["--shape", "x=3,none"], "'3,none' cannot be read as a shape"),
+        (["--shape", "z=3,2"], "has no input 'z'"),
+    ):
+        assert main(["info", path, *options]) == 2
+        assert told in capsys.readouterr().err
+
+
 def test_certify_knows_what_was_fixed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state that lifts one class makes it the answer, surely."""
     files, out = [str(folder / "model.onnx"), str(folder / "inputs.npz")], tmp_path / "results.jsonl"

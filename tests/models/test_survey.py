@@ -65,4 +65,4 @@ def test_what_reads_the_refused_is_not_blamed_for_it(tmp_path: Path) -> None:
 def test_options_that_are_missing_are_given_together(tmp_path: Path) -> None:
     nodes = [helper.make_node("Add", ["x", "sr"], ["u"]), helper.make_node("Mul", ["u", "k"], ["y"])]
     found = survey(saved(tmp_path, nodes, ["n", "t", 3], "k", "sr"))
-    assert (found.options, found.refused) == (["--fix k=0,sr=16000", "--shape 20,3", "--frame last"], {})
+    assert (found.options, found.refused) == (["--shape 20,3", "--fix k=0,sr=16000", "--frame last"], {})

@@ -31,11 +31,13 @@ def description(model: Model, path: Path, uncompared: str | None = None) -> dict
     shape = graph.input_shape
     frames = f"{shape[0]} frames of {' x '.join(map(str, shape[1:]))} features" if len(shape) > 1 else f"{shape[0]} features"
     frames = model.shape_words if model.blocks else frames
+    asked = f"--region {','.join(f'{block.name}=inf:0.01' for block in model.blocks)}"
     return {
         "model": model.source,
         "inputs in the file": {value.name: shown(axes_of(value)) for value in entries_of(file)},
         "outputs in the file": {value.name: shown(axes_of(value)) for value in file.output},
         "one input": frames,
+        **({"perturbed at once": f"for arrays of these names, with regions for each: {asked}"} if model.blocks else {}),
         "outputs": graph.output_size,
         "precision": str(model.dtype).removeprefix("torch."),
         "parameters": sum(math.prod(tensor.dims) for tensor in weights),

@@ -6,15 +6,17 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, helper
+from onnx import GraphProto, NodeProto, ValueInfoProto, helper
 
 from tightverify.errors import ModelError
+from tightverify.models.blocks import Shapes
 from tightverify.models.builder import Builder
 from tightverify.models.fixed import RATE, RATES
 from tightverify.models.frames import LAST, picked
@@ -46,10 +48,12 @@ MOST_SHOWN = 12
 class Survey:
     """Options that the file needs, and what refuses each kind of node: how many there are, and the first one's sentence.
 
-    `doubtful` is a guess of the input's shape with which something does not fit.
+    `doubtful` is a guess of the input's shape with which something does not fit. `together` are those in place of the first
+    ones where several inputs may be perturbed at once.
     """
 
     options: list[str] = field(default_factory=list)
+    together: list[str] = field(default_factory=list)
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     doubtful: bool = False
 
@@ -67,7 +71,7 @@ class Survey:
 
 def survey(
     path: str | Path,
-    shape: tuple[int, ...] | None = None,
+    shape: tuple[int, ...] | Shapes | None = None,
     batch_axis: int | None = None,
     fix: Mapping[str, Any] | None = None,
     output: Output | None = None,
@@ -80,42 +84,80 @@ def survey(
     path, found, fixed = Path(path), Survey(), dict(fix or {})
     model = read(path)
     opset, result = standard_opset(model, path), chosen_output(model.graph, output, path)
-    if shape is not None:
-        found.options.append(f"--shape {','.join(map(str, shape))}")
     model = only(model, result)
     entries = [entry for entry in entries_of(model.graph) if entry.name not in fixed]
-    entry = perturbed(entries)
-    fixed |= {each.name: RATE if each.name.lower() in RATES else 0 for each in entries if each is not entry}
-    if fixed:
-        found.options.append(f"--fix {','.join(f'{name}={shown(value)}' for name, value in fixed.items())}")
+    named = dict(shape) if isinstance(shape, Mapping) else {perturbed(entries).name: shape}
+    moving = [entry for entry in entries if entry.name in named]
+    if not moving:
+        return found
+    floats = [entry for entry in entries if not is_whole(entry) and entry.name.lower() not in RATES]
+    together = [entry for entry in floats if len(floats) > 1 and not isinstance(shape, Mapping) and unroll is None]
+    wanted = fixing(fixed, [entry for entry in entries if entry not in moving])
+    other = fixing(fixed, [entry for entry in entries if entry not in floats])
     last = last_softmax(model, opset)
     if last is not None:
         model, result = without(model, last[0]), str(last[0].input[0])
-    axes = input_axes(entry, path)
-    axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
-    rest = () if axes is None else (*axes[:axis], *axes[axis + 1 :])
-    guessed = shape is None and (axes is None or any(isinstance(length, str) for length in rest))
-    if guessed:
-        shape = likely_shape(rest or (0, 0))
-        found.options.append(f"--shape {','.join(map(str, shape))}")
-    port = Port.of(entry, shape, batch_axis, path)
-    shape, others = port.shape, fixed_inputs(model.graph, fixed, [port], path)
+    ports, guessed = ports_of(moving, named, batch_axis, path)
+    said = isinstance(shape, Mapping)
+    found.options = [*shape_words(ports, said, guessed or shape is not None), *wanted[1]]
+    if together:
+        with suppress(ModelError):  # one of them has no shape of its own
+            found.together = [*shape_words(ports_of(together, {}, batch_axis, path)[0], True, True), *other[1]]
+    others = fixed_inputs(model.graph, wanted[0], ports, path)
     builder = Builder(Progress(str(path) if progress else ""))
-    tokens = is_whole(entry) or takes_tokens(model.graph, entry.name)
-    look_up = LookUp(builder, shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
-    start = np.expand_dims(np.arange(shape[0]) if tokens else builder.input(shape), axis)
+    first, entry = ports[0], moving[0]
+    tokens = is_whole(entry) or (len(ports) == 1 and takes_tokens(model.graph, entry.name))
+    look_up = LookUp(builder, first.shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
     begun: dict[str, Value | Tokens] = {name: one.value for name, one in others.items()}
-    begun[entry.name] = Tokens(start) if tokens else Activations(start)
+    if tokens:
+        begun[first.name] = Tokens(np.expand_dims(np.arange(first.shape[0]), first.axis))
+    else:
+        starts = builder.inputs([port.shape for port in ports]) if said else [builder.input(first.shape)]
+        pairs = zip(ports, starts, strict=True)
+        begun |= {port.name: Activations(np.expand_dims(start, port.axis)) for port, start in pairs}
     known = walked(Walk(model.graph, opset, builder, look_up, guessed), begun, found)
-    made = known.get(result)
-    if unroll is not None:
-        found.options.append(f"--unroll {unroll}")
+    behind = output_options(known.get(result), frame, unroll, state)
+    found.options += behind
+    found.together += behind if found.together else []
+    return found
+
+
+def fixing(fixed: Mapping[str, Any], others: Sequence[ValueInfoProto]) -> tuple[dict[str, Any], list[str]]:
+    """What inputs are fixed at, those that nobody speaks of at what a message takes as an example, and the option."""
+    found = {**fixed, **{each.name: RATE if each.name.lower() in RATES else 0 for each in others}}
+    return found, [f"--fix {','.join(f'{name}={shown(value)}' for name, value in found.items())}"] if found else []
+
+
+def ports_of(
+    moving: Sequence[ValueInfoProto], shapes: Mapping[str, tuple[int, ...] | None], batch_axis: int | None, path: Path
+) -> tuple[list[Port], bool]:
+    """The inputs that are perturbed, and whether a shape of one is a guess, as the file leaves it open."""
+    ports, guessed = [], False
+    for entry in moving:
+        axes, shape = input_axes(entry, path), shapes.get(entry.name)
+        axis = chosen_batch_axis(axes, len(axes) if axes is not None else 1 + len(shape or ()), batch_axis, path)
+        rest = () if axes is None else (*axes[:axis], *axes[axis + 1 :])
+        if shape is None and (axes is None or any(isinstance(length, str) for length in rest)):
+            shape, guessed = likely_shape(rest or (0, 0)), True
+        ports.append(Port.of(entry, shape, batch_axis, path))
+    return ports, guessed
+
+
+def shape_words(ports: Sequence[Port], named: bool, needed: bool) -> list[str]:
+    """The options for the shapes of inputs, if they are needed."""
+    found = [f"--shape {f'{port.name}=' if named else ''}{','.join(map(str, port.shape))}" for port in ports]
+    return found if needed else []
+
+
+def output_options(made: Value | Tokens | None, frame: int | str | None, unroll: int | None, state: State | None) -> list[str]:
+    """The options about a stream, and the frame of its output."""
+    found = [] if unroll is None else [f"--unroll {unroll}"]
     if state:
-        found.options.append(f"--state {','.join(f'{output}={name}' for output, name in state.items())}")
+        found.append(f"--state {','.join(f'{output}={name}' for output, name in state.items())}")
     if frame is not None:
-        found.options.append(f"--frame {frame}")
+        found.append(f"--frame {frame}")
     elif unroll is not None or (isinstance(made, Activations) and needs_frame(made.numbers.shape)):
-        found.options.append(f"--frame {LAST}")
+        found.append(f"--frame {LAST}")
     return found
 
 
