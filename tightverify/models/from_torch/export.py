@@ -22,6 +22,7 @@ from torch.export.graph_signature import InputKind
 
 from tightverify.errors import ModelError
 from tightverify.models.from_torch.operators import OPERATORS
+from tightverify.models.from_torch.traced import Traced
 
 KEPT = {
     "elu",
@@ -51,6 +52,8 @@ KEPT = {
 }
 """Operators that are better kept whole: they are imported as one, or refused by the name that the user wrote."""
 
+Program = ExportedProgram | Traced
+
 BY_WEIGHTS = {torch.ops.aten.matmul.default, torch.ops.aten.linear.default}
 """Operators that are read as they are where the matrix and the shift are constants: core operators say which product else."""
 
@@ -78,7 +81,7 @@ def decompositions() -> CustomDecompTable:
     return table
 
 
-def all_read(program: ExportedProgram) -> bool:
+def all_read(program: Program) -> bool:
     """Whether a program changes nothing in place, and all that depends on its input is made by operators that are read."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
     reached: set[fx.Node] = set()
@@ -93,7 +96,7 @@ def all_read(program: ExportedProgram) -> bool:
     return True
 
 
-def refused_behind(program: ExportedProgram, first: fx.Node) -> list[fx.Node]:
+def refused_behind(program: Program, first: fx.Node) -> list[fx.Node]:
     """The calls behind one whose operators are not read, of those that depend on the input."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
     reached: set[fx.Node] = set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from operator import getitem
 from types import MappingProxyType
@@ -16,7 +17,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from tightverify.embedding import Embedding
@@ -27,13 +27,14 @@ from tightverify.models.fixed import shown_fixed
 from tightverify.models.frames import Frame, along, as_frame, of_calls, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
 from tightverify.models.from_torch.comparisons import TRUTHS
-from tightverify.models.from_torch.export import export, refused_behind, silence
+from tightverify.models.from_torch.export import KEPT, Program, all_read, export, refused_behind, silence
 from tightverify.models.from_torch.last import WithoutLast, before_softmax
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
 from tightverify.models.from_torch.quantised import refuse_rounded_activations, with_rounded_weights
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
+from tightverify.models.from_torch.traced import traced
 from tightverify.models.from_torch.wrapped import Output, Way
 from tightverify.models.model import Model, checked
 from tightverify.models.progress import Progress
@@ -99,14 +100,11 @@ def from_torch(
         x, shape, batch_axis = torch.rand((1, streaming.calls, *shape), dtype=dtype), (streaming.calls, *shape), 0
     asked, made = asked.tried(x, inputs)
     kept = (of_calls if streaming.calls else picked)(tuple(made.shape), as_frame(frame), source)
-    walk = Walk(
-        export(with_rounded_weights(asked.copy()), x, source),
-        shape,
-        batch_axis,
-        tokens,
-        way.blocks,
-        Builder(Progress(source if progress else "")),
-    )
+
+    def walked(program: Program) -> Walk:
+        return Walk(program, shape, batch_axis, tokens, way.blocks, Builder(Progress(source if progress else "")))
+
+    walk = read_by(walked, lambda: with_rounded_weights(asked.copy()), x, source)
     numbers, last = walk.output(), walk.left_out
     if last and not along(kept, numbers.shape, -1):
         raise ModelError(f"{source}: its {last} at the end is not over the outputs that are asked about; choose one frame")
@@ -122,6 +120,16 @@ def from_torch(
         model = replace(model, original=behind, embedding=embedding)
         inputs = None if inputs is None else embedding(inputs)
     return checked(model, inputs)
+
+
+def read_by(walked: Callable[[Program], Walk], fresh: Callable[[], nn.Module], x: Tensor, source: str) -> Walk:
+    """The module, read without `torch.export` where that would take long, else with it, which says where it is refused."""
+    with silence():
+        quick = traced(fresh, x, KEPT) if x.is_floating_point() else None
+    if quick is not None and all_read(quick):
+        with suppress(TightVerifyError):
+            return walked(quick)
+    return walked(export(fresh(), x, source))
 
 
 def way_of(
@@ -192,7 +200,7 @@ class Walk:
 
     def __init__(
         self,
-        program: ExportedProgram,
+        program: Program,
         shape: tuple[int, ...],
         batch_axis: int,
         tokens: bool = False,
@@ -211,7 +219,7 @@ class Walk:
             places = np.arange(shape[0]) if tokens else self.builder.input(shape)
         x = np.expand_dims(places, batch_axis)
         self._inputs(Tokens(x) if tokens else x)
-        self.end = cast(fx.Node, program.graph.output_node().args[0][-1])
+        self.end = cast(Sequence[fx.Node], program.graph.output_node().args[0])[-1]
         before = None if tokens else before_softmax(self.end)
         self.left_out = "" if before is None else operator_name(self.end).removeprefix("aten.").strip("_")
         passed, self.end = (None, self.end) if before is None else (self.end, before)
