@@ -121,6 +121,7 @@ def prepared(network: str, perturbation: Perturbation, batch: int = 3) -> tuple[
 HARMLESS = {
     "flip_upper_slope": {
         *("tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "ramp_difference0.1"),
+        "hard_sigmoid_difference0.25",
         *("reciprocal", "nonzero"),
     },
     "flip_last_lower_slope": {
@@ -139,6 +140,8 @@ HARMLESS = {
         "leaky_relu0.0",
         "leaky_relu0.1",
         "clamp0.25",
+        "hard_sigmoid0.25",
+        f"hard_sigmoid{1 / 6}",
         "sigmoid",
         "square_root",
         "reciprocal",

@@ -131,6 +131,7 @@ def test_the_format_is_what_its_number_stands_for() -> None:
         *("step", "exp", "softplus", "elu", "erf"),
         *("multiply", "sigmoid_tanh", "sigmoid_times", "tanh_times", "maximum", "gru_update"),
         *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference", "ramp_difference"),
+        *("hard_sigmoid", "hard_sigmoid_difference", "weighted_mean", "table", "sigmoid_less_table", "tanh_less_table"),
     }
     maps = (linear_map.Identity, linear_map.Diagonal, linear_map.Dense, linear_map.Convolution)
     assert [kind.name for kind in maps] == ["identity", "diagonal", "dense", "convolution"]

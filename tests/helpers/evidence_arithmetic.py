@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "sigmoid_tanh": lambda x, y: sigmoid(x) * np.tanh(y),
     "sigmoid_times": lambda x, y: sigmoid(x) * y,
     "tanh_times": lambda x, y: np.tanh(x) * y,
+    "weighted_mean": lambda a, n, h: n + np.clip(a, 0, 1) * (h - n),
     "gru_update": lambda a, n, h: n + sigmoid(a) * (h - n),
     "square": np.square,
     "sum_of_squares": lambda x, y: x * x + y * y,
@@ -53,6 +54,13 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
     if kind["op"].endswith("_difference"):
         of = function_of({**kind, "op": kind["op"].removesuffix("_difference")})
         return lambda x, d: of(x) - of(x - d)
+    if kind["op"].endswith("_less_table"):
+        smooth, straight = FUNCTIONS[kind["op"].removesuffix("_less_table")], function_of({**kind, "op": "table"})
+        return lambda x: smooth(x) - straight(x)
+    if kind["op"] == "table":
+        return lambda x: table(kind, np.asarray(x))
+    if kind["op"] == "hard_sigmoid":
+        return lambda x: np.clip(kind["slope"] * x + kind["shift"], 0, 1)
     if kind["op"] == "leaky_relu":
         return lambda x: np.where(x < 0, kind["slope"] * x, x)
     if kind["op"] == "elu":
@@ -66,11 +74,39 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
     return FUNCTIONS[kind["op"]]
 
 
+def table(kind: Mapping[str, Any], x: Floats) -> Floats:
+    """A table's value, on the right of a jump."""
+    breaks, left, right = (np.array(kind[name]) for name in ("breaks", "left", "right"))
+    piece = np.searchsorted(breaks, x, side="right") - 1
+    start, end = piece.clip(min=0), (piece + 1).clip(max=len(breaks) - 1)
+    share = (x - breaks[start]) / np.where(start == end, 1, breaks[end] - breaks[start])
+    inner = right[start] + (left[end] - right[start]) * share
+    first, last = left[0] + kind["before"] * (x - breaks[0]), right[-1] + kind["after"] * (x - breaks[-1])
+    return np.where(piece < 0, first, np.where(piece == len(breaks) - 1, last, inner))
+
+
+def bends_of(kind: Mapping[str, Any]) -> list[float]:
+    """Where a table, or a curve less one, can have extremes, and points on either side of each break."""
+    breaks = list(kind["breaks"])
+    beside = [float(np.nextafter(place, end)) for place in breaks for end in (-np.inf, np.inf)]
+    if kind["op"] == "table":
+        return [*breaks, *beside]
+    rises = np.subtract(kind["left"][1:], kind["right"][:-1]) / np.diff(breaks)
+    slopes = np.array([kind["before"], *rises, kind["after"]])
+    if kind["op"].startswith("sigmoid"):  # F' = s (1 - s)
+        root = np.sqrt((1 - 4 * slopes).clip(min=0))
+        turns = np.log((1 + root) ** 2 / np.maximum(4 * slopes, 1e-300))
+    else:  # F' = 1 - t^2
+        turns = np.arctanh(np.sqrt((1 - slopes).clip(0, 1 - 1e-16)))
+    return [*breaks, *beside, *turns.tolist(), *(-turns).tolist()]
+
+
 def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """An operation's least and greatest values over boxes: nothing is said where it may have none.
 
     Squares are the least as near to 0 as can be; differences of a curve symmetric about a point have extremes where the way is
-    centred there; all else is monotone in each operand for fixed others, and has its extremes at
+    centred there; tables have them at breaks, curves less tables also where slopes are equal; all else
+    is monotone in each operand for fixed others, and has its extremes at
     corners.
     """
     defined = DOMAINS[kind["op"]](boxes[0][0], 0) if kind["op"] in DOMAINS else True
@@ -78,9 +114,12 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
         corners = [function_of(kind)(*ends) for ends in product(*boxes)]
         if kind["op"] in ("square", "sum_of_squares"):
             corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
+        if kind["op"].endswith("table"):
+            corners.extend(function_of(kind)(np.clip(place, *boxes[0])) for place in bends_of(kind))
         if kind["op"].endswith("_difference"):
             (low, high), ends = boxes
             about = (kind.get("low") or 0.0) + (kind.get("high") or kind.get("cap") or 0.0)
+            about += (1 - 2 * kind["shift"]) / kind["slope"] if "shift" in kind else 0.0
             corners.extend(function_of(kind)(np.clip((about + d) / 2, low, high), d) for d in ends)
     return np.where(defined, np.min(corners, 0), -np.inf), np.where(defined, np.max(corners, 0), np.inf)
 

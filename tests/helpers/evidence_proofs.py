@@ -24,7 +24,7 @@ from flint import fmpq
 from tests.helpers.evidence_lines import BELLS, Along, Curved, Point, line_holds, rational, rationals, segment_holds
 from tests.helpers.evidence_surfaces import Change, Surface, surface_holds
 
-Named = tuple[str, tuple[tuple[str, float | None], ...]]
+Named = tuple[str, tuple[tuple[str, float | tuple[float, ...] | None], ...]]
 MOST_CORNERS = 12
 """Of a box of more coordinates, not every corner is looked at."""
 
@@ -49,10 +49,20 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
             for n in (low[1], high[1])
             for h in (low[2], high[2])
         )
+    if name == "weighted_mean":
+        points = [low[0], *(t for t in (fmpq(0), fmpq(1)) if low[0] < t < high[0]), high[0]]
+        return all(
+            k * (n + min(max(t, fmpq(0)), fmpq(1)) * (h - n)) + slopes[0] * t + slopes[1] * n + slopes[2] * h + constant >= 0
+            for t in points
+            for n in (low[1], high[1])
+            for h in (low[2], high[2])
+        )
     (a,), (left,), (right,) = slopes, low, high
+    if name.endswith("table"):
+        return table_holds(name.removesuffix("_less_table"), parameters, k, a, constant, left, right)
     if name == "square":
         return segment_holds(k, a, constant, left, right)
-    if name in ("leaky_relu", "clamp", "ramp"):
+    if name in ("leaky_relu", "clamp", "ramp", "hard_sigmoid"):
         bends, value = straight(name, parameters)
         points = [left, *(t for t in bends if left < t < right), right]
         return all(k * value(t) + a * t + constant >= 0 for t in points)
@@ -92,7 +102,26 @@ def floor_holds(k: fmpq, slope: fmpq, constant: fmpq, low: fmpq, high: fmpq) -> 
     return all(k * value + slope * t + constant >= 0 for t, value in points)
 
 
-def straight(name: str, parameters: Mapping[str, float | None]) -> tuple[list[fmpq], Any]:
+def table_holds(name: str, parameters: Mapping[str, Any], k: fmpq, slope: fmpq, constant: fmpq, low: fmpq, high: fmpq) -> bool:
+    """The same of a table, or of a curve less one, on each piece with both its ends."""
+    breaks, left, right = ([rational(value) for value in parameters[part]] for part in ("breaks", "left", "right"))
+    before, after = rational(parameters["before"]), rational(parameters["after"])
+    inner = [(b - a) / (t - s) for a, b, s, t in zip(right[:-1], left[1:], breaks[:-1], breaks[1:], strict=True)]
+    lines = zip([before, *inner, after], [breaks[0], *breaks], [left[0], *right], strict=True)
+    for (steep, place, value), start, end in zip(lines, [low, *breaks], [*breaks, high], strict=True):
+        first, last = max(low, start), min(high, end)
+        if first > last:
+            continue
+        height = value - steep * place
+        if name == "table" and not all(k * (height + steep * t) + slope * t + constant >= 0 for t in (first, last)):
+            return False
+        bent = Curved(name, k, slope - k * steep, constant - k * height)
+        if name != "table" and not line_holds(bent, first, last):
+            return False
+    return True
+
+
+def straight(name: str, parameters: Mapping[str, Any]) -> tuple[list[fmpq], Any]:
     """Where a function of straight pieces bends, and its value."""
     if name == "leaky_relu":
         slope = rational(parameters["slope"])
@@ -101,6 +130,9 @@ def straight(name: str, parameters: Mapping[str, float | None]) -> tuple[list[fm
         slope, cap = rational(parameters["slope"]), rational(parameters["cap"])
         beyond = rational(parameters.get("beyond", parameters["slope"]))
         return [fmpq(0), cap], lambda t: slope * t if t < 0 else min(t, cap) + beyond * max(t - cap, fmpq(0))
+    if name == "hard_sigmoid":
+        slope, shift = rational(parameters["slope"]), rational(parameters["shift"])
+        return [-shift / slope, (1 - shift) / slope], lambda t: min(max(slope * t + shift, fmpq(0)), fmpq(1))
     low, high = (None if parameters[end] is None else rational(parameters[end]) for end in ("low", "high"))
 
     def value(t: fmpq) -> fmpq:
@@ -127,9 +159,7 @@ def on_polygon(name: str, k: fmpq, slopes: Point, c: fmpq, polygon: list[Point])
     raise NotImplementedError(f"write the proof of {name} here")
 
 
-def change_holds(
-    name: str, parameters: Mapping[str, float | None], k: fmpq, slopes: Point, c: fmpq, polygon: list[Point]
-) -> bool:
+def change_holds(name: str, parameters: Mapping[str, Any], k: fmpq, slopes: Point, c: fmpq, polygon: list[Point]) -> bool:
     """The same for `f(x) - f(x - d)`, which is straight between the lines on which x or x - d is where f bends, if f is."""
     a, b = slopes
     if name in BELLS:

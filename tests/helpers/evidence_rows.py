@@ -174,7 +174,8 @@ class Rows(Network):
     def named(self, node: int) -> Named:
         kind = self.question.nodes[node]
         parameters = {key: value for key, value in kind.items() if key not in ("kind", "size", "reads", "op")}
-        return kind["op"], tuple(sorted(parameters.items()))
+        plain = ((key, tuple(value) if isinstance(value, list) else value) for key, value in parameters.items())
+        return kind["op"], tuple(sorted(plain))
 
     def domain(self, sheet: Sheet, node: int, neuron: int, boxes: list[Ends], same: bool) -> list[Point]:
         """What the operands can be together: opposite corners of a box, of two operands a polygon's."""

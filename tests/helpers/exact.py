@@ -52,12 +52,31 @@ def ramp(x: arb, slope: float, cap: float, beyond: float) -> arb:
     return ball(slope) * x.min(arb(0)) + x.max(arb(0)).min(ball(cap)) + ball(beyond) * (x - ball(cap)).max(arb(0))
 
 
+def hard_sigmoid(x: arb, slope: float, shift: float) -> arb:
+    return clamp(ball(slope) * x + ball(shift), 0.0, 1.0)
+
+
+def table(x: arb, breaks: Sequence[float], left: Sequence[float], right: Sequence[float], before: float, after: float) -> arb:
+    """A table's value, on the right of a jump."""
+    if x < ball(breaks[0]):
+        return ball(left[0]) + ball(before) * (x - ball(breaks[0]))
+    piece = max(k for k, place in enumerate(breaks) if not x < ball(place))
+    start, value = ball(breaks[piece]), ball(right[piece])
+    if piece == len(breaks) - 1:
+        return value + ball(after) * (x - start)
+    return value + (ball(left[piece + 1]) - value) * (x - start) / (ball(breaks[piece + 1]) - start)
+
+
 EXACT: dict[str, Callable[..., arb]] = {
     "sigmoid": sigmoid,
     "tanh": tanh,
     "leaky_relu": leaky_relu,
     "clamp": clamp,
     "ramp": ramp,
+    "hard_sigmoid": hard_sigmoid,
+    "table": table,
+    "sigmoid_less_table": lambda x, **of: sigmoid(x) - table(x, **of),
+    "tanh_less_table": lambda x, **of: tanh(x) - table(x, **of),
     "erf": lambda x: x.erf(),
     "exp": lambda x: x.exp(),
     "softplus": lambda x: (1 + x.exp()).log(),
@@ -73,6 +92,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "sum_of_squares": lambda x, y: x * x + y * y,
     "maximum": lambda x, y: x.max(y),
     "gru_update": lambda a, n, h: n + sigmoid(a) * (h - n),
+    "weighted_mean": lambda a, n, h: n + clamp(a, 0.0, 1.0) * (h - n),
     "multiply": lambda x, y: x * y,
     "sigmoid_tanh": lambda x, y: sigmoid(x) * tanh(y),
     "sigmoid_times": lambda x, y: sigmoid(x) * y,
@@ -81,6 +101,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "tanh_difference": lambda x, d: tanh(x) - tanh(x - d),
     "leaky_relu_difference": lambda x, d, slope: leaky_relu(x, slope) - leaky_relu(x - d, slope),
     "clamp_difference": lambda x, d, low, high: clamp(x, low, high) - clamp(x - d, low, high),
+    "hard_sigmoid_difference": lambda x, d, slope, shift: hard_sigmoid(x, slope, shift) - hard_sigmoid(x - d, slope, shift),
     "ramp_difference": lambda x, d, slope, cap: ramp(x, slope, cap, slope) - ramp(x - d, slope, cap, slope),
 }
 """By an operation's name, its true value; parameters are given by their names."""

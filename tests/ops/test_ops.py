@@ -34,17 +34,21 @@ from tightverify.ops import (
     SigmoidDifference,
     Square,
     SquareRoot,
+    Straight,
     SumOfSquares,
+    Table,
     Tanh,
     TanhDifference,
     Truncation,
 )
+from tightverify.ops.gap import Gap
 from tightverify.region import Box
 from tightverify.values import Interval
 
 
 def ids(op: Operation) -> str:
-    return f"{op.name}{getattr(op, 'slope', '')}{getattr(op, 'low', '')}"
+    pieces = len(op.straight.breaks) if isinstance(op, Table | Gap) else ""
+    return f"{op.name}{getattr(op, 'slope', '')}{getattr(op, 'low', '')}{pieces}"
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -152,6 +156,19 @@ def test_whole_numbers_at_jumps() -> None:
     for op in (Floor(), Truncation(), NonZero()):
         assert not faults(op, (boxes,), op.relax(boxes), op.interval(boxes))
     assert bool(Truncation(8.0).undefined(box([(-8.0, 0.0), (7.0, 8.0)])).all())
+
+
+def test_a_jump_has_both_values_at_the_point_itself() -> None:
+    """Whichever side a comparison of rounded numbers takes; and one side alone beside it."""
+    table = Table(Straight((-1.0, 0.0, 1.0), (0.0, 0.25, 0.5), (0.25, 0.5, 1.0)))
+    boxes = box([(0.0, 0.0), (0.0, 0.5), (-0.5, 0.0), (-0.5, -1e-300), (-9.0, 1.0), (1e-300, 0.5)])
+    interval, planes = table.interval(boxes), table.relax(boxes)
+    assert interval.lower.tolist() == [[0.25, 0.25, 0.25, 0.25, 0.0, 0.5]]
+    assert interval.upper.tolist() == [[0.5, 0.5, 0.5, 0.25, 1.0, 0.5]]
+    for k, jump in ((0, 0.0), (1, 0.0), (2, 0.0), (4, 1.0)):
+        for value in (0.25, 0.5) if jump == 0 else (0.5, 1.0):
+            x = torch.full((1, 6), jump, dtype=torch.float64)
+            assert float(planes.lower.at(x)[0, k]) <= value <= float(planes.upper.at(x)[0, k])
 
 
 KNOWN_FAILURES = [

@@ -18,6 +18,7 @@ from tightverify.ops import (
     Elu,
     Erf,
     Exp,
+    HardSigmoid,
     LeakyRelu,
     Log,
     Maximum,
@@ -49,6 +50,8 @@ def exponential_linear(builder: Builder, x: Symbols, alpha: float, outer: float 
 
 
 def hard_sigmoid(builder: Builder, x: Symbols, slope: float = 1 / 6, shift: float = 0.5) -> Symbols:
+    if slope > 0 and 0 <= shift <= 1:
+        return builder.apply(HardSigmoid(slope, shift), x)
     return builder.apply(Clamp(0.0, 1.0), builder.combine([(x, slope)], shift))
 
 

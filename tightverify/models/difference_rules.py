@@ -27,6 +27,8 @@ from tightverify.ops import (
     Clamp,
     ClampDifference,
     GruUpdate,
+    HardSigmoid,
+    HardSigmoidDifference,
     LeakyRelu,
     LeakyReluDifference,
     Maximum,
@@ -35,12 +37,17 @@ from tightverify.ops import (
     RampDifference,
     Sigmoid,
     SigmoidDifference,
+    SigmoidLessTable,
     Square,
+    Table,
     Tanh,
     TanhDifference,
+    TanhLessTable,
+    WeightedMean,
 )
 from tightverify.ops.product import Product
 from tightverify.relax import curves
+from tightverify.relax.straight import Straight
 
 Difference = Operand | None
 """A difference's neurons; None where there is none."""
@@ -94,7 +101,7 @@ def of_product(nodes: Nodes, op: Product, x: Sequence[Operand], d: Sequence[Diff
 
 
 def of_update(nodes: Nodes, _op: GruUpdate, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
-    (gate, new, old), (d_gate, d_new, d_old) = x, d
+    (gate, *_), (d_gate, d_new, d_old) = x, d
     if d_new is None:
         kept = None if d_old is None else nodes.apply(SIGMOID_TIMES, gate, d_old)
     elif d_old is None:
@@ -103,12 +110,29 @@ def of_update(nodes: Nodes, _op: GruUpdate, x: Sequence[Operand], d: Sequence[Di
         kept = nodes.apply(SIGMOID_TIMES, turned, d_new)
     else:
         kept = nodes.apply(GruUpdate(), gate, d_new, d_old)
-    if d_gate is None:
-        return kept
-    step = nodes.sum((old, 1.0), (new, -1.0), (d_old, -1.0), (d_new, 1.0))
+    change = changed(nodes, SigmoidDifference(), gate, d_gate)
+    return nodes.sum((kept, 1.0), (stepped(nodes, change, x[1:], d[1:]), 1.0))
+
+
+def of_mean(nodes: Nodes, _op: WeightedMean, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """The same of a weight at hand, whose difference is."""
+    (weight, *_), (change, d_new, d_old) = x, d
+    if d_new is None or d_old is None:
+        part = d_new if d_old is None else d_old
+        shared = None if part is None else nodes.apply(MULTIPLY, weight, part)
+        kept = nodes.sum((d_new, 1.0), (shared, -1.0 if d_old is None else 1.0))
+    else:
+        kept = nodes.apply(WeightedMean(), weight, d_new, d_old)
+    return nodes.sum((kept, 1.0), (stepped(nodes, change, x[1:], d[1:]), 1.0))
+
+
+def stepped(nodes: Nodes, change: Difference, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """A weight's change times `h' - n'`, for states n, h."""
+    if change is None:
+        return None
+    step = nodes.sum((x[1], 1.0), (x[0], -1.0), (d[1], -1.0), (d[0], 1.0))
     assert step is not None
-    other = nodes.apply(MULTIPLY, nodes.apply(SigmoidDifference(), gate, d_gate), step)
-    return nodes.sum((kept, 1.0), (other, 1.0))
+    return nodes.apply(MULTIPLY, change, step)
 
 
 def of_square(nodes: Nodes, _op: Square, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
@@ -140,6 +164,71 @@ RULES: dict[type[Operation], Rule] = {
     Ramp: of_ramp,
     Product: of_product,
     GruUpdate: of_update,
+    WeightedMean: of_mean,
+    HardSigmoid: of_curve(lambda op: HardSigmoidDifference(op.slope, op.shift)),
     Square: of_square,
     Maximum: of_maximum,
 }
+
+
+# Where another function stands in the second network
+
+SMOOTH: dict[type[Operation], tuple[Operation, Callable[[Straight], Operation]]] = {
+    Sigmoid: (SigmoidDifference(), SigmoidLessTable),
+    Tanh: (TanhDifference(), TanhLessTable),
+}
+"""A curve's change, and how far the curve is from a table."""
+
+
+def pieces_of(op: Operation) -> Straight | None:
+    """The straight pieces of a function that may stand in a curve's place; their breaks are rounded."""
+    if isinstance(op, Table):
+        return op.straight
+    if isinstance(op, HardSigmoid):
+        return Straight((-op.shift / op.slope, (1.0 - op.shift) / op.slope), (0.0, 1.0), (0.0, 1.0))
+    if isinstance(op, Clamp) and -math.inf < op.low < op.high < math.inf:
+        return Straight((op.low, op.high), (op.low, op.high), (op.low, op.high))
+    return None
+
+
+def rule_of_others(one: Operation, other: Operation) -> Rule | None:
+    """`F(x) - G(x - d)` of two functions: the change of the smooth one of them, and by how much both differ at one point."""
+    if type(one) in SMOOTH and (pieces := pieces_of(other)) is not None:
+        return of_smooth_first(*SMOOTH[type(one)], pieces)
+    if type(other) in SMOOTH and (pieces := pieces_of(one)) is not None:
+        return of_smooth_second(*SMOOTH[type(other)], pieces)
+    if isinstance(one, LeakyRelu) and isinstance(other, LeakyRelu):
+        return of_slopes(one.slope, other.slope)
+    return None
+
+
+def of_smooth_first(change: Operation, gap: Callable[[Straight], Operation], pieces: Straight) -> Rule:
+    """`(F(x) - F(x - d)) + (F - G)(x - d)`"""
+
+    def rule(nodes: Nodes, _op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+        second = nodes.sum((x[0], 1.0), (d[0], -1.0))
+        assert second is not None
+        return nodes.sum((changed(nodes, change, x[0], d[0]), 1.0), (nodes.apply(gap(pieces), second), 1.0))
+
+    return rule
+
+
+def of_smooth_second(change: Operation, gap: Callable[[Straight], Operation], pieces: Straight) -> Rule:
+    """`(F - G)(x) + (G(x) - G(x - d))`"""
+
+    def rule(nodes: Nodes, _op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+        return nodes.sum((changed(nodes, change, x[0], d[0]), 1.0), (nodes.apply(gap(pieces), x[0]), -1.0))
+
+    return rule
+
+
+def of_slopes(first: float, second: float) -> Rule:
+    """Of leaky ReLUs: their difference at one point is that of the slopes, times what lies below 0 of it."""
+
+    def rule(nodes: Nodes, _op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+        other = nodes.sum((x[0], 1.0), (d[0], -1.0))
+        assert other is not None
+        below = nodes.apply(Clamp(-math.inf, 0.0), other)
+        return nodes.sum((changed(nodes, LeakyReluDifference(first), x[0], d[0]), 1.0), (below, first - second))
+
+    return rule

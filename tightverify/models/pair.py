@@ -5,8 +5,9 @@ graph of both has the first network's nodes y and, beside them, the differences 
 (Mohammadinejad et al. 2021) has them for LSTMs, ReluDiff (Paulsen et al. 2020) for ReLU networks. An affine node's is
 `W' d + (W - W') y` and the biases' difference, an operation's is made by its rule (`models.difference_rules`). Bounds on the
 differences then start from W - W', which is small, and never subtract one network's bounds from the other's. What is the same
-in both networks has no difference, and no node. Where an operation has no rule, or another one stands in its place, the second
-network's operation is applied to `y - d`, and both are subtracted.
+in both networks has no difference, and no node. Where an operation has no rule, or another one without a rule of both stands
+in its place, the second network's operation is applied to `y - d`, and both are subtracted. A cell may be spelt in other ways
+in the second network, or have its gates' products apart from activations that are none of a gate's: `models.plain_form`.
 
 Where structures differ, both networks are written down over one input, and their outputs are subtracted: sound, and tight in
 the input alone.
@@ -28,9 +29,10 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.graph import Affine, Apply, Graph, Input, Node, Operand, Quadratic, Term
 from tightverify.linear_map import Dense, Diagonal, Identity, LinearMap
-from tightverify.models.difference_rules import RULES, Difference
+from tightverify.models.difference_rules import RULES, Difference, rule_of_others
 from tightverify.models.model import Model
 from tightverify.models.moving import moved
+from tightverify.models.plain_form import gates_joined, lined_up, plain_form
 from tightverify.models.rewrite import add_biases, ordered
 from tightverify.models.second_input import behind, second_input
 from tightverify.ops import Operation
@@ -54,14 +56,15 @@ class Layout:
 def pair(first: Model, second: Model, layout: Layout = Layout()) -> Model:
     """Both models as one, of outputs (y, y - y'); its `original` is made of both users' own."""
     refuse_unlike(first, second)
-    if not same_structure(first.graph, second.graph):
+    graphs = side_by_side_forms(first.graph, second.graph)
+    if graphs is None:
         return subtracted(first, second, layout)
-    return of_both(first, second, differences(first.graph, second.graph, layout.own_input), (), layout)
+    return of_both(first, second, differences(*graphs, layout.own_input), (), layout)
 
 
 def subtracted(first: Model, second: Model, layout: Layout = Layout()) -> Model:
     """The same for any two, written down over one input: tighter where their weights have little in common."""
-    notes = () if same_structure(first.graph, second.graph) else (UNLIKE,)
+    notes = () if side_by_side_forms(first.graph, second.graph) else (UNLIKE,)
     return of_both(first, second, side_by_side(first.graph, second.graph, layout.own_input), notes, layout)
 
 
@@ -106,6 +109,17 @@ def refuse_unlike(first: Model, second: Model) -> None:
         )
 
 
+def side_by_side_forms(first: Graph, second: Graph) -> tuple[Graph, Graph] | None:
+    """Both graphs in one structure: as they are, or in the plain form (`models.plain_form`); None where there is none."""
+    if same_structure(first, second):
+        return first, second
+    plain = plain_form(first), plain_form(second)
+    if plain[0] is None or plain[1] is None:
+        return None
+    other = lined_up(plain[0], plain[1])
+    return None if other is None else (plain[0], other)
+
+
 def same_structure(first: Graph, second: Graph) -> bool:
     """Whether each node has its like at its place; operations may differ, and maps, if not in shape."""
 
@@ -141,12 +155,13 @@ def differences(first: Graph, second: Graph, own_input: bool = False) -> Graph:
 def matched(first: Model, second: Model) -> tuple[Graph, list[Both]]:
     """The graph of two of the same structure, with all that was written down, and where each node of the first is there."""
     refuse_unlike(first, second)
-    if not same_structure(first.graph, second.graph):
+    graphs = side_by_side_forms(first.graph, second.graph)
+    if graphs is None:
         raise ModelError(f"{first.source} and {second.source} differ in structure: no node of one has its like in the other")
     written = Written(None)
-    for one, other in zip(first.graph.nodes, second.graph.nodes, strict=True):
+    for one, other in zip(graphs[0].nodes, graphs[1].nodes, strict=True):
         written.node(one, other)
-    output = written.both[first.graph.output].value
+    output = written.both[graphs[0].output].value
     return Graph(tuple(written.nodes), output, first.graph.input_shape), written.both
 
 
@@ -232,7 +247,7 @@ class Written:
 
     def finish(self, output: int, input_shape: tuple[int, ...]) -> Graph:
         both = self.both[output]
-        return joined(self.nodes, both.value, both.difference, input_shape)
+        return joined(gates_joined(self.nodes), both.value, both.difference, input_shape)
 
     # What rules write down
 
@@ -281,8 +296,8 @@ class Written:
         same = type(one.op) is type(other.op) and (one.op.name, one.op.parameters) == (other.op.name, other.op.parameters)
         if same and all(part is None for part in d):
             return None
-        rule = RULES.get(type(one.op))
-        if not same or rule is None:
+        rule = RULES.get(type(one.op)) if same else rule_of_others(one.op, other.op)
+        if rule is None:
             return self._subtracted(value, other)
         made = rule(self, one.op, x, d)
         return None if made is None else self._alone(made, one.size)

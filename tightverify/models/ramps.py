@@ -60,7 +60,8 @@ def ramp_of(rewriting: Rewriting, bent: Operand, over: Operand, steepness: Tenso
     z, shifted = rewriting.inside(bent, LeakyRelu), rewriting.inside(over, LeakyRelu)
     if z is None or shifted is None or not isinstance(leaky, Apply) or not isinstance(above, Apply):
         return None
-    slope, c = leaky.op.parameters["slope"], float(steepness[0])
+    assert isinstance(leaky.op, LeakyRelu)
+    slope, c = leaky.op.slope, float(steepness[0])
     cap = cap_between(rewriting, z, shifted)
     one_ramp = 0 <= slope <= 1 and above.op == LeakyRelu(0.0) and bool((steepness == c).all())
     if cap is None or not one_ramp or not 0 <= c <= 1 or c * DIGITS != round(c * DIGITS):

@@ -16,7 +16,7 @@ stays in the graph, and `bounds` claims nothing where it may have no value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -27,8 +27,21 @@ from tightverify.models.moving import moved
 from tightverify.models.quadratics import Quadratics
 from tightverify.models.ramps import recognise_ramp
 from tightverify.models.sizes import LARGEST
-from tightverify.ops import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, GruUpdate, Operation, Sigmoid, Tanh
-from tightverify.values import Index, gamma
+from tightverify.ops import (
+    MULTIPLY,
+    SIGMOID_TANH,
+    SIGMOID_TIMES,
+    TANH_TIMES,
+    Clamp,
+    GruUpdate,
+    HardSigmoid,
+    Operation,
+    Sigmoid,
+    Table,
+    Tanh,
+    WeightedMean,
+)
+from tightverify.values import Index, Interval, gamma
 
 
 def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Graph:
@@ -36,6 +49,7 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
     rewriting = Rewriting(list(nodes))
     for number in range(len(nodes)):
         rewriting.gru_update(number)
+        rewriting.mean(number)
     for number in range(len(nodes)):
         rewriting.gate(number)
         recognise_ramp(rewriting, number)
@@ -49,8 +63,12 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
     return ordered(rewriting.nodes, output, kept, input_shape)
 
 
-Update = tuple[tuple[Operand, int], Operand, Operand | None]
-"""GRU's gate (the sigmoid's operand and its sign), new state and old state, None for 0."""
+Signed = tuple[Operand, int]
+"""A gate's operand, and 1, or -1 for what the gate leaves."""
+Update = tuple[Signed, Operand, Operand | None]
+"""GRU's gate, new state and old state, None for 0."""
+WEIGHTS = HardSigmoid, Clamp, Table
+"""Operations that stand in a gate's place, where their values are those of one."""
 
 
 class Rewriting:
@@ -78,9 +96,21 @@ class Rewriting:
             return self.select(node.operands[0], operand.index)
         return None
 
-    def signed_sigmoid(self, operand: Operand) -> tuple[Operand, int] | None:
+    def weight(self, operand: Operand) -> Operand | None:
+        """The operand itself, if it is the value of an operation that stays between 0 and 1 as a gate does."""
+        node = self.nodes[operand.source]
+        return operand if isinstance(node, Apply) and isinstance(node.op, WEIGHTS) and between_0_and_1(node.op) else None
+
+    def signed_sigmoid(self, operand: Operand) -> Signed | None:
         """(a, 1) for sigmoid(a), (a, -1) for 1 - sigmoid(a)."""
-        plain = self.inside(operand, Sigmoid)
+        return self.signed_gate(operand, lambda gate: self.inside(gate, Sigmoid))
+
+    def signed_weight(self, operand: Operand) -> Signed | None:
+        """(z, 1) for a `weight` z, (z, -1) for 1 - z."""
+        return self.signed_gate(operand, self.weight)
+
+    def signed_gate(self, operand: Operand, gate: Callable[[Operand], Operand | None]) -> Signed | None:
+        plain = gate(operand)
         if plain is not None:
             return plain, 1
         node = self.nodes[operand.source]
@@ -88,7 +118,7 @@ class Rewriting:
             return None
         if not bool(((node.bias == 1) & (node.bias_size == 1)).all()):
             return None
-        negated = self.signed_sigmoid(self.select(node.terms[0].operand, operand.index))
+        negated = self.signed_gate(self.select(node.terms[0].operand, operand.index), gate)
         return None if negated is None else (negated[0], -negated[1])
 
     def signed(self, operand: Operand, sign: int) -> Operand:
@@ -124,21 +154,46 @@ class Rewriting:
 
     def gru_update(self, number: int) -> None:
         """A sum that is GRU's update becomes one operation of three operands, or of two where the old state is 0."""
-        node = self.nodes[number]
+        size = self.nodes[number].size
+        found = self.update_of(number, self.signed_sigmoid)
+        if found is not None:
+            (gate, way), new, old = found
+            if old is None:
+                self.nodes[number] = self.gated(gate, -way, new, size)
+            else:  # The share of the one is what the other leaves.
+                self.nodes[number] = Apply(GruUpdate(), (gate, new, old) if way == 1 else (gate, old, new), size)
+
+    def mean(self, number: int) -> None:
+        """The same of a weight that is no sigmoid."""
+        size = self.nodes[number].size
+        found = self.update_of(number, self.signed_weight)
+        if found is not None:
+            (gate, way), new, old = found
+            if old is None:
+                self.nodes[number] = Apply(MULTIPLY, (self.left(gate, way), new), size)
+            else:
+                self.nodes[number] = Apply(WeightedMean(), (gate, new, old) if way == 1 else (gate, old, new), size)
+
+    def left(self, gate: Operand, way: int) -> Operand:
+        """`1 - z` for a way of 1, z itself for -1."""
+        if way == -1:
+            return gate
+        one = torch.ones(len(torch.arange(self.nodes[gate.source].size)[gate.index]), dtype=torch.float64)
+        self.nodes.append(Affine((Term(gate, Diagonal(-one)),), one, one))
+        return Operand(len(self.nodes) - 1)
+
+    def update_of(self, number: int, signed: Callable[[Operand], Signed | None]) -> Update | None:
+        """What a sum is made of that is a GRU's update with such gates."""
         terms = self.signed_terms(Operand(number))
         if len(terms) != 2:
-            return
+            return None
         for (x, first), (y, sign) in (terms, terms[::-1]):
-            if first != 1:
-                continue
-            found = (self.mean_of_products(x, y) if sign == 1 else None) or self.step_towards(x, y, sign)
-            if found is not None:
-                (gate, way), new, old = found
-                if old is None:
-                    self.nodes[number] = self.gated(gate, -way, new, node.size)
-                else:  # The share of the one is what the other leaves.
-                    self.nodes[number] = Apply(GruUpdate(), (gate, new, old) if way == 1 else (gate, old, new), node.size)
-                return
+            if first == 1:
+                found = self.mean_of_products(x, y, signed) if sign == 1 else None
+                found = found or self.step_towards(x, y, sign, signed)
+                if found is not None:
+                    return found
+        return None
 
     def signed_terms(self, operand: Operand) -> list[tuple[Operand, int]]:
         """If the operand is a sum of neurons, each as it is or negated: those and their signs."""
@@ -149,26 +204,28 @@ class Rewriting:
             return []
         return [(self.select(term.operand, operand.index), term.map.sign) for term in node.terms]
 
-    def factors(self, operand: Operand) -> list[tuple[tuple[Operand, int], Operand]]:
-        """If the operand is a product with a sigmoid: (the sigmoid's operand and sign, the other factor), both ways round."""
+    def factors(self, operand: Operand, signed: Callable[[Operand], Signed | None]) -> list[tuple[Signed, Operand]]:
+        """If the operand is a product with a gate: (the gate and its sign, the other factor), both ways round."""
         node = self.nodes[operand.source]
         if not isinstance(node, Apply) or node.op is not MULTIPLY:
             return []
         x, y = (self.select(o, operand.index) for o in node.operands)
-        pairs = ((self.signed_sigmoid(a), b) for a, b in ((x, y), (y, x)))
+        pairs = ((signed(a), b) for a, b in ((x, y), (y, x)))
         return [(gate, other) for gate, other in pairs if gate is not None]
 
-    def mean_of_products(self, x: Operand, y: Operand) -> Update | None:
+    def mean_of_products(self, x: Operand, y: Operand, signed: Callable[[Operand], Signed | None]) -> Update | None:
         """`(1 - z) * n + z * h`."""
-        for (a, sign_a), new in self.factors(x):
-            for (b, sign_b), old in self.factors(y):
+        for (a, sign_a), new in self.factors(x, signed):
+            for (b, sign_b), old in self.factors(y, signed):
                 if sign_a == -sign_b and self.same(a, b):
                     return (b, sign_b), new, old
         return None
 
-    def step_towards(self, new: Operand, product: Operand, sign: int) -> Update | None:
+    def step_towards(
+        self, new: Operand, product: Operand, sign: int, signed: Callable[[Operand], Signed | None]
+    ) -> Update | None:
         """`n + z * (h - n)` for sign 1, `n - z * (n - h)` for sign -1; without h if that is 0."""
-        for gate, difference in self.factors(product):
+        for gate, difference in self.factors(product, signed):
             if sign == -1 and self.same(difference, new):
                 return gate, new, None
             terms = [(operand, sign * inner) for operand, inner in self.signed_terms(difference)]
@@ -209,6 +266,12 @@ class Rewriting:
             return term
         needed, selected = term.map.select(index)
         return Term(self.select(term.operand, needed), selected)
+
+
+def between_0_and_1(op: Operation) -> bool:
+    infinite = torch.full((1, 1), torch.inf, dtype=torch.float64)
+    every = op.interval(Interval(-infinite, infinite))
+    return bool((every.lower >= 0) & (every.upper <= 1))
 
 
 def add_biases(first: Tensor, first_size: Tensor, second: Tensor, second_size: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from tightverify.ops.base import Operation
 from tightverify.ops.clamp import Clamp
 from tightverify.ops.difference import (
     ClampDifference,
+    HardSigmoidDifference,
     LeakyReluDifference,
     RampDifference,
     SigmoidDifference,
@@ -15,7 +16,9 @@ from tightverify.ops.difference import (
 from tightverify.ops.elu import Elu
 from tightverify.ops.erf import Erf
 from tightverify.ops.exponential import Exp
-from tightverify.ops.gru_update import GruUpdate
+from tightverify.ops.gap import SigmoidLessTable, TanhLessTable
+from tightverify.ops.gru_update import GruUpdate, WeightedMean
+from tightverify.ops.hard_sigmoid import HardSigmoid
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
 from tightverify.ops.nonzero import NonZero
@@ -29,8 +32,10 @@ from tightverify.ops.softplus import Softplus
 from tightverify.ops.square import Square
 from tightverify.ops.step import Step
 from tightverify.ops.sum_of_squares import SumOfSquares
+from tightverify.ops.table import Table
 from tightverify.ops.tanh import Tanh
 from tightverify.ops.whole import Floor, Truncation
+from tightverify.relax.straight import Straight
 
 __all__ = [
     "MULTIPLY",
@@ -45,6 +50,8 @@ __all__ = [
     "Exp",
     "Floor",
     "GruUpdate",
+    "HardSigmoid",
+    "HardSigmoidDifference",
     "LeakyRelu",
     "LeakyReluDifference",
     "Log",
@@ -56,14 +63,19 @@ __all__ = [
     "Reciprocal",
     "Sigmoid",
     "SigmoidDifference",
+    "SigmoidLessTable",
     "Softplus",
     "Square",
     "SquareRoot",
     "Step",
+    "Straight",
     "SumOfSquares",
+    "Table",
     "Tanh",
     "TanhDifference",
+    "TanhLessTable",
     "Truncation",
+    "WeightedMean",
 ]
 
 OPS: list[Operation] = [
@@ -76,6 +88,10 @@ OPS: list[Operation] = [
     Clamp(0.25, 0.5),
     Ramp(0.1, 1.0, 0.1),
     Ramp(0.0, 0.75, 0.5),
+    HardSigmoid(),
+    HardSigmoid(0.25, 0.375),
+    Table(Straight((-1.0, 0.25, 1.5), (-0.75, 0.25, 0.5), (-0.75, 0.25, 0.5))),
+    Table(Straight((-2.0, -0.5, 0.25, 1.0), (0.0, 0.5, 1.0, -0.5), (0.25, 0.5, -1.0, 2.0), 0.5, -0.25)),
     Square(),
     Log(),
     SquareRoot(),
@@ -97,9 +113,13 @@ OPS: list[Operation] = [
     TANH_TIMES,
     Maximum(),
     GruUpdate(),
+    WeightedMean(),
     SigmoidDifference(),
     TanhDifference(),
     LeakyReluDifference(0.1),
     ClampDifference(0.25, 0.5),
     RampDifference(0.1, 0.75),
+    HardSigmoidDifference(0.25, 0.375),
+    SigmoidLessTable(Straight((-2.5, 2.5), (0.0, 1.0), (0.0, 1.0))),
+    TanhLessTable(Straight((-1.0, -0.25, 0.5, 1.25), (-0.9, -0.5, 0.25, 0.8), (-0.5, 0.25, 0.8, 0.9))),
 ]

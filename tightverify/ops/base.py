@@ -11,6 +11,7 @@ What it is exactly, in real numbers, is told by its name and its parameters: so 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 
 from torch import Tensor
@@ -35,8 +36,8 @@ class Operation(ABC):
         return Traits()
 
     @property
-    def parameters(self) -> dict[str, float]:
-        """The numbers that, with the name, say which function it is: what evidence tells of it."""
+    def parameters(self) -> Mapping[str, float | tuple[float, ...]]:
+        """The numbers, or lists of numbers, that, with the name, say which function it is: what evidence tells of it."""
         return {}
 
     @abstractmethod

@@ -95,3 +95,18 @@ class RampDifference(Difference):
     @property
     def secants(self) -> Secants:  # type: ignore[override]
         return StraightSecants((self.slope, 1.0, self.slope), (0.0, self.cap))
+
+
+@dataclass(frozen=True)
+class HardSigmoidDifference(Difference):
+    slope: float
+    shift: float
+    name = "hard_sigmoid_difference"
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {"slope": self.slope, "shift": self.shift}
+
+    @property
+    def secants(self) -> Secants:  # type: ignore[override]
+        return StraightSecants((0.0, self.slope, 0.0), (-self.shift / self.slope, (1.0 - self.shift) / self.slope))

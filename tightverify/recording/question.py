@@ -97,8 +97,13 @@ def mapped(of: LinearMap) -> dict[str, Any]:
 
 def named(op: Operation) -> dict[str, Any]:
     """An operation's name and its parameters, None for those that are infinite, which JSON has no number for."""
-    parameters = {name: value if math.isfinite(value) else None for name, value in op.parameters.items()}
-    return {"op": op.name, **parameters}
+
+    def plain(value: float | tuple[float, ...]) -> float | list[float] | None:
+        if isinstance(value, tuple):
+            return list(value)
+        return value if math.isfinite(value) else None
+
+    return {"op": op.name, **{name: plain(value) for name, value in op.parameters.items()}}
 
 
 def read(graph: Graph, operand: Operand) -> dict[str, Any]:

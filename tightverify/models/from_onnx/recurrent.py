@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from tightverify.errors import ModelError
+from tightverify.models import composed
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.recurrent import SIGMOID, TANH, Activation, Cell, GruCell, LstmCell, RnnCell, Weights, applied, run
-from tightverify.ops import Clamp, LeakyRelu, Operation, Tanh
+from tightverify.ops import LeakyRelu, Operation, Tanh
 
 ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Where in ONNX's layout each gate of our cells stands."""
@@ -32,7 +33,7 @@ def scaled(before: float, op: Operation, after: float) -> Activation:
 
 
 def hard_sigmoid(slope: float, shift: float) -> Activation:
-    return lambda builder, x: builder.apply(Clamp(0.0, 1.0), builder.combine([(x, slope)], shift))
+    return lambda builder, x: composed.hard_sigmoid(builder, x, slope, shift)
 
 
 def affine(slope: float, shift: float) -> Activation:
