@@ -7,7 +7,7 @@
 
 One thread; balls of the norm inf, clipped to [0, 1], around the first images that the network classifies correctly. `rounded`
 has the largest change of any logit: what each method proves, what a search finds, and what the two networks' own bounds leave
-(apart), with the CPU seconds of one image; `hapt` and `vowels` have the same of windows of a gyroscope and of vowels.
+(apart), with the CPU seconds of one image; `hapt` and `vowels` have the same of windows of a gyroscope (medians), and vowels.
 `agreement` has the share of images on which the second network is proved to keep the first one's answer, beside the share on
 which both are proved robust.
 """
@@ -74,14 +74,6 @@ def apart(first: tv.Interval, second: tv.Interval) -> list[float]:
     return [float(value) for value in torch.maximum(first.upper - second.lower, second.upper - first.lower).flatten(1).amax(1)]
 
 
-def mean(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.3g}"
-
-
-def mean_ratio(values: Sequence[float], least: Sequence[float]) -> str:
-    return f"{statistics.mean(value / other for value, other in zip(values, least, strict=True)):.2f}"
-
-
 def inputs_of(module: Frames, count: int) -> tuple[Tensor, Tensor]:
     """The first images that a network classifies correctly, and their labels."""
     pixels, labels = mnist_test()
@@ -131,14 +123,16 @@ def compared(
     own: tv.Interval,
     restarts: int = RESTARTS,
     steps: int = STEPS,
+    middle: Callable[[Sequence[float]], float] = statistics.mean,
 ) -> list[str]:
     """What is found of two networks' differences, what their own bounds leave, and what each method proves, in words."""
     found = largest(tv.differ(first, second, x, ball, method="interval", restarts=restarts, attack_steps=steps), "found")
-    row = [mean(found), mean(apart(own, tv.bounds(second, x, ball, method=methods[-1])))]
+    row = [f"{middle(found):.3g}", f"{middle(apart(own, tv.bounds(second, x, ball, method=methods[-1]))):.3g}"]
     for method in methods:
         differences, took = timed(tv.differ, first, second, x, ball, method=method, restarts=0)
         bound = largest(differences, "bound")
-        row += [mean(bound), mean_ratio(bound, found), f"{took / len(x):.2f}"]
+        ratio = middle([value / least for value, least in zip(bound, found, strict=True)])
+        row += [f"{middle(bound):.3g}", f"{ratio:.2f}", f"{took / len(x):.2f}"]
     return row
 
 
@@ -156,7 +150,7 @@ def hapt(radii: Sequence[float], ways: Sequence[str], count: int) -> None:
     windows, labels = hapt_windows()
     x = module.cut(windows[correctly_classified(module, windows, labels, count)])
     methods = ("linear",)
-    title = f"the first {count} windows, all of each window moved"
+    title = f"the first {count} windows, all of each window moved; medians"
     table = table_of(title, "eps", "rounding", *columns_of(methods), "one network, s")
     first = tv.load(module, tuple(x.shape[1:]))
     for eps in radii:
@@ -164,7 +158,7 @@ def hapt(radii: Sequence[float], ways: Sequence[str], count: int) -> None:
         own, alone = timed(tv.bounds, first, x, ball, method="linear")
         for how in ways:
             second = tv.load(compressed(module, how), tuple(x.shape[1:]))
-            row = compared(first, second, x, ball, methods, own, restarts=1, steps=10)
+            row = compared(first, second, x, ball, methods, own, restarts=1, steps=10, middle=statistics.median)
             table.add_row(f"{eps:g}", how, *row, f"{alone / count:.2f}")
     report(table)
 

@@ -57,6 +57,16 @@ def test_several_roundings_in_one_table(folder: Path, tmp_path: Path, capsys: py
     assert half["models"][1] == "float16"
 
 
+def test_tables_in_place_of_activations(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["differ", str(GRU), str(folder / "good.npz"), "--round", "table:64:linear", "--eps", "0.005", "--limit", "1"]
+    main([*given, "--method", "linear", "--quiet"])
+    printed = capsys.readouterr().out
+    assert "table:64:linear" in printed
+    assert "BOUNDED" in printed
+    assert main([*given, "--save", str(tmp_path / "t.onnx"), "--quiet"]) == 2
+    assert "a model with tables is not written" in capsys.readouterr().err
+
+
 def test_a_second_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = tmp_path / "int8.onnx"
     common = ["--eps", "0.005", "--limit", "1", "--method", "linear", "--quiet"]

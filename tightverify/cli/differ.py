@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tightverify.api.differences import Differences
     from tightverify.inputs.importing import Importing
     from tightverify.models.model import Model
+    from tightverify.models.tables import TableKind
     from tightverify.region import Perturbation
 
 SECOND = "Second model"
@@ -52,7 +53,8 @@ MADE = (
         "how",
         multiple=True,
         metavar="HOW",
-        help="Make the second of the first: float16, bfloat16, int8, int4 or pruned:SHARE; may be given several times.",
+        help="Make the second of the first: float16, bfloat16, int8, int4, pruned:SHARE, or table:N or table:N:linear in "
+        "place of sigmoid and tanh; may be given several times.",
     ),
     option(SECOND, "--per-channel", is_flag=True, help="A scale for each output's weights, not one for a tensor."),
     option(WRITTEN, "--save", type=FILE, help="File for the second model that --round makes."),
@@ -116,7 +118,8 @@ def differ(
         found: dict[str, Differences] = {}
         how, written = importing.keywords, []
         for number, (name, second) in enumerate(seconds.items()):
-            one, other = (load(path, inputs=x, **how) for path in (files[0], second))
+            one = load(files[0], inputs=x, **how)
+            other = load(second, inputs=x, **how) if isinstance(second, Path) else second.made_of(one)
             found[name] = find(one, other, x, region, settings=settings, progress=not quiet, **asked)
             if made["plot"] is not None:
                 written += where(one, other, x, region, made["plot"] / f"where-{number}.png")
@@ -166,16 +169,22 @@ def where(one: Model, other: Model, x: Tensor, region: Perturbation, path: Path)
     return [plots.save(plots.place_differences(place_differences(one, other, x, region)), path)]
 
 
-def seconds_of(files: tuple[Path, ...], made: dict[str, Any], folder: Path, force: bool) -> dict[str, Path]:
-    """The second models by their names: the file that was given, or files of what --round makes."""
+def seconds_of(files: tuple[Path, ...], made: dict[str, Any], folder: Path, force: bool) -> dict[str, Path | TableKind]:
+    """The second models by their names: the file that was given, files of what --round makes, or kinds of tables."""
     if not made["how"]:
         return {str(files[1]): files[1]}
     import onnx
 
     from tightverify.models.rounding import rounded
+    from tightverify.models.tables import PREFIX, TableKind
 
-    found: dict[str, Path] = {}
+    found: dict[str, Path | TableKind] = {}
     for number, how in enumerate(made["how"]):
+        if how.startswith(PREFIX):
+            found[how] = TableKind.of(how)
+            if made["save"] is not None:
+                raise UsageError(f"--save was given beside --round {how}: a model with tables is not written; leave --save out")
+            continue
         path = made["save"] or folder / f"{number}.onnx"
         if path.exists() and not force:
             raise UsageError(f"{path} exists already; give another name, or --force to replace it")

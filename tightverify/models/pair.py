@@ -155,13 +155,12 @@ def differences(first: Graph, second: Graph, own_input: bool = False) -> Graph:
 def matched(first: Model, second: Model) -> tuple[Graph, list[Both]]:
     """The graph of two of the same structure, with all that was written down, and where each node of the first is there."""
     refuse_unlike(first, second)
-    graphs = side_by_side_forms(first.graph, second.graph)
-    if graphs is None:
+    if not same_structure(first.graph, second.graph):
         raise ModelError(f"{first.source} and {second.source} differ in structure: no node of one has its like in the other")
     written = Written(None)
-    for one, other in zip(graphs[0].nodes, graphs[1].nodes, strict=True):
+    for one, other in zip(first.graph.nodes, second.graph.nodes, strict=True):
         written.node(one, other)
-    output = written.both[graphs[0].output].value
+    output = written.both[first.graph.output].value
     return Graph(tuple(written.nodes), output, first.graph.input_shape), written.both
 
 

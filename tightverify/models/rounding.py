@@ -77,7 +77,9 @@ def rounding_of(how: str) -> tuple[Round, bool]:
             return to_zeros(float(share)), False
     except ValueError:
         pass
-    raise UsageError(f"{how!r} is no rounding; choose one of {', '.join(KINDS)}, the share between 0 and 1")
+    raise UsageError(
+        f"{how!r} is no rounding of weights; choose one of {', '.join(KINDS)}, the share between 0 and 1, or table:N for tables"
+    )
 
 
 def to_type(dtype: torch.dtype) -> Round:
