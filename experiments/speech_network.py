@@ -55,7 +55,7 @@ def padded(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return nn.utils.rnn.pad_sequence(list(clips), batch_first=True), torch.tensor([len(clip) for clip in clips])
 
 
-def trained(layer: str, clips: Sequence[Tensor], digits: Tensor) -> Digits:
+def trained(layer: str, clips: Sequence[Tensor], digits: Tensor, epochs: int = EPOCHS) -> Digits:
     """A network trained by cross-entropy on disturbed clips, with the learning rate falling to 0."""
     torch.manual_seed(SEED)
     network = Digits(layer)
@@ -65,8 +65,8 @@ def trained(layer: str, clips: Sequence[Tensor], digits: Tensor) -> Digits:
     network.deviation.copy_(features.std(0))
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING, weight_decay=WEIGHT_DECAY)
     batches = -(-len(clips) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING, total_steps=EPOCHS * batches)
-    for _ in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING, total_steps=epochs * batches)
+    for _ in range(epochs):
         for part in torch.randperm(len(clips)).split(BATCH):
             x, lengths = padded([clips[k] for k in part.tolist()])
             x = disturbed(network, x, lengths, digits[part])

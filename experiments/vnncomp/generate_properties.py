@@ -1,11 +1,12 @@
 """A benchmark of recurrent networks for VNN-COMP, as a folder: networks, queries, instances, and the answers that are known.
 
-    python -m experiments.vnncomp.generate_properties SEED [--out FOLDER] [--each 4] [--known 30]
+    python -m experiments.vnncomp.generate_properties SEED [--out FOLDER] [--each 4] [--known 30] [--unlicensed]
 
 The folder has `onnx/`, none of more than 4 MB, `vnnlib/` (VNN-LIB 1.0) with `instances.csv`, the same queries of VNN-LIB 2.0 in
 `vnnlib2/` with `instances2.csv`, `known.csv` with the answers that `complete` finds in `--known` seconds for each, and a README
-that says whose the networks are. Inputs are drawn by the seed among those that a network answers as their labels say; where no
-data belong to a network they are drawn from a normal distribution, and its own answers are the labels.
+that says whose the networks are. Files that carry no licence are left out unless `--unlicensed` asks for them. Speech networks
+of this project are trained anew, with a fixed seed. Inputs are drawn by the seed among those that a network answers as their
+labels say; where no data belong to a network they are drawn from a normal distribution, and its own answers are the labels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import csv
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,22 +28,31 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from experiments.data import Frames, folder, mnist_test, prover_lstm, prover_speech, spoken_digits, trained_cells
+from experiments.speech_network import LAYERS, trained
 from experiments.vnncomp.queries import Query
 from experiments.wild import FILES, Wild
 from tightverify.errors import TightVerifyError
+from tightverify.inputs.audio import FULL_SCALE_16
 from tightverify.models.answers import run_original
 
 LARGEST = 4 * 2**20
 """Bytes of a network."""
 SAMPLES = 2056
 """Of a clip, its loudest part: ten frames of PROVER's network."""
+EPOCHS = 6
+"""In which speech networks are trained: enough for instances, not for the best accuracy."""
 LICENCES = {
     "prover": "PROVER's LSTMs on MNIST and on spoken digits: github.com/eth-sri/prover, Apache 2.0",
     "cells": "Vanilla RNNs and GRUs on MNIST: trained for tightverify, under its licence",
-    "rv": "RnnVerify's networks of 20 speakers: github.com/yuvaljacoby/RnnVerify, no licence file at its top",
-    "precise": "Wake words of Mycroft Precise: github.com/OpenVoiceOS/precise-lite-models, no licence file at its top",
+    "speech": "An LSTM and a GRU on waveforms of spoken digits: trained for tightverify on the data below, under its licence",
     "silero": "Silero's voice activity detector, its first state fixed at 0: the PyPI package silero-vad, MIT",
 }
+UNLICENSED = {
+    "rv": "RnnVerify's networks of 20 speakers: github.com/yuvaljacoby/RnnVerify, without a licence",
+    "precise": "Wake words of Mycroft Precise: github.com/OpenVoiceOS/precise-lite-models, github.com/MycroftAI/precise-data, "
+    "without a licence for the models (the program mycroft-precise is under Apache 2.0)",
+}
+"""Published files that nobody said how they may be passed on."""
 DATA = "Inputs: MNIST's test images; the Free Spoken Digit Dataset, CC BY-SA 4.0; numbers drawn from a normal distribution."
 Inputs = Callable[[np.random.Generator, int], tuple[Tensor, list[int] | None]]
 """So many inputs (N, *shape) and their labels, or None for the network's own answers."""
@@ -97,6 +107,21 @@ def of_clips() -> tuple[Callable[[Path], None], Inputs]:
     return lambda path: exported(module, (SAMPLES,), path), drawn
 
 
+def of_speech(layer: str) -> tuple[Callable[[Path], None], Inputs]:
+    """A network of this project on the same parts, in [-1, 1]; trained when it is written."""
+
+    def write(path: Path) -> None:
+        clips = spoken_digits(test=False)
+        digits = torch.tensor([clip.digit for clip in clips])
+        torch.set_num_threads(1)
+        exported(trained(layer, [(clip.samples / FULL_SCALE_16).float() for clip in clips], digits, EPOCHS), (SAMPLES,), path)
+
+    def drawn(chance: np.random.Generator, count: int) -> tuple[Tensor, None]:
+        return of_clips()[1](chance, count)[0] / FULL_SCALE_16, None
+
+    return write, drawn
+
+
 def loudest(samples: Tensor) -> Tensor:
     """The part of a clip with the most energy."""
     starts = range(0, len(samples) - SAMPLES + 1, 100)
@@ -132,6 +157,8 @@ def networks() -> Iterator[Network]:
         yield Network(f"prover_mnist_{name}", *made(of_images(prover_lstm(name)), (0.01, 0.014), 120), clip=(0, 1))
     for name in ("gru_04f_032h_1l", "gru_07f_064h_1l", "gru_14f_032h_1l", "rnn_tanh_07f_032h_1l", "rnn_relu_07f_064h_1l"):
         yield Network(f"cells_mnist_{name}", *made(of_images(trained_cells(name)), (0.01, 0.02), 120), clip=(0, 1))
+    for layer in LAYERS:
+        yield Network(f"speech_fsdd_{layer}", *made(of_speech(layer), (1e-4, 1e-3), 120), clip=(-1, 1))
     yield Network("prover_fsdd", *made(of_clips(), (1.0, 10.0), 120))
     for wild in FILES:
         origin = wild.name.partition("_")[0]
@@ -200,6 +227,16 @@ def known(instance: Instance, out: Path, seconds: float) -> str:
     return found.outcome if found.outcome in ("sat", "unsat") else ""
 
 
+def readme(seed: int, origins: Collection[str]) -> str:
+    """Whose the networks and the data are, and which files are left out for want of a licence."""
+    found = [f"# Recurrent networks (seed {seed})", "", *(f"* {LICENCES[origin]}." for origin in LICENCES if origin in origins)]
+    found += [f"* {words}: not to be passed on." for origin, words in UNLICENSED.items() if origin in origins]
+    left = [f"* {words}." for origin, words in UNLICENSED.items() if origin not in origins]
+    if left:
+        found += ["", "Left out, as nothing says how they may be passed on (`--unlicensed` adds them):", "", *left]
+    return "\n".join([*found, "", DATA]) + "\n"
+
+
 def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
@@ -210,8 +247,9 @@ def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("experiments/out/recurrent"), show_default=True)
 @click.option("--each", default=4, show_default=True, help="Inputs of each network.")
 @click.option("--known", "seconds", default=30.0, show_default=True, help="Seconds for each known answer; 0 for none.")
+@click.option("--unlicensed", is_flag=True, help="Also published files that carry no licence; not to be passed on.")
 @click.option("--network", "names", multiple=True, help="Only networks whose names begin so; several.")
-def main(seed: int, out: Path, each: int, seconds: float, names: tuple[str, ...]) -> None:
+def main(seed: int, out: Path, each: int, seconds: float, unlicensed: bool, names: tuple[str, ...]) -> None:
     """Write the benchmark into a folder, which is made anew."""
     torch.set_num_threads(1)
     folder("mnist")
@@ -221,13 +259,12 @@ def main(seed: int, out: Path, each: int, seconds: float, names: tuple[str, ...]
         (out / part).mkdir(parents=True)
     chance, found = np.random.default_rng(seed), list[Instance]()
     chosen = [network for network in networks() if not names or network.name.startswith(names)]
+    chosen = [network for network in chosen if unlicensed or network.origin in LICENCES]
     for network in chosen:
         found += instances(network, out, chance, each)
     write_rows(out / "instances.csv", [(f"onnx/{one.network}", f"vnnlib/{one.query}", one.timeout) for one in found])
     write_rows(out / "instances2.csv", [(f"onnx/{one.network}", f"vnnlib2/{one.query}", one.timeout) for one in found])
-    origins = sorted({network.origin for network in chosen})
-    words = [f"# Recurrent networks (seed {seed})", "", *(f"* {LICENCES[origin]}." for origin in origins), "", DATA]
-    (out / "README.md").write_text("\n".join(words) + "\n")
+    (out / "README.md").write_text(readme(seed, {network.origin for network in chosen}))
     answers = [(one, known(one, out, seconds)) for one in found] if seconds else []
     write_rows(out / "known.csv", [(f"vnnlib/{one.query}", answer) for one, answer in answers if answer])
     counts = ", ".join(f"{sum(answer == word for _, answer in answers)} {word}" for word in ("sat", "unsat"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tightverify as tv
+from experiments.vnncomp.generate_properties import LICENCES, UNLICENSED, readme
 from experiments.vnncomp.queries import Query, decimal
 from tightverify.demo import NETWORKS, held_out
 
@@ -34,3 +35,14 @@ def test_detectors_are_asked_for_the_other_side() -> None:
 def test_numbers_are_written_exactly() -> None:
     assert decimal(1e-07) == "0.0000001"
     assert float(decimal(0.1 + 0.2)) == 0.1 + 0.2
+
+
+def test_the_benchmark_says_whose_its_networks_are() -> None:
+    told = readme(1, {"prover", "speech"})
+    assert told.index(LICENCES["prover"]) < told.index(LICENCES["speech"]) < told.index("Left out, as nothing says")
+    assert LICENCES["silero"] not in told
+    assert f"* {UNLICENSED['rv']}." in told
+    every = readme(1, {*LICENCES, *UNLICENSED})
+    assert "Left out" not in every
+    assert f"{UNLICENSED['precise']}: not to be passed on." in every
+    assert not LICENCES.keys() & UNLICENSED.keys()
