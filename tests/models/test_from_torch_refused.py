@@ -111,7 +111,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "kernel": (lambda: Function(lambda x: F.conv1d(x[:1], x[:1])), ("aten.conv1d ", "weight", "depends on the input")),
     "projection": (lambda: Last(nn.LSTM(FEATURES, HIDDEN, proj_size=2)), ("aten.lstm ", "proj_size", "'layer'")),
     "half": (lambda: Function(lambda x: x.half().to(x.dtype)), ("aten._to_copy ", "torch.float16")),
-    "integer": (lambda: Function(lambda x: x.long() + x), ("aten._to_copy ", "torch.int64")),
+    "integer": (lambda: Function(lambda x: x.to(torch.int8) + x), ("aten._to_copy ", "torch.int8")),
     "accumulate": (
         lambda: Function(lambda x: x.index_put((torch.tensor([0]),), x[:1], accumulate=True)),
         ("aten.index_put ", "accumulate"),

@@ -15,6 +15,7 @@ from torch.nn.functional import hardsigmoid, linear
 from tests.helpers.torch_modules import SHAPE
 from tests.models.test_pair import OUTPUTS, Net, bounded, drawn, holds, modelled, near
 from tightverify.api.load import load
+from tightverify.graph import Apply
 from tightverify.models.model import Model
 from tightverify.models.pair import pair, subtracted
 from tightverify.ops import GruUpdate, HardSigmoid, Operation, WeightedMean
@@ -54,11 +55,12 @@ class Spelt(nn.Module):
 
 def network(kind: type[nn.RNNBase], seed: int = 0) -> Net:
     torch.manual_seed(seed)
-    return Net(kind(3, 4, 1, batch_first=True)).double().eval()
+    made: nn.RNNBase = kind(3, 4, 1, batch_first=True)  # type: ignore[arg-type]
+    return Net(made).double().eval()
 
 
 def operations(model: Model) -> list[Operation]:
-    return [node.op for node in model.graph.nodes if hasattr(node, "op")]
+    return [node.op for node in model.graph.nodes if isinstance(node, Apply)]
 
 
 def checked(first: Model, second: Model, ratio: float) -> None:
@@ -82,13 +84,16 @@ def test_a_gru_and_its_hard_twin(mean: str, order: int) -> None:
     module = network(nn.GRU)
     twin = modelled(Spelt(module, hardsigmoid, MEANS[mean]))
     assert WeightedMean() in operations(twin)
-    checked(*(modelled(module), twin)[::order], ratio=0.5)
+    first, second = (modelled(module), twin)[::order]
+    checked(first, second, ratio=0.5)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_other_spellings_of_one_network_hardly_differ(kind: type[nn.RNNBase]) -> None:
     """And gates are single operations in the pair, as they are in each."""
-    first, second = modelled(network(kind)), modelled(Spelt(near(network(kind), 1e-6), torch.sigmoid))
+    first, other = modelled(network(kind)), near(network(kind), 1e-6)
+    assert isinstance(other, Net)
+    second = modelled(Spelt(other, torch.sigmoid))
     checked(first, second, ratio=1e-3)
     assert (GruUpdate() in operations(pair(first, second))) == (kind is nn.GRU)
 
@@ -104,7 +109,7 @@ def test_models_of_onnx_with_hard_gates(kind: str, tmp_path: Path) -> None:
     gates, generator = {"LSTM": 4, "GRU": 3}[kind], torch.Generator().manual_seed(0)
     shapes = {"w": (1, 4 * gates, 3), "r": (1, 4 * gates, 4), "b": (1, 8 * gates)}
     weights = {name: torch.randn(shape, generator=generator) / 2 for name, shape in shapes.items()}
-    models = []
+    models = list[Model]()
     for gate, size in (("Sigmoid", 1.0), ("HardSigmoid", 1.0), ("HardSigmoid", 1.001)):
         functions = [gate, "Tanh", "Tanh"][: gates - 1]
         values = [numpy_helper.from_array((size * value).numpy(), name) for name, value in weights.items()]

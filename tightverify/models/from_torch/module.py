@@ -29,6 +29,7 @@ from tightverify.models.from_torch.call import Call, Missing, bind, operator_nam
 from tightverify.models.from_torch.comparisons import TRUTHS
 from tightverify.models.from_torch.export import KEPT, Program, all_read, export, refused_behind, silence
 from tightverify.models.from_torch.last import WithoutLast, before_softmax
+from tightverify.models.from_torch.lookups import LIMITS, PLACES
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
@@ -359,7 +360,13 @@ def _checked_shape(call: Call, result: object) -> object:
         expected if isinstance(expected, list | tuple) else (expected,),
         strict=True,
     ):
-        kinds = (torch.float32, torch.float64, *((torch.bool,) if str(call.node.target) in OF_TRUTHS else ()))
+        name = str(call.node.target)
+        kinds = (
+            torch.float32,
+            torch.float64,
+            *((torch.bool,) if name in OF_TRUTHS else ()),
+            *(LIMITS if name in PLACES else ()),
+        )
         if isinstance(made, np.ndarray) and wanted.dtype not in kinds:
             raise call.refuse(f"gives {wanted.dtype}, which is not supported", "compute in float32 or float64 throughout")
         if not isinstance(made, np.ndarray | Tensor) or not all(isinstance(length, int) for length in wanted.shape):

@@ -19,6 +19,7 @@ from tightverify.models.clamps import clamped
 from tightverify.models.from_torch.call import POSITIONS, Call, Missing
 from tightverify.models.from_torch.comparisons import COMPARISONS
 from tightverify.models.from_torch.curved import CURVED
+from tightverify.models.from_torch.lookups import LIMITS, LOOKUPS, whole
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.normalising import NORMALISING, axes_of, kept
 from tightverify.models.from_torch.recurrent import RECURRENT
@@ -284,6 +285,8 @@ def extreme(largest: bool, pair: bool) -> Handler:
 
 
 def to_copy(call: Call) -> object:
+    if call["dtype"] in LIMITS:
+        return whole(call)
     check_precision(call)
     if call["dtype"] is torch.float32 and cast(Tensor, call.node.all_input_nodes[0].meta["val"]).dtype is torch.float64:
         raise call.refuse("from float64 to float32 is not supported", "compute in one precision throughout")
@@ -308,6 +311,7 @@ OPERATORS: dict[str, Handler] = {
     **NORMALISING,
     **RECURRENT,
     **WINDOWS,
+    **LOOKUPS,
     "aten.add.Tensor": weighted(("self", 1.0), ("other", "alpha")),
     "aten.add.Scalar": weighted(("self", 1.0), ("other", "alpha")),
     "aten.sub.Tensor": weighted(("self", 1.0), ("other", "-alpha")),
