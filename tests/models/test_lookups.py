@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,3 +96,29 @@ def test_jumps_are_where_the_edges_are() -> None:
 def test_other_places_are_refused(place: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(UnsupportedError, match=words):
         load(Looked(place), (4,))
+
+
+def exported(kind: str, path: Path) -> Path:
+    """As torch writes it to ONNX, in float32."""
+    module = Looked(PLACES[kind]).float()
+    torch.onnx.export(module, (torch.zeros(1, 4),), str(path), dynamo=False, input_names=["x"])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["floor, clamp", "clamp, cast"])
+def test_onnx_has_tables_too(kind: str, tmp_path: Path) -> None:
+    model = load(exported(kind, tmp_path / "model.onnx"))
+    (table,) = (op for op in operations(model) if isinstance(op, Table))
+    assert len(table.straight.breaks) == 4
+    x = 3 * torch.randn(500, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.allclose(model.graph.forward(x), Looked(PLACES[kind])(x), atol=1e-6)
+
+
+def test_places_outside_of_a_table_are_refused_in_onnx(tmp_path: Path) -> None:
+    PLACES["outside"] = lambda z: z.floor().clamp(0, 5).long()
+    try:
+        path = exported("outside", tmp_path / "model.onnx")
+    finally:
+        del PLACES["outside"]
+    with pytest.raises(UnsupportedError, match="outside of a table"):
+        load(path)

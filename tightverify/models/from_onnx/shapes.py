@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.from_onnx.node import Activations, Call, Constant, is_float, type_name
+from tightverify.models.lookups import look_up
 from tightverify.models.sizes import fits
 from tightverify.ops import NonZero, Truncation
 
@@ -78,9 +79,24 @@ def take_slice(call: Call) -> Symbols:
 
 def gather(call: Call) -> Symbols:
     axis = call.integer("axis", 0)
+    given = call.value(1)
+    if isinstance(given, Activations):
+        return looked_up(call, axis, given.numbers)
     x, places = call.numbers(0), call.constant(1)
     fits(*(length for k, length in enumerate(x.shape) if k != axis % x.ndim), *places.shape)
     return np.take(x, places, axis=axis)
+
+
+def looked_up(call: Call, axis: int, places: Symbols) -> Symbols:
+    """A constant table's values at places that depend on the input."""
+    table = call.weights(0)
+    found = look_up(call.builder, table, places) if table.dim() == 1 and axis in (0, -1) else None
+    if found is None:
+        raise call.unsupported(
+            f"an input '{call.name(1)}' that depends on the network's input and may lie outside of a table of one axis",
+            "find the place by Floor, Clip and Cast, so that it surely lies in the table, or make it a constant",
+        )
+    return found
 
 
 def squeeze(call: Call) -> Symbols:
