@@ -4,10 +4,12 @@
     python -m experiments.differ agreement [--model prover/04f_032h_1l ...] [--how int8] [--count 100]
     python -m experiments.differ hapt [--eps 0.001 ...] [--how float16 ...] [--count 20]
     python -m experiments.differ vowels [--eps 0.001 ...] [--count 5]
+    python -m experiments.differ sounds FOLDER [--db -80] [--how float16] [--count 5]
 
 One thread; balls of the norm inf, clipped to [0, 1], around the first images that the network classifies correctly. `rounded`
 has the largest change of any logit: what each method proves, what a search finds, and what the two networks' own bounds leave
 (apart), with the CPU seconds of one image; `hapt` and `vowels` have the same of windows of a gyroscope (medians), and vowels.
+`sounds` has them of whole recordings, for the networks that `experiments.speech train` wrote to a folder.
 `agreement` has the share of images on which the second network is proved to keep the first one's answer, beside the share on
 which both are proved robust.
 """
@@ -18,21 +20,26 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import onnx
 import torch
 from torch import Tensor, nn
 
 import tightverify as tv
-from experiments.data import Frames, correctly_classified, mnist_test
+from experiments.data import Frames, correctly_classified, mnist_test, spoken_digits
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
 from experiments.radius import network
 from experiments.series import NUMBERS, HardVowels, hapt_network, hapt_windows, trained
 from experiments.series import STEPS as LENGTH
 from experiments.series import vowels as recorded
+from tightverify.inputs.audio import FULL_SCALE_16
+from tightverify.models.rounding import rounded as rounded_file
 from tightverify.models.rounding import rounding_of
+from tightverify.region import Perturbation
 
 MODELS = (
     "prover/04f_032h_1l",
@@ -118,7 +125,7 @@ def compared(
     first: tv.Model,
     second: tv.Model,
     x: Tensor,
-    ball: tv.LpBall,
+    ball: Perturbation,
     methods: Sequence[str],
     own: tv.Interval,
     restarts: int = RESTARTS,
@@ -184,6 +191,29 @@ def vowels(radii: Sequence[float], count: int, hidden: int) -> None:
         for name, second in others.items():
             row = compared(first, tv.load(second, shape), given, ball, methods, own, restarts=4, steps=40)
             table.add_row(f"{eps:g}", name, f"{right[name]:.1%}", *row)
+    report(table)
+
+
+@main.command(cls=Experiment)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--network", "name", default="gru", show_default=True)
+@click.option("--db", "levels", multiple=True, type=float, default=(-80.0,), show_default=True, help="A level; several.")
+@click.option("--how", default="float16", show_default=True, help="How the second network is made.")
+@click.option("--count", default=5, show_default=True, help="So many clips, the shortest ones.")
+def sounds(folder: Path, name: str, levels: Sequence[float], how: str, count: int) -> None:
+    """From the waveform to the scores of a digit, by `linear`."""
+    path, second = folder / f"{name}.onnx", folder / f"{name}-{how}.onnx"
+    onnx.save(rounded_file(path, how), str(second))
+    clips = sorted(spoken_digits(), key=lambda clip: (len(clip.samples), clip.name))[:count]
+    table = table_of(f"{name}, {how}", "clip", "samples", "dB", *columns_of(("linear",)))
+    for clip in clips:
+        x = (clip.samples / FULL_SCALE_16).float().double()[None]
+        models = [tv.load(each, shape=(x.shape[1],)) for each in (path, second)]
+        for level in levels:
+            ball = tv.DecibelBall(level)
+            own = tv.bounds(models[0], x, ball, method="linear")
+            row = compared(models[0], models[1], x, ball, ("linear",), own, restarts=4, steps=20)
+            table.add_row(clip.name, str(x.shape[1]), f"{level:g}", *row)
     report(table)
 
 

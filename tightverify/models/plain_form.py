@@ -37,8 +37,9 @@ ROUNDED = 1e-9
 
 
 def plain_form(graph: Graph) -> Graph | None:
-    """The graph in the plain form; None where it has sums of squares, which are left as they are."""
-    if any(isinstance(node, Quadratic) for node in graph.nodes):
+    """The graph in the plain form; None where it has sums of squares or filters that slide, which are left as they are."""
+    maps = [term.map for node in graph.nodes if isinstance(node, Affine) for term in node.terms]
+    if any(isinstance(node, Quadratic) for node in graph.nodes) or not all(map.elementwise or map.joins for map in maps):
         return None
     written = Plain(graph)
     written.demand(graph.output, torch.arange(graph.output_size))
@@ -60,6 +61,7 @@ class Plain:
         self._made: dict[tuple[int, bytes], Operand] = {}
         self._activated: dict[tuple[int, str], Operand] = {}
         self._maps: dict[tuple[int, bytes], tuple[LinearMap, LinearMap, Tensor]] = {}
+        self._inputs: dict[int, int] = {}
         self.nodes: list[Node] = []
 
     def demand(self, number: int, places: Tensor) -> None:
@@ -109,9 +111,9 @@ class Plain:
             case Apply():
                 read = [self.of(operand.source, self._places(operand)[places]) for operand in node.operands]
                 return self._applied(node.op, read, len(places))
-        whole = next((k for k, made in enumerate(self.nodes) if made is node), None)
-        source = self._add(node).source if whole is None else whole
-        return Operand(source, as_index(places))
+        if number not in self._inputs:
+            self._inputs[number] = self._add(node).source
+        return Operand(self._inputs[number], as_index(places))
 
     def _sum(self, node: Affine, places: Tensor) -> Affine:
         terms: list[Term] = []
