@@ -153,6 +153,8 @@ RECURRENT = {
     "lstm-3-no-bias": lambda: recurrent(nn.LSTM, num_layers=3, bias=False),
     "lstm-states": lambda: recurrent(nn.LSTM, "constant", num_layers=2, bidirectional=True),
     "lstm-symbolic-states": lambda: recurrent(nn.LSTM, "symbolic", batch_first=True),
+    "lstm-projected": lambda: recurrent(nn.LSTM, proj_size=2, batch_first=True),
+    "lstm-projected-bidirectional-2": lambda: recurrent(nn.LSTM, proj_size=2, bidirectional=True, num_layers=2, bias=False),
     "lstm-dropout": lambda: recurrent(nn.LSTM, num_layers=2, dropout=0.5),
     "gru": lambda: recurrent(nn.GRU),
     "gru-first-2": lambda: recurrent(nn.GRU, batch_first=True, num_layers=2),

@@ -55,7 +55,12 @@ def attended(x: Tensor, _own: Any) -> Tensor:
 
 
 TORCH: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "celu": lambda x, _: F.celu(x, 0.7),
     "exp": lambda x, _: x.exp(),
+    "expm1": lambda x, _: torch.expm1(x),
+    "log1p": lambda x, _: torch.log1p(x.square()),
+    "log sigmoid": lambda x, _: F.logsigmoid(x),
+    "softshrink": lambda x, _: F.softshrink(x, 0.3),
     "softplus": lambda x, _: F.softplus(x),
     "softplus, steep, cut": lambda x, _: F.softplus(x, 2.0, 1.0),
     "elu": lambda x, _: F.elu(x, 0.7),

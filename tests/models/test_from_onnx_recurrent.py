@@ -38,6 +38,10 @@ from tightverify.models.from_onnx.file import from_onnx
         ("GRU", {"activations": ["HardSigmoid", "Affine"], "activation_alpha": [0.25, 0.7], "activation_beta": [0.4, 0.1]}),
         ("RNN", {"activations": ["ScaledTanh"], "activation_alpha": [1.7], "activation_beta": [0.6]}),
         ("RNN", {"activations": ["HardSigmoid"]}),
+        ("LSTM", {"input_forget": 1}),
+        ("LSTM", {"clip": 0.5}),
+        ("GRU", {"clip": 0.5}),
+        ("RNN", {"clip": 1.5}),
     ],
 )
 def test_recurrent_operators(kind: str, attributes: dict[str, Any], direction: str, bias: bool, tmp_path: Path) -> None:
@@ -48,6 +52,17 @@ def test_recurrent_operators(kind: str, attributes: dict[str, Any], direction: s
     operator = node(kind, inputs, "- h", **usual, **attributes)
     path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4 * directions), SINGLE))
     agree(path, batch=1)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"clip": 0.4}, {"input_forget": 1}])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_peepholes(direction: str, attributes: dict[str, Any], tmp_path: Path) -> None:
+    """Weights that are large enough for cells beyond the clip, which does not keep these."""
+    inputs, weights, usual = layer("LSTM", direction)
+    directions = 1 + (direction == "bidirectional")
+    large = {name: 4 * values for name, values in weights.items()} | {"P": normal(directions, 12, seed=9)}
+    operator = node("LSTM", inputs + " - - - P", "- h", **usual, **attributes)
+    agree(save(tmp_path, build(from_state(operator), [5, "N", 3], large | head(4 * directions), SINGLE)), batch=1)
 
 
 def test_every_output_of_an_lstm(tmp_path: Path) -> None:
@@ -130,14 +145,12 @@ def test_the_reset_gate_on_the_wrong_side_is_noticed(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("kind", "attributes", "inputs", "named"),
     [
-        ("LSTM", {"clip": 1.0}, "", "clip"),
-        ("LSTM", {"input_forget": 1}, "", "input_forget"),
+        ("LSTM", {"clip": -1.0}, "", "clip"),
         ("LSTM", {"layout": 1}, "", "layout"),
         ("LSTM", {"activations": ["Sigmoid", "Tanh", "Softsign"]}, "", "Softsign"),
-        ("LSTM", {}, " - - - P", "peepholes"),
         ("GRU", {"activations": ["Sigmoid", "ThresholdedRelu"]}, "", "ThresholdedRelu"),
         ("RNN", {"activations": ["Softplus"]}, "", "Softplus"),
-        ("RNN", {"clip": 1.0}, "", "clip"),
+        ("RNN", {"clip": 0.0}, "", "clip"),
     ],
 )
 def test_recurrent_variants_are_refused_by_name(
@@ -145,7 +158,7 @@ def test_recurrent_variants_are_refused_by_name(
 ) -> None:
     usual_inputs, weights, usual = layer(kind)
     operator = node(kind, usual_inputs + inputs, "- h", **usual, **attributes)
-    path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4) | {"P": normal(1, 12)}, SINGLE))
+    path = save(tmp_path, build(from_state(operator), [5, "N", 3], weights | head(4), SINGLE))
     with pytest.raises(UnsupportedError, match=rf"{kind} \(node 'my_{kind.lower()}'.*{named}"):
         from_onnx(path)
 

@@ -109,7 +109,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "positions": (lambda: Function(lambda x: x.max(1)[0] + x.max(1)[1]), ("positions of a maximum", "values only")),
     "index": (lambda: Function(lambda x: x.gather(1, x.argmax(1, keepdim=True))), ("aten.argmax ",)),
     "kernel": (lambda: Function(lambda x: F.conv1d(x[:1], x[:1])), ("aten.conv1d ", "weight", "depends on the input")),
-    "projection": (lambda: Last(nn.LSTM(FEATURES, HIDDEN, proj_size=2)), ("aten.lstm ", "proj_size", "'layer'")),
     "half": (lambda: Function(lambda x: x.half().to(x.dtype)), ("aten._to_copy ", "torch.float16")),
     "integer": (lambda: Function(lambda x: x.to(torch.int8) + x), ("aten._to_copy ", "torch.int8")),
     "accumulate": (

@@ -77,20 +77,33 @@ class RnnCell(Cell):
 
 @dataclass(frozen=True, eq=False)
 class LstmCell(Cell):
-    """Gates in the order input, forget, cell, output; the state is (hidden, cell)."""
+    """Gates in the order input, forget, cell, output; the state is (hidden, cell).
+
+    `projection` (P, H) makes the hidden state of what the cell gives; `peepholes` (3, H) are what the input, the forget and the
+    output gate read of the cell (the last one of the new cell); `coupled`: what is not written is kept, without a forget gate.
+    """
 
     weights: Weights
     gate: Activation = SIGMOID
     proposal: Activation = TANH
     result: Activation = TANH
+    projection: Tensor | None = None
+    peepholes: Tensor | None = None
+    coupled: bool = False
 
     def step(self, builder: Builder, x: Symbols, state: tuple[Symbols, ...]) -> tuple[Symbols, ...]:
         hidden, cell = state
         gates = pre_activation(builder, self.weights, x, hidden)
         i, f, g, o = np.split(gates, 4)
-        written = builder.multiply(self.gate(builder, i), self.proposal(builder, g))
-        cell = builder.combine([(builder.multiply(self.gate(builder, f), cell), 1.0), (written, 1.0)])
-        return builder.multiply(self.gate(builder, o), self.result(builder, cell)), cell
+        write = self.gate(builder, self._peeping(builder, 0, i, cell))
+        keep = builder.combine([(write, -1.0)], 1.0) if self.coupled else self.gate(builder, self._peeping(builder, 1, f, cell))
+        written = builder.multiply(write, self.proposal(builder, g))
+        cell = builder.combine([(builder.multiply(keep, cell), 1.0), (written, 1.0)])
+        given = builder.multiply(self.gate(builder, self._peeping(builder, 2, o, cell)), self.result(builder, cell))
+        return given if self.projection is None else builder.matmul(given, self.projection), cell
+
+    def _peeping(self, builder: Builder, k: int, gate: Symbols, cell: Symbols) -> Symbols:
+        return gate if self.peepholes is None else builder.combine([(gate, 1.0), (cell, self.peepholes[k])])
 
 
 @dataclass(frozen=True, eq=False)

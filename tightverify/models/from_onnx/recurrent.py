@@ -3,10 +3,14 @@
 X is (time, batch, features), W (directions, gates * H, F), R (directions, gates * H, H), B (directions, 2 * gates * H), states
 (directions, batch, H); Y is (time, directions, batch, H). ONNX's order of gates is input, output, forget, cell for LSTM and
 update, reset, new for GRU.
+
+`clip` is what onnxruntime makes of it: what gates and proposals are functions of is kept within the limit, an LSTM's cell is
+not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -17,6 +21,7 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.models import composed
 from tightverify.models.builder import ZERO, Symbols
+from tightverify.models.clamps import clamped
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.recurrent import SIGMOID, TANH, Activation, Cell, GruCell, LstmCell, RnnCell, Weights, applied, run
 from tightverify.ops import LeakyRelu, Operation, Tanh
@@ -62,16 +67,20 @@ def recurrent(kind: str, call: Call) -> list[Symbols]:
     directions = DIRECTIONS.get(name)
     if directions is None:
         raise call.unsupported(f"the attribute direction = {name}", f"use one of {', '.join(DIRECTIONS)}")
-    refuse_unusual(call)
+    if call.integer("layout", 0) != 0:
+        raise call.unsupported(
+            "the attribute layout = 1, which onnxruntime does not run,",
+            "transpose to (time, batch, features) before it, with layout = 0",
+        )
     x = call.numbers(0)
     refuse_lengths(call, len(x))
     functions = activation_functions(kind, call, len(directions))
-    make = cell_maker(kind, call)
     weights = directions_of(kind, call, len(directions))
+    cells = cells_of(kind, call, weights, functions)
     states = initial_states(kind, call, (len(directions), x.shape[1], weights[0].size))
     sequences, ends = [], []
-    for direction, backwards in enumerate(directions):
-        cell = make(weights[direction], functions[direction])
+    for cell, backwards in zip(cells, directions, strict=True):
+        direction = len(sequences)
         runs = [
             run(call.builder, cell, x[:, item], tuple(state[direction, item] for state in states), backwards)
             for item in range(x.shape[1])
@@ -79,18 +88,6 @@ def recurrent(kind: str, call: Call) -> list[Symbols]:
         sequences.append(np.stack([outputs for outputs, _ in runs], axis=1))
         ends.append([np.stack(parts) for parts in zip(*(last for _, last in runs), strict=True)])
     return [np.stack(sequences, axis=1), *(np.stack(parts) for parts in zip(*ends, strict=True))]
-
-
-def refuse_unusual(call: Call) -> None:
-    """The attributes and inputs that change what a cell computes into something that ours do not."""
-    if call.has("clip"):
-        raise call.unsupported("the attribute clip", "export the model without clipping")
-    if call.integer("layout", 0) != 0:
-        raise call.unsupported("the attribute layout = 1", "transpose to (time, batch, features) before it, with layout = 0")
-    if call.integer("input_forget", 0) != 0:
-        raise call.unsupported("the attribute input_forget = 1", "give the forget gate weights of its own")
-    if call.given(7) and (isinstance(call.value(7), Activations) or bool(call.weights(7).any())):
-        raise call.unsupported(f"peepholes (the input P, '{call.name(7)}')", "use an LSTM without them")
 
 
 def refuse_lengths(call: Call, time: int) -> None:
@@ -126,14 +123,50 @@ def activation_functions(kind: str, call: Call, directions: int) -> list[list[Ac
     return [found[k : k + len(defaults)] for k in range(0, len(found), len(defaults))]
 
 
-def cell_maker(kind: str, call: Call) -> Callable[[Weights, list[Activation]], Cell]:
-    """A function from one direction's weights and activations to its cell."""
-    if kind == "LSTM":
-        return lambda weights, functions: LstmCell(weights, *functions)
+def clipped(limit: float, function: Activation) -> Activation:
+    """A function of what is kept within -limit and limit."""
+    return lambda builder, x: function(builder, clamped(builder, x, -limit, limit))
+
+
+def cells_of(kind: str, call: Call, weights: list[Weights], functions: list[list[Activation]]) -> list[Cell]:
+    """The cell of each direction."""
+    if call.has("clip"):
+        if kind == "LSTM":
+            functions = [[*(clipped(limit_of(call), each) for each in several[:2]), several[2]] for several in functions]
+        else:
+            functions = [[clipped(limit_of(call), each) for each in several] for several in functions]
+    pairs = list(zip(weights, functions, strict=True))
     if kind == "GRU":
         after = call.integer("linear_before_reset", 0) != 0
-        return lambda weights, functions: GruCell(weights, after, *functions)
-    return lambda weights, functions: RnnCell(weights, *functions)
+        return [GruCell(own, after, *several) for own, several in pairs]
+    if kind == "RNN":
+        return [RnnCell(own, *several) for own, several in pairs]
+    coupled, peepholes = call.integer("input_forget", 0) != 0, peepholes_of(call, len(weights), weights[0].size)
+    return [
+        LstmCell(own, gate, proposal, result, peepholes=peeping, coupled=coupled)
+        for (own, (gate, proposal, result)), peeping in zip(pairs, peepholes, strict=True)
+    ]
+
+
+def limit_of(call: Call) -> float:
+    limit = call.number("clip", math.inf)
+    if not limit > 0:
+        raise call.unsupported(f"the attribute clip = {limit:g}", "give it a number above 0")
+    return limit
+
+
+def peepholes_of(call: Call, directions: int, size: int) -> list[Tensor | None]:
+    """For each direction those of the input, the forget and the output gate (3, H); ONNX has the output gate's second."""
+    if not call.given(7):
+        return [None] * directions
+    if isinstance(call.value(7), Activations):
+        raise call.unsupported(f"peepholes (the input P, '{call.name(7)}') that depend on the input", "make them constants")
+    P = call.weights(7)
+    if P.shape != (directions, 3 * size):
+        raise ModelError(
+            f"{call.place} has peepholes of shape {tuple(P.shape)}; wanted {(directions, 3 * size)}: mend the model"
+        )
+    return [None if not bool(own.any()) else own.reshape(3, size)[[0, 2, 1]] for own in P]
 
 
 def directions_of(kind: str, call: Call, directions: int) -> list[Weights]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tightverify.models import composed
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.clamps import clamped
 from tightverify.models.from_torch.call import Call, Missing
-from tightverify.ops import Erf, Exp
+from tightverify.ops import Erf, Exp, Log, Softplus
 
 Handler = Callable[[Call], object]
 EXACT_BEYOND = 37.0
@@ -47,6 +48,34 @@ def elu(call: Call) -> object:
     if min(alpha, outer, inner) <= 0:
         raise call.refuse("with a number of 0 or less is not supported", "give it an alpha above 0")
     return composed.exponential_linear(call.builder, call.symbols("self"), alpha, outer, inner)
+
+
+def celu(call: Call) -> object:
+    alpha = call.number("alpha")
+    if alpha <= 0:
+        raise call.refuse(f"with alpha = {alpha:g} is not supported", "give it a number above 0")
+    return composed.exponential_linear(call.builder, call.symbols("self"), alpha, 1.0, 1 / alpha)
+
+
+def exponential_less_one(builder: Builder, x: Symbols) -> Symbols:
+    return builder.combine([(builder.apply(Exp(), x), 1.0)], -1.0)
+
+
+def logarithm_of_one_more(builder: Builder, x: Symbols) -> Symbols:
+    return builder.apply(Log(), builder.combine([(x, 1.0)], 1.0))
+
+
+def log_sigmoid(builder: Builder, x: Symbols) -> Symbols:
+    """`-log(1 + exp(-x))`"""
+    return builder.combine([(builder.apply(Softplus(), builder.combine([(x, -1.0)])), -1.0)])
+
+
+def soft_shrink(call: Call) -> object:
+    """What is left of a number beyond a limit: the number less itself kept within it."""
+    limit, x = call.number("lambd"), call.symbols("self")
+    if limit < 0:
+        raise call.refuse(f"with lambd = {limit:g} is not supported", "give it 0 or more")
+    return call.builder.combine([(x, 1.0), (clamped(call.builder, x, -limit, limit), -1.0)])
 
 
 def along(function: Callable[[Builder, Symbols, int], Symbols]) -> Handler:
@@ -87,17 +116,22 @@ def parametric_relu(call: Call) -> object:
 
 CURVED: dict[str, Handler] = {
     "aten.abs.default": of(composed.absolute),
+    "aten.celu.default": celu,
     "aten.elu.default": elu,
     "aten.erf.default": of(lambda builder, x: builder.apply(Erf(), x)),
     "aten.exp.default": exponential,
+    "aten.expm1.default": of(exponential_less_one),
     "aten.gelu.default": gelu,
     "aten.hardsigmoid.default": of(composed.hard_sigmoid),
     "aten.hardswish.default": of(composed.hard_swish),
     "aten.layer_norm.default": layer_norm("whole"),
+    "aten.log1p.default": of(logarithm_of_one_more),
+    "aten.log_sigmoid.default": of(log_sigmoid),
     "aten.mish.default": of(composed.mish),
     "aten.native_layer_norm.default": layer_norm("native"),
     "aten.prelu.default": parametric_relu,
     "aten.softplus.default": softplus,
+    "aten.softshrink.default": soft_shrink,
     **dict.fromkeys(("aten.softmax.int", "aten._softmax.default"), along(composed.softmax)),
     **dict.fromkeys(("aten.log_softmax.int", "aten._log_softmax.default"), along(composed.log_softmax)),
 }

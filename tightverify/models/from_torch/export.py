@@ -25,6 +25,7 @@ from tightverify.models.from_torch.operators import OPERATORS
 from tightverify.models.from_torch.traced import Traced
 
 KEPT = {
+    "celu",
     "elu",
     "adaptive_avg_pool1d",
     "adaptive_max_pool1d",
@@ -45,6 +46,7 @@ KEPT = {
     "roll",
     "softmax",
     "softplus",
+    "softshrink",
     "std",
     "std_mean",
     "var",

@@ -50,11 +50,16 @@ def layers(make: MakeCell, states: int) -> Callable[[Call], object]:
 
 
 def _cells(call: Call, make: MakeCell, count: int) -> list[Cell]:
+    """For each layer and direction; of an LSTM with projections (proj_size) the matrix comes behind the others."""
     params = call.values("params")
-    each = 4 if call.flag("has_biases") else 2
-    if len(params) != each * count:
-        raise call.refuse("with a projection (proj_size) is not supported", "use proj_size = 0 and a linear layer")
-    return [make(_weights(call, params[k * each : (k + 1) * each])) for k in range(count)]
+    usual = 4 if call.flag("has_biases") else 2
+    each = len(params) // count
+    if each * count != len(params) or each not in ((usual, usual + 1) if make is LstmCell else (usual,)):
+        raise call.refuse(f"with {len(params)} weights is not supported", "use a layer of torch.nn")
+    found = [params[k * each : (k + 1) * each] for k in range(count)]
+    if each == usual:
+        return [make(_weights(call, own)) for own in found]
+    return [LstmCell(_weights(call, own[:usual]), projection=call.exact(own[usual])) for own in found]
 
 
 def _stack(call: Call, cells: list[Cell], directions: int, x: Symbols, initial: list[Symbols]) -> tuple[Symbols, list[Symbols]]:
