@@ -55,6 +55,16 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
         ],
         {"W": normal(24, 5), "V": normal(5, 24, seed=4)},
     ),
+    "running sums": (
+        [
+            node("CumSum", "x k", "a"),
+            node("CumSum", "x l", "b", exclusive=1),
+            node("CumSum", "x l", "c", reverse=1),
+            node("CumSum", "x k", "d", exclusive=1, reverse=1),
+            node("Concat", "a b c d", "y", axis=2),
+        ],
+        {"k": np.array(1), "l": np.array(-1)},
+    ),
     "sums": (
         [node("Add", "x k", "a"), node("Sub", "k a", "b"), node("Neg", "b", "c"), node("Sum", "c x k k", "y")],
         {"k": normal(4, 1)},

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tightverify.errors import ModelError
 from tightverify.models import composed
-from tightverify.models.builder import Symbols
+from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.clamps import clamped
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.powers import exponential, powers
@@ -225,11 +225,24 @@ def reduced_extreme(sign: float, call: Call) -> Symbols:
     return np.expand_dims(result, axes) if kept else result
 
 
+def running_sum(call: Call) -> Symbols:
+    """Of the numbers up to each along an axis, without that one itself if exclusive, from the end if reverse."""
+    x, axis = call.numbers(0), int(call.constant(1))
+    if not -x.ndim <= axis < x.ndim:
+        raise ModelError(f"{call.place} sums along axis {axis} of {x.ndim}; wanted one that there is: mend the model")
+    exclusive, reverse = (call.integer(name, 0) != 0 for name in ("exclusive", "reverse"))
+    along = np.moveaxis(x, axis, 0)[:: -1 if reverse else 1]
+    sums = [call.builder.total(along[: k + 1 - exclusive], (0,)) for k in range(int(exclusive), len(along))]
+    sums = [np.full(along.shape[1:], ZERO, dtype=np.int64), *sums] if exclusive else sums
+    return np.moveaxis(np.stack(sums)[:: -1 if reverse else 1], 0, axis)
+
+
 COMPUTING: dict[str, Callable[[Call], Symbols]] = {
     "Add": add_all,
     "BatchNormalization": batch_normalisation,
     "Ceil": ceiling,
     "Clip": clip,
+    "CumSum": running_sum,
     "Div": divide,
     "Floor": partial(applied, Floor()),
     "Gemm": gemm,

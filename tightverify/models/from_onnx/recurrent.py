@@ -78,7 +78,8 @@ def recurrent(kind: str, call: Call) -> list[Symbols]:
     weights = directions_of(kind, call, len(directions))
     cells = cells_of(kind, call, weights, functions)
     states = initial_states(kind, call, (len(directions), x.shape[1], weights[0].size))
-    sequences, ends = [], []
+    sequences: list[Symbols] = []
+    ends: list[list[Symbols]] = []
     for cell, backwards in zip(cells, directions, strict=True):
         direction = len(sequences)
         runs = [
