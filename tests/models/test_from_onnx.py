@@ -97,6 +97,7 @@ def test_a_recurrent_layer_in_float64_which_onnxruntime_cannot_run_is_refused(tm
 # What is refused
 
 REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
+    "spectrum": ([node("Unsqueeze", "x one", "u"), node("DFT", "u")], {"one": np.array([-1])}, r"DFT.*tightverify.speech"),
     "arg max": ([node("ArgMax", "x", "k"), node("Cast", "k", to=11)], {}, r"ArgMax.*my_argmax.*end of a model"),
     "unknown": ([node("Sin", "x")], {}, r"Sin \(node 'my_sin'.*supports --onnx-operators"),
     "negative alpha": ([node("Elu", "x", alpha=-0.5)], {}, r"Elu .*alpha = -0.5"),

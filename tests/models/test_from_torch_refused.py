@@ -107,6 +107,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "clamp-self": (lambda: Function(lambda x: x.clamp(max=x.tanh())), ("aten.clamp ", "max", "depends on the input")),
     "crossed": (lambda: Function(lambda x: x.clamp(1.0, 0.0)), ("aten.clamp ", "crossed")),
     "positions": (lambda: Function(lambda x: x.max(1)[0] + x.max(1)[1]), ("positions of a maximum", "values only")),
+    "spectrum": (
+        lambda: Function(lambda x: torch.stft(x.flatten(1), 4, 2, return_complex=True).abs()),
+        ("aten._fft_r2c ", "tightverify.speech"),
+    ),
     "index": (lambda: Function(lambda x: x.gather(1, x.argmax(1, keepdim=True))), ("aten.argmax ",)),
     "kernel": (lambda: Function(lambda x: F.conv1d(x[:1], x[:1])), ("aten.conv1d ", "weight", "depends on the input")),
     "half": (lambda: Function(lambda x: x.half().to(x.dtype)), ("aten._to_copy ", "torch.float16")),

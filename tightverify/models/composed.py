@@ -31,6 +31,9 @@ from tightverify.ops import (
     Tanh,
 )
 
+SPECTRA = "build the front end of `tightverify.speech` (`Spectrogram`, `log_mel`, `mfcc`), whose transforms are matrices"
+"""What to do about Fourier transforms."""
+
 
 def absolute(builder: Builder, x: Symbols) -> Symbols:
     return builder.apply(Maximum(), x, builder.combine([(x, -1.0)]))

@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.composed import SPECTRA
 from tightverify.models.from_onnx import whole
 from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
@@ -49,6 +50,7 @@ QUANTISED = "weights alone may be quantised, activations not: export those witho
 REFUSED = {
     **dict.fromkeys(("ArgMax", "Hardmax"), ORDER_KEEPING),
     "SequenceMap": ADVICE,
+    **dict.fromkeys(("STFT", "DFT"), SPECTRA),
     **dict.fromkeys(RANDOM, "export the model after `model.eval()`, so that it computes the same every time"),
 }
 """What to do about operators that people often bring."""

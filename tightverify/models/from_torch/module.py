@@ -23,6 +23,7 @@ from tightverify.embedding import Embedding
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.blocks import Block, Shapes, blocks_of
 from tightverify.models.builder import Builder, Symbols
+from tightverify.models.composed import SPECTRA
 from tightverify.models.fixed import shown_fixed
 from tightverify.models.frames import Frame, along, as_frame, of_calls, picked
 from tightverify.models.from_torch.call import Call, Missing, bind, operator_name, place_of
@@ -54,6 +55,7 @@ ADVICE = {
     "aten.native_dropout": "drop out only in training: `torch.nn.Dropout`, or `training=self.training`",
     "aten._native_batch_norm_legit": "normalise by running statistics, not by those of the input",
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), "give it plain tensors, not packed sequences"),
+    **dict.fromkeys(("aten.stft", "aten._fft_r2c", "aten._fft_c2c", "aten._fft_c2r"), SPECTRA),
     "aten.reciprocal": "only division by constants is",
     **dict.fromkeys(ROUNDING, "quantise weights alone: rounded activations are not modelled"),
 }
