@@ -36,6 +36,7 @@ OTHER = {
     "lp_solver": "scipy",
     "directions": 4,
     "thorough": True,
+    "without_pairs": True,
     "trees": Path("trees"),
     "dump": Path("dump"),
     "evidence": Path("evidence"),

@@ -97,6 +97,12 @@ class Settings:
         metadata=option(Group.METHOD, "Frames, or operations in a row, that window goes back through.", COUNT),
     )
     rounds: int = field(default=2, metadata=option(Group.COMBINE, "Rounds of combine, at most.", Range(1, MOST_ROUNDS)))
+    without_pairs: bool = field(
+        default=False,
+        metadata=option(
+            Group.COMBINE, "Take no neurons of one operand two and two: as with --evidence, which has no place for it."
+        ),
+    )
     splits: int = field(default=1000, metadata=option(Group.COMPLETE, "Splits of a region by complete, at most.", COUNT))
     leaf_memory: int = field(
         default=2**30,
@@ -191,6 +197,7 @@ class Options(BoundsOptions, total=False):
     attack_steps: int
     thorough: bool
     rounds: int
+    without_pairs: bool
     splits: int
     leaf_memory: int
     trees: str | Path | None

@@ -266,7 +266,17 @@ def test_a_search_over_coordinates_goes_on_where_it_was_left(ball: str, top: int
 
     def run(splits: int, trees: Path | None) -> tv.Result:
         return tv.certify(
-            module, x, None, BALLS[ball], method="complete", rounds=1, splits=splits, trees=trees, top=top, restarts=0
+            module,
+            x,
+            None,
+            BALLS[ball],
+            method="complete",
+            rounds=1,
+            splits=splits,
+            trees=trees,
+            top=top,
+            restarts=0,
+            without_pairs=True,
         )[0]
 
     whole, first = run(60, None), run(1, tmp_path)
@@ -290,7 +300,9 @@ def test_resumed_parts_are_narrowed_too(tmp_path: Path, monkeypatch: pytest.Monk
     model, x = tv.load(network(), shape=(2,)), points(1)
     ball = BALLS["linf wide"]
     for _ in range(2):
-        tv.certify(model, x, None, ball, method="complete", rounds=1, splits=1, trees=tmp_path, top=2, restarts=0)
+        tv.certify(
+            model, x, None, ball, method="complete", rounds=1, splits=1, trees=tmp_path, top=2, restarts=0, without_pairs=True
+        )
         monkeypatch.setattr("tightverify.branch.saved.within", watched)
     (whole,) = ball.around(x).box.width
     assert any((region.box.width < whole).any() for region in seen)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,6 @@ from tests.helpers.evidence_check import Check, Numbers
 from tests.helpers.without_values import Logs
 from tightverify.bounds.result import LinearBounds
 from tightverify.branch import passes
-from tightverify.budget import Budget
 from tightverify.errors import OutOfTimeError
 from tightverify.evidence import read_evidence
 from tightverify.stages import combine
@@ -204,12 +204,12 @@ def test_evidence_of_a_tree_whose_parts_the_time_cuts_short_follows(
     """Parts are bounded one by one, as for want of memory; after the first there is no time for the others."""
     model, calls, original = tv.load(classifier(nn.RNN), shape=(FRAMES, FEATURES)), 0, passes.bounded_again
 
-    def late(parts: LinearBounds, budget: Budget) -> tuple[LinearBounds, Tensor]:
+    def late(parts: LinearBounds, *rest: Any) -> tuple[LinearBounds, Tensor]:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise OutOfTimeError("too late")
-        return original(parts, budget)
+        return original(parts, *rest)
 
     monkeypatch.setattr(passes, "bounded_again", late)
     monkeypatch.setattr(passes, "most_together", lambda *_given: 1)

@@ -11,16 +11,18 @@ be let go. Rounding is paid for in `bounds.linear`, whose docstring has the argu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tightverify.bounds.forms import Form
+from tightverify.bounds.pairs import Pairs, Split
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
-from tightverify.values import times
+from tightverify.values import by_sign, times
 
 
 class RowPlanes(Protocol):
@@ -30,7 +32,18 @@ class RowPlanes(Protocol):
         """The plane (B, R, n) for each coefficient: one below the operation where its sign is +, one above where it is -."""
 
 
-Selection = Planes | RowPlanes
+@dataclass(eq=False)
+class Paired:
+    """Planes of an operation's neurons `alone`, and of the sums and differences of its pairs `together`."""
+
+    pairs: Pairs
+    alone: Planes | RowPlanes
+    together: Planes | RowPlanes
+    split: Split | None = None
+    """of the last rows that went through"""
+
+
+Selection = Planes | RowPlanes | Paired
 """What rows over an operation go on with."""
 
 
@@ -119,6 +132,8 @@ def through_planes(node: Apply, planes: Selection, row: Tensor, pending: Pending
 
     Of a pair, the plane of a coefficient c is c upper + max(c, 0) (lower - upper).
     """
+    if isinstance(planes, Paired):
+        return through_pairs(node, planes, row, pending)
     if not isinstance(planes, Planes):
         plane = planes.take(row)
         for operand, slope in zip(node.operands, plane.slopes, strict=True):
@@ -132,6 +147,24 @@ def through_planes(node: Apply, planes: Selection, row: Tensor, pending: Pending
             passed = passed.addcmul_(positive, by_row(low - high))
         pending.add(operand, passed, fresh=True)
     return offsets(planes, row, positive)
+
+
+def through_pairs(node: Apply, planes: Paired, row: Tensor, pending: Pending) -> Tensor:
+    """The same where neurons are taken two and two."""
+    split = planes.split = planes.pairs.split(row)
+    constant = through_planes(node, planes.alone, split.rest, pending)
+    together, shared = planes.together, split.shared
+    plane = pulled(together, shared) if isinstance(together, Planes) else together.take(shared)
+    first, second = (shared * slope for slope in plane.slopes)
+    pending.add(node.operands[0], split.onto_operands(first, second), fresh=True)
+    return constant + (shared * plane.offset).sum(-1)
+
+
+def pulled(pair: Planes, row: Tensor) -> Plane:
+    """The planes (B, R, n) that coefficients take of a pair (B, n), by their signs."""
+    lower, upper = ((*side.slopes, side.offset) for side in (pair.lower, pair.upper))
+    *slopes, offset = (by_sign(row, low[:, None], high[:, None]) for low, high in zip(lower, upper, strict=True))
+    return Plane(tuple(slopes), offset)
 
 
 def through_form(form: Form, row: Tensor, pending: Pending) -> Tensor:

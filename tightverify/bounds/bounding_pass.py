@@ -6,7 +6,7 @@ the docstring of `bounds.linear` says why that is sound, and what its rounding c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from tightverify.bounds.constraints import WHOLE, Constraints
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval import enclose
+from tightverify.bounds.pairs import NO_PAIRS, Pairs
 from tightverify.bounds.plane_choice import Choices
 from tightverify.bounds.quadratics import relaxed_quadratic
 from tightverify.bounds.recorder import SILENT, PassRecorder
@@ -51,8 +52,8 @@ def closed_form(bounds: NodeBounds, node: Apply) -> tuple[Planes, ...]:
 class BoundingPass:
     """What has been found of the nodes by now, which are the graph's first; `found` freezes it.
 
-    `planes`, `polygons` and `constraints` are as in `LinearBounds`; `crossed` and `output_multipliers` go into the constraints
-    in the end.
+    `planes`, `polygons`, `pairs` and `constraints` are as in `LinearBounds`; `crossed` and `output_multipliers` go into the
+    constraints in the end.
     """
 
     graph: Graph
@@ -65,13 +66,16 @@ class BoundingPass:
     planes: dict[int, tuple[Planes, ...]] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
     polygons: dict[int, Polygons] = field(default_factory=dict)
+    pairs: dict[int, Pairs] = field(default_factory=dict)
+    paired: bool = True
+    """whether the neurons' own rows take pairs too"""
     crossed: list[Tensor] = field(default_factory=list)
     output_multipliers: dict[int, Tensor] = field(default_factory=dict)
     _met: list[Tensor] = field(default_factory=list, init=False)
     """what `met` has worked out: the sums up to the first nodes, one after the other"""
 
     @classmethod
-    def over_again(cls, bounds: LinearBounds, mixtures: int) -> BoundingPass:
+    def over_again(cls, bounds: LinearBounds, mixtures: int, paired: bool) -> BoundingPass:
         """A further pass over all nodes, which betters what an earlier one has found."""
         return cls(
             bounds.graph,
@@ -84,9 +88,16 @@ class BoundingPass:
             dict(bounds.planes),
             Choices(),
             dict(bounds.polygons),
+            dict(bounds.pairs),
+            paired,
             list(bounds.constraints.crossed),
             dict(bounds.constraints.output_multipliers),
         )
+
+    @property
+    def pairs_of_rows(self) -> Mapping[int, Pairs]:
+        """The neurons that rows over operations take two and two."""
+        return self.pairs if self.paired else NO_PAIRS
 
     def found(self) -> LinearBounds:
         """What it has come to."""
@@ -99,6 +110,7 @@ class BoundingPass:
             tuple(self.scales),
             FrozenMapping(self.planes),
             FrozenMapping(self.polygons),
+            FrozenMapping(self.pairs),
             self.mixtures,
             constraints,
             self.recorder,

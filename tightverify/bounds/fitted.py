@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tightverify.bounds.bounding_pass import BoundingPass, Relaxation
 from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.pairing import may_be_paired, over_polygons, pairs_for
 from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.rows import NodeBounds, operand_boxes
@@ -47,6 +48,8 @@ class Fitting:
     solver: str = "batched"
     tolerance: float = 3e-2
     once: bool = True
+    pairs: bool = False
+    """whether neurons of one operand are taken two and two as well, where nobody reads evidence: it has no place for that"""
 
     @property
     def search(self) -> Search:
@@ -113,6 +116,8 @@ def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[
     fitted = fitted_over(own, OperandSet(ends, polygons), shape, fitting)
     if not all_sane:
         fitted = [kept(pair, closed, sane.view(shape)) for pair in fitted]
+    elif fitting.pairs and may_be_paired(bounds, node):
+        bounds.pairs[len(bounds.intervals) - 1] = pairs_for(bounds, node, fitted[0])
     return closed, *fitted
 
 
@@ -143,6 +148,10 @@ def refitted_planes(
     if own is None:
         return (closed,)
     ends, sane = flat_ends(bounds, node)
+    if number in bounds.pairs:
+        bounds.pairs[number] = over_polygons(bounds, node, bounds.pairs[number].members, bounds.pairs[number].polygons)
+    elif fitting.pairs and may_be_paired(bounds, node) and bool(sane.all()):
+        bounds.pairs[number] = pairs_for(bounds, node, closed)
     left = [torch.where(was.width > 0, box.width / was.width, 1.0) for box, was in zip(boxes, before, strict=True)]
     worth = torch.stack(left).amin(0) < WORTH
     if anew is not None:

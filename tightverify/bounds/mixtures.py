@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tightverify.bounds.back_substitution import back_substitute, by_row
+from tightverify.bounds.back_substitution import Paired, RowPlanes, back_substitute, by_row
 from tightverify.bounds.interval_multipliers import Multipliers
+from tightverify.bounds.pairs import NO_PAIRS, Pairs, Split
 from tightverify.bounds.plane_choice import PlaneChoice
 from tightverify.bounds.recorder import UNHEARD, Trial
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
@@ -62,6 +63,7 @@ class PrimalPoint:
     trail: dict[int, Tensor]
     operands: dict[int, tuple[Tensor, ...]]
     planes: dict[int, Planes | Plane]
+    """of pairs of neurons their own, as if each were alone"""
     multipliers: dict[int, Tensor]
 
 
@@ -103,19 +105,23 @@ class Mixture:
         return self.plane
 
 
+Mixed = Planes | Mixture | Paired
+
+
 @dataclass(frozen=True, eq=False)
 class BestMixtures:
     """Lower bounds (B, R) before their rounding is paid for; the planes and the rows of the last back-substitution."""
 
     lower: Tensor
-    selection: dict[int, Planes | Mixture]
+    selection: dict[int, Mixed]
     trail: dict[int, Tensor]
 
     def primal_point(self, graph: Graph, region: Region, multipliers: Multipliers) -> PrimalPoint:
         """That of the last back-substitution."""
-        planes = {number: plane_of(self.selection[number]) for number in self.trail if number in self.selection}
+        planes = {number: taken(self.selection[number]) for number in self.trail if number in self.selection}
         point, operands, _ = at_primal_point(graph, region, planes, self.trail, multipliers.count)
-        return PrimalPoint(point, self.trail, operands, planes, dict(multipliers.values))
+        alone = {number: plane.alone if isinstance(plane, TakenPair) else plane for number, plane in planes.items()}
+        return PrimalPoint(point, self.trail, operands, alone, dict(multipliers.values))
 
 
 def best_mixtures(
@@ -127,17 +133,22 @@ def best_mixtures(
     steps: int,
     trial: Trial = UNHEARD,
     target: Tensor | None = None,
+    paired: Mapping[int, Pairs] = NO_PAIRS,
 ) -> BestMixtures:
     """Lower bounds (B, R) of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     The rows are those of the `multipliers`, which are bettered on the way. `choices` are of the operations that have several
-    pairs of planes. `trial` hears of all that was tried. Fewer steps are taken where all rows are above what is `target` (B,
-    R), or out of reach.
+    pairs of planes, `paired` are pairs of operations' neurons. `trial` hears of all that was tried. Fewer steps are taken where
+    all rows are above what is `target` (B, R), or out of reach.
     """
     mixtures = {number: Mixture(number, choice, trial) for number, choice in choices.items()}
-    selection: dict[int, Planes | Mixture] = {
+    together = {number: Mixture(number, pairs.choice, UNHEARD) for number, pairs in paired.items()}
+    selection: dict[int, Mixed] = {
         number: pairs[min(START, len(pairs) - 1)] for number, pairs in planes.items() if number <= multipliers.last
     }
+    for number, pairs in paired.items():
+        if isinstance(alone := selection.get(number), Planes):
+            selection[number] = Paired(pairs, alone, pairs.planes[0])
     found: list[Tensor] = []
     trail: dict[int, Tensor] = {}
     for step in range(steps + 1):
@@ -148,20 +159,43 @@ def best_mixtures(
         trial.mixed(found[-1], multipliers)
         if step == steps or (target is not None and settled(found, target)):
             break
-        taken = {number: plane_of(chosen) for number, chosen in selection.items()}
-        _, operands_of, values = at_primal_point(graph, region, taken, trail, multipliers.count, multipliers.looked_at)
+        planes_taken = {number: taken(selection[number]) for number in trail if number in selection}
+        _, operands_of, values = at_primal_point(graph, region, planes_taken, trail, multipliers.count, multipliers.looked_at)
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
             if number in mixtures:
                 mixtures[number].visit(operands, step)
                 selection[number] = mixtures[number]
+                if isinstance(now := planes_taken[number], TakenPair):
+                    together[number].visit(now.split.operands(*operands), step)
+                    selection[number] = Paired(paired[number], mixtures[number], together[number])
     return BestMixtures(torch.stack(found).amax(0), selection, trail)
 
 
-def plane_of(chosen: Planes | Mixture) -> Planes | Plane:
+@dataclass(frozen=True, eq=False)
+class TakenPair:
+    """The planes that an operation's neurons took alone, and those of the sums and differences of its pairs."""
+
+    split: Split
+    alone: Planes | Plane
+    together: Planes | Plane
+
+
+Taken = Planes | Plane | TakenPair
+
+
+def taken(chosen: Mixed) -> Taken:
     """What the last back-substitution has gone on with."""
+    if isinstance(chosen, Paired):
+        assert chosen.split is not None
+        return TakenPair(chosen.split, plane_of(chosen.alone), plane_of(chosen.together))
+    return plane_of(chosen)
+
+
+def plane_of(chosen: Planes | RowPlanes) -> Planes | Plane:
     if isinstance(chosen, Planes):
         return chosen
+    assert isinstance(chosen, Mixture)
     assert chosen.plane is not None
     return chosen.plane
 
@@ -179,7 +213,7 @@ def settled(found: list[Tensor], target: Tensor) -> bool:
 def at_primal_point(
     graph: Graph,
     region: Region,
-    planes: Mapping[int, Planes | Plane],
+    planes: Mapping[int, Taken],
     trail: dict[int, Tensor],
     count: int,
     wanted: Collection[int] = (),
@@ -221,8 +255,12 @@ def at_primal_point(
     return point, found, {number: values[number] for number in wanted if number in values}
 
 
-def at(planes: Planes | Plane, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+def at(planes: Taken, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
     """The value of the plane that a coefficient takes: of a pair, the one that its sign chooses."""
+    if isinstance(planes, TakenPair):
+        split = planes.split
+        together = at(planes.together, split.shared, split.operands(*operands))
+        return split.values(at(planes.alone, split.rest, operands), together)
     if isinstance(planes, Planes):
         low, high = (at(side, row, operands) for side in (planes.lower, planes.upper))
         return by_sign(row, low, high)

@@ -26,7 +26,8 @@ def rebound(
     budget: Budget,
 ) -> LinearBounds:
     """A further pass over all nodes, from what the last one found."""
-    return rebounded(BoundingPass.over_again(bounds, effort.steps), bounds, -1, matter, effort, budget, anew)
+    begun = BoundingPass.over_again(bounds, effort.steps, effort.fitting.pairs)
+    return rebounded(begun, bounds, -1, matter, effort, budget, anew)
 
 
 def rebounded(

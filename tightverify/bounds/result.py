@@ -12,6 +12,7 @@ from torch import Tensor
 from tightverify.bounds.constraints import WHOLE, Constraints
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.mixtures import MOST_STEPS, PrimalPoint
+from tightverify.bounds.pairs import Pairs
 from tightverify.bounds.plane_choice import Choices
 from tightverify.bounds.recorder import SILENT, PassRecorder
 from tightverify.bounds.rows import (
@@ -45,6 +46,8 @@ class LinearBounds:
     planes: Mapping[int, tuple[Planes, ...]]
     polygons: Mapping[int, Polygons] = field(default_factory=FrozenMapping)
     """what the operands of an operation can be together, (B * n), where sums and differences of them were bounded"""
+    pairs: Mapping[int, Pairs] = field(default_factory=FrozenMapping)
+    """the neurons of an operation that are taken two and two"""
     mixtures: int = 0
     """steps towards the best mixture of planes for each row; 0 for none: then the best of the pairs counts"""
     constraints: Constraints = WHOLE
@@ -52,6 +55,11 @@ class LinearBounds:
     recorder: PassRecorder = SILENT
     """who hears what else is found by it"""
     choices: Choices = field(default_factory=Choices)
+
+    @property
+    def pairs_of_rows(self) -> Mapping[int, Pairs]:
+        """The neurons that rows over operations take two and two."""
+        return self.pairs
 
     @property
     def output_constraint(self) -> OutputConstraint | None:
@@ -82,6 +90,7 @@ class LinearBounds:
             tuple(change(scale) for scale in self.scales),
             FrozenMapping({number: tuple(pair.map(change) for pair in pairs) for number, pairs in self.planes.items()}),
             FrozenMapping({number: polygons(number, old) for number, old in self.polygons.items()}),
+            FrozenMapping({number: old.map(change) for number, old in self.pairs.items()}),
             self.mixtures,
             self.constraints.map(change),
             self.recorder.map(change),

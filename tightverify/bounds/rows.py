@@ -19,6 +19,7 @@ from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.interval import undefined
 from tightverify.bounds.interval_multipliers import Multipliers
 from tightverify.bounds.mixtures import MOST_STEPS, START, BestMixtures, best_mixtures, mixing_error
+from tightverify.bounds.pairs import Pairs
 from tightverify.bounds.plane_choice import Choices, PlaneChoice
 from tightverify.bounds.recorder import PassRecorder, Trial
 from tightverify.graph import Apply, Graph
@@ -57,6 +58,10 @@ class NodeBounds(Protocol):
 
     @property
     def polygons(self) -> Mapping[int, Polygons]: ...
+
+    @property
+    def pairs_of_rows(self) -> Mapping[int, Pairs]:
+        """The neurons that rows over operations take two and two."""
 
     @property
     def mixtures(self) -> int: ...
@@ -106,7 +111,8 @@ def mixed(bounds: NodeBounds, multipliers: Multipliers, steps: int, trial: Trial
     """The best mixtures of the planes at hand, as `best_mixtures` has them."""
     several = [number for number, pairs in bounds.planes.items() if number <= multipliers.last and len(pairs) > 1]
     choices = {number: choice_of(bounds, number) for number in several}
-    return best_mixtures(bounds.graph, bounds.region, bounds.planes, choices, multipliers, steps, trial, target)
+    paired = {number: pairs for number, pairs in bounds.pairs_of_rows.items() if number in choices}
+    return best_mixtures(bounds.graph, bounds.region, bounds.planes, choices, multipliers, steps, trial, target, paired)
 
 
 def choice_of(bounds: NodeBounds, number: int) -> PlaneChoice:

@@ -25,6 +25,7 @@ from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.constraints import Constraints
 from tightverify.bounds.contradiction import OutputConstraint
 from tightverify.bounds.fitted import Effort, as_many
+from tightverify.bounds.pairs import Pairs
 from tightverify.bounds.rebound import rebounded
 from tightverify.bounds.result import LinearBounds
 from tightverify.branch.choice import Candidate
@@ -93,7 +94,7 @@ def halves(
     for number in nodes:
         recorder.interval(number, intervals[number])
     both = replace(whole, region=region, intervals=tuple(intervals), constraints=constraints, recorder=recorder)
-    found = BoundingPass.over_again(both, effort.steps)
+    found = BoundingPass.over_again(both, effort.steps, effort.fitting.pairs)
     return rebounded(found, whole, after, {number: twice(some) for number, some in matter.items()}, effort, budget)
 
 
@@ -146,10 +147,19 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         tuple(torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)),
         FrozenMapping(planes),
         FrozenMapping({number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons}),
+        FrozenMapping({number: pairs_of([leaf.pairs[number] for leaf in leaves]) for number in first.pairs}),
         first.mixtures,
         constraints.together([leaf.constraints for leaf in leaves], [leaf.nothing for leaf in leaves]),
         first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
     )
+
+
+def pairs_of(same: Sequence[Pairs]) -> Pairs:
+    """The pairs of an operation's neurons in several batches as one."""
+    members = torch.cat([one.members for one in same])
+    planes = tuple(pair_of(every) for every in zip(*(one.planes for one in same), strict=True))
+    first, second = (interval_of(boxes) for boxes in zip(*(one.boxes for one in same), strict=True))
+    return Pairs(members, planes, (first, second), side_by_side([one.polygons for one in same]))
 
 
 def side_by_side(several: Sequence[Polygons]) -> Polygons:

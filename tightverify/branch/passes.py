@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from tightverify.bounds.memory import most_together, pass_rows
 from tightverify.bounds.mixtures import PrimalPoint
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.result import LinearBounds
-from tightverify.bounds.scores import branching_scores, what_matters
+from tightverify.bounds.scores import BranchingScores, branching_scores, what_matters
 from tightverify.branch.leaf import together, under
 from tightverify.budget import Budget
 from tightverify.spec import Property
@@ -20,18 +22,25 @@ from tightverify.values import below
 
 CONSTRAINED = Effort(Fitting(("tightest",), directions=4), steps=2, last_steps=30, part=0.6)
 """How such parts are bounded: the row alone is cheap beside a bounding pass, and over many frames takes many steps."""
+PAIRED = replace(CONSTRAINED, fitting=replace(CONSTRAINED.fitting, pairs=True))
+"""How they are bounded when that gains nothing more, where there are pairs of neurons: twice as slowly."""
 WORTH_ANOTHER = 0.03
 """Another pass is worth it after one that gained so much of what is wanting."""
 
 
-def bounded_again(bounds: LinearBounds, budget: Budget) -> tuple[LinearBounds, Tensor]:
+def bounded_again(
+    bounds: LinearBounds, budget: Budget, efforts: Sequence[Effort] = (CONSTRAINED,)
+) -> tuple[LinearBounds, Tensor]:
     """The parts bounded over again, and (B,) the highest bound that any pass found of each one's own row.
 
     Of each part what matters most for its row is bounded anew. Not all take as many passes, and the last may find less than the
-    one before, as it has other planes. As many are bounded together as keep the largest temporary to about the memory allowed.
+    one before, as it has other planes. Where a pass is not worth another one, the next of the `efforts` is taken; one with
+    pairs of neurons where there are any. As many parts are bounded together as keep the largest temporary to about the memory
+    allowed.
     """
     parts = [bounds[k : k + 1] for k in range(len(bounds.region))]
-    going, before = list(range(len(parts))), [math.inf] * len(parts)
+    going, before, level = list(range(len(parts))), [math.inf] * len(parts), [0] * len(parts)
+    efforts = [effort for effort in efforts if bounds.pairs or not effort.fitting.pairs]
     highest = bounds.region.centre.new_full((len(parts),), -math.inf)
     most = most_together(bounds.graph, bounds.region, budget, pass_rows(bounds.graph, CONSTRAINED.fitting.directions))
     while going:
@@ -40,16 +49,19 @@ def bounded_again(bounds: LinearBounds, budget: Budget) -> tuple[LinearBounds, T
         lower, primal_point = bounded_row(some)
         highest[chosen] = torch.fmax(highest[chosen], lower)
         missing = limit_of(some) - lower
+        scores: BranchingScores | None = None
         worth = missing.new_tensor([before[k] for k in chosen]) - missing > WORTH_ANOTHER * missing
-        (on,) = torch.nonzero(worth & (missing > 0) & ~some.nothing, as_tuple=True)
-        if not len(on):
-            continue
-        scores = branching_scores(some, primal_point, torch.zeros(len(chosen), dtype=torch.long, device=on.device))
-        matter, anew = what_matters(scores[on], CONSTRAINED.part)
-        found = rebound(some[on], matter, anew, CONSTRAINED, budget)
-        for place, which in enumerate(on.tolist()):
-            parts[chosen[which]], before[chosen[which]] = found[place : place + 1], float(missing[which])
-            going.append(chosen[which])
+        next_level = torch.tensor([level[k] for k in chosen], device=missing.device) + ~worth
+        for number, effort in enumerate(efforts):
+            (on,) = torch.nonzero((next_level == number) & (missing > 0) & ~some.nothing, as_tuple=True)
+            if not len(on):
+                continue
+            scores = scores or branching_scores(some, primal_point, torch.zeros_like(next_level))
+            found = rebound(some[on], *what_matters(scores[on], effort.part), effort, budget)
+            for place, which in enumerate(on.tolist()):
+                part = chosen[which]
+                parts[part], before[part], level[part] = found[place : place + 1], float(missing[which]), number
+                going.append(part)
     return together(parts), highest
 
 
@@ -84,7 +96,7 @@ def proved_above(bounds: LinearBounds, spec: Property, margins: Tensor, limits: 
     for some, which in zip(parents.split(most), rows.split(most), strict=True):
         whole = bounds.map(lambda value, some=some: value[some], bounds.region[some])  # type: ignore[misc]
         before = margins[some, which]
-        parts, highest = bounded_again(under(whole, which, limits[some], before, spec[some]), budget)
+        parts, highest = bounded_again(under(whole, which, limits[some], before, spec[some]), budget, (CONSTRAINED, PAIRED))
         lower = torch.where(parts.nothing, torch.inf, highest).minimum(limit_of(parts))
         found[some, which] = torch.where(lower > before, lower, before)  # the old one also where the new is no number
         recorders.append(parts.recorder)

@@ -192,7 +192,17 @@ class Saved:
             empty.append(crossed)
             recorder.empty(number, now, crossed)
         region = within(root.graph, whole.region, known)
-        again = BoundingPass(root.graph, region, effort.steps, recorder, PART, polygons=dict(whole.polygons), crossed=empty)
+        again = BoundingPass(
+            root.graph,
+            region,
+            effort.steps,
+            recorder,
+            PART,
+            polygons=dict(whole.polygons),
+            pairs=dict(whole.pairs),
+            paired=effort.fitting.pairs,
+            crossed=empty,
+        )
         found = again.run(UNLIMITED, effort.fitting.relaxation, known)
         constraints = replace(found.constraints, output=whole.output_constraint)  # only now: its row is of the last node
         return replace(found, constraints=constraints)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightverify.relax.curves import Curve, Symmetric
-from tightverify.relax.lines import chord_slope, envelope_slope, upper_offset
+from tightverify.relax.curves import Bent, Curve, Symmetric
+from tightverify.relax.lines import upper_line_at, upper_offset
+from tightverify.relax.pair_planes import CurvePairs
 from tightverify.relax.traits import (
     Cells,
     Envelope,
@@ -38,8 +39,17 @@ STRAIGHT = "tightest", "corners"
 def curve_traits(curve: Curve, factors: tuple[Symmetric, Symmetric] | None = None) -> Traits:
     """The record of a curve; column generation has nothing to add to the few lines of one that is straight elsewhere."""
     lines = CurveLines(curve)
+    pairs = CurvePairs(curve) if isinstance(curve, Symmetric | Bent) else None
     columns = lines if curve.breakpoints is None else None
-    return Traits(factors=factors, breakpoints=curve.breakpoints, fitted=lines, columns=columns, envelope=lines, cells=lines)
+    return Traits(
+        factors=factors,
+        breakpoints=curve.breakpoints,
+        fitted=lines,
+        pairs=pairs,
+        columns=columns,
+        envelope=lines,
+        cells=lines,
+    )
 
 
 @dataclass(frozen=True)
@@ -70,13 +80,3 @@ class CurveLines(FittedPlanes, Cells, Envelope):
         """(..., 2) and (..., 2): slopes and offsets of the lines below and above, at points of boxes."""
         flipped = upper_line_at(self.curve.mirror, box.mirror(), -points)
         return torch.stack([flipped[..., 0], -flipped[..., 1]], dim=-1), upper_line_at(self.curve, box, points)
-
-
-def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Tensor:
-    """(..., 2): the line that supports the concave envelope at the points; the chord, where that is lower for rounding."""
-    chord = chord_slope(curve, box)
-    slopes = torch.stack([envelope_slope(curve, box, points, chord), chord])
-    every = Interval(box.lower.expand_as(slopes), box.upper.expand_as(slopes))
-    offsets = upper_offset(curve, slopes, every)
-    lowest = (slopes * points + offsets).nan_to_num(nan=torch.inf).argmin(0, keepdim=True)
-    return torch.stack([slopes.gather(0, lowest)[0], offsets.gather(0, lowest)[0]], dim=-1)

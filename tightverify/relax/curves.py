@@ -81,6 +81,17 @@ class Symmetric(Curve):
         """The curve less its height."""
 
 
+class Bent(Curve):
+    """A curve that is a straight line but where it bends."""
+
+    breakpoints: tuple[float, ...]
+
+    @property
+    @abstractmethod
+    def steepest(self) -> float:
+        """The largest absolute value of its slopes."""
+
+
 class Odd(Symmetric):
     """A curve that is its own mirror, with its inflection at 0."""
 
@@ -218,12 +229,16 @@ class One(Symmetric):
 
 
 @dataclass(frozen=True)
-class TwoSlopes(Curve):
+class TwoSlopes(Bent):
     """`left * x` below 0, `right * x` above: ReLU and leaky ReLU; convex where left <= right, else concave."""
 
     left: float
     right: float
     breakpoints = (0.0,)
+
+    @property
+    def steepest(self) -> float:
+        return max(abs(self.left), abs(self.right))
 
     @property
     def inflection(self) -> float:
@@ -245,11 +260,12 @@ class TwoSlopes(Curve):
 
 
 @dataclass(frozen=True)
-class Clip(Curve):
+class Clip(Bent):
     """x kept between `low` and `high` (either may be infinite)."""
 
     low: float
     high: float
+    steepest = 1.0
 
     @property
     def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]

@@ -9,6 +9,7 @@ be; solvers, tolerances and points steer how tight they are.
 | `roles` | tables of bounds, how to call a node by what reads it |
 | `factors` | whoever fits planes to F(x) G(y) and measures them |
 | `fitted` | bounding passes with fitted planes |
+| `pairs` | bounding passes that take neurons two and two |
 | `columns` | column generation: planes at the points where rows are attained |
 | `envelope` | linear programs: the plane that cuts a point off |
 | `breakpoints`, `choice`, `cells` | mixed-integer programs: how binaries hold it; splits, where |
@@ -90,6 +91,14 @@ class FittedPlanes(ABC):
         """Of these kinds (`relax.fitted.family.KINDS`), where the function has several."""
 
 
+class PairedPlanes(ABC):
+    """Planes for two of such functions, each of one operand, over polygons of both."""
+
+    @abstractmethod
+    def planes(self, polygons: Polygons) -> PlanePairs:
+        """K planes below and above the sum and the difference of N pairs, (N, 2, K, 3)."""
+
+
 class SupportingPlanes(ABC):
     """Planes that support the function's envelopes, or nearly so, wherever that is asked."""
 
@@ -155,6 +164,7 @@ class Traits:
     """where a function of one operand bends that is a straight line elsewhere; None for others"""
     choice: Choice | None = None
     fitted: FittedPlanes | None = None
+    pairs: PairedPlanes | None = None
     columns: SupportingPlanes | None = None
     envelope: Envelope | None = None
     cells: Cells | None = None

@@ -31,11 +31,16 @@ def efforts(settings: Settings) -> tuple[Effort, ...]:
     """The rounds of `combine`: the second for what the first leaves open, and so on."""
     kinds = "tightest", "edges", "corners"
 
-    def effort(directions: int, steps: int, *more: str, part: float = 1.0) -> Effort:
-        fitting = Fitting((*kinds, *more), or_else(settings.directions, directions), settings.solver)
+    def effort(directions: int, steps: int, *more: str, part: float = 1.0, pairs: bool = True) -> Effort:
+        fitting = Fitting(
+            (*kinds, *more),
+            or_else(settings.directions, directions),
+            settings.solver,
+            pairs=pairs and not settings.without_pairs,
+        )
         return Effort(fitting, steps, 20, part)
 
-    return (effort(4, 2), effort(8, 3, part=0.5), effort(16, 4, "ring"))[: settings.rounds]
+    return (effort(4, 2, pairs=False), effort(8, 3, part=0.5), effort(16, 4, "ring"))[: settings.rounds]
 
 
 QUICK = Effort(Fitting(("tightest",), directions=0), steps=4, last_steps=12)
