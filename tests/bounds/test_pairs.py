@@ -89,7 +89,7 @@ def test_broken_planes_of_pairs_are_caught(monkeypatch: pytest.MonkeyPatch) -> N
     region = REGIONS["linf"].around(centres(2))
     points = probes(graph, region, 200)
 
-    def turned(self: Pairs, row: Tensor, original=Pairs.split):  # type: ignore[no-untyped-def]
+    def turned(self: Pairs, row: Tensor, original=Pairs.split):
         split = original(self, row)
         split.shared.neg_()
         return split
@@ -156,7 +156,7 @@ def test_evidence_has_no_place_for_them() -> None:
     class Listening:
         listens = True
 
-        def __getattr__(self, _name: str):  # type: ignore[no-untyped-def]
+        def __getattr__(self, _name: str):
             return lambda *_args, **_kwargs: self
 
     listening = BoundingPass(graph, region, 3, Listening())  # type: ignore[arg-type]
