@@ -34,6 +34,7 @@ from tightverify.models.from_onnx.node import Activations, Tokens, Value
 from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
+from tightverify.models.from_onnx.unbatched import has_no_batch, with_batch
 from tightverify.models.from_onnx.walk import walk
 from tightverify.models.progress import Progress
 from tightverify.models.streaming import Streaming, note_of, paired
@@ -72,14 +73,19 @@ class Asked:
     ) -> Asked:
         whole = read(path)
         opset, result = standard_opset(whole, path), chosen_output(whole.graph, output, path)
+        chosen = result
         check_names(whole.graph, fix, path)
         states = states_of(whole.graph, result, fix, streaming, path)
         model = only(whole, result, *states.values()) if states else trimmed(whole, result)
+        whole_input = isinstance(shape, tuple) and batch_axis is None and not states and has_no_batch(model, fix, shape)
+        if whole_input and isinstance(shape, tuple):
+            model, result = with_batch(model, fix, shape, result, opset)
         ports = ports_of(model.graph, shape, batch_axis, fix, path)
         fix = {each.name: fix[each.name] for each in entries_of(model.graph) if each.name in fix}
         last = None if result in states.values() else last_softmax(model, opset)
         notes = [f"axis {port.axis} of the file's input '{port.name}' was taken to be the batch" for port in ports]
-        notes += [f"of its {len(whole.graph.output)} outputs, '{result}' was taken"] if len(whole.graph.output) > 1 else []
+        notes = ["the file's input has no batch axis: inputs are run one by one"] if whole_input else notes
+        notes += [f"of its {len(whole.graph.output)} outputs, '{chosen}' was taken"] if len(whole.graph.output) > 1 else []
         notes += [shown_fixed(fix)] if fix else []
         notes += [note_of(streaming.calls, states)] if states else []
         if last is not None:

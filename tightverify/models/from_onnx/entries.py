@@ -220,11 +220,16 @@ def chosen_batch_axis(axes: Axes | None, count: int, batch_axis: int | None, pat
     if axes is None:
         return 0
     dynamic = [(k, name.lower()) for k, name in enumerate(axes) if isinstance(name, str)]
-    named = [k for k, name in dynamic if name in ("n", "b", "bs") or name.startswith(BATCH_NAMES)]
+    named = [k for k, name in dynamic if is_batch(name)]
     others = [k for k, name in dynamic if not any(word in name for word in TIME_NAMES)]
     if len(named) == 1:
         return named[0]
     return others[0] if len(others) == 1 and axes[0] != 1 else 0
+
+
+def is_batch(name: str) -> bool:
+    """Whether a dynamic axis is named as files name the batch's."""
+    return name.lower() in ("n", "b", "bs") or name.lower().startswith(BATCH_NAMES)
 
 
 def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, path: Path) -> tuple[int, ...]:
@@ -233,7 +238,8 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
     if axes is not None and isinstance(axes[batch], int) and axes[batch] != 1:
         raise ModelError(
             f"{path}: its input of shape {whole} has the fixed length {axes[batch]} along axis {batch}, taken for the batch; "
-            "export it with a dynamic batch or a batch of 1, or say with `batch_axis` along which axis the batch goes"
+            "export it with a dynamic batch or a batch of 1, or say with `batch_axis` along which axis the batch goes; "
+            "if it has none, give its whole shape as that of one input"
         )
     rest = None if axes is None else (*axes[:batch], *axes[batch + 1 :])
     if shape is None:
