@@ -27,6 +27,8 @@ from tightverify.graph import Apply, Graph
 from tightverify.models.builder import Builder
 from tightverify.ops import OPS, SIGMOID_TIMES, Floor, Log, NonZero, Reciprocal, SquareRoot, Step, SumOfSquares, Truncation
 from tightverify.ops.difference import Difference
+from tightverify.ops.gap import Gap
+from tightverify.ops.gru_update import WeightedMean
 from tightverify.refine import converge
 from tightverify.refine.converge import Converged, Cutter, Cutting
 from tightverify.refine.multipliers import mixtures
@@ -154,7 +156,7 @@ def gate(number: int) -> tuple[Relaxed, Graph]:
     return relaxed(graph, region, effort, linear_bounds(graph, region).intervals)[0], graph
 
 
-CLOSED_ONLY = (SquareRoot, Reciprocal, Step, NonZero, Floor, Truncation, SumOfSquares, Difference)
+CLOSED_ONLY = (SquareRoot, Reciprocal, Step, NonZero, Floor, Truncation, SumOfSquares, Difference, WeightedMean, Gap)
 """Operations that keep the planes of their closed form: nothing is known to support their envelopes elsewhere."""
 
 
