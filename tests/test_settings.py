@@ -41,6 +41,7 @@ OTHER = {
     "dump": Path("dump"),
     "evidence": Path("evidence"),
     "rounds": 3,
+    "lines": "tight",
 }
 """Values that are not the defaults, where one more than the default is none."""
 

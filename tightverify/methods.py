@@ -26,6 +26,12 @@ WITHOUT_EVIDENCE = ("lbp", "crown-lbp", "window")
 """Those whose linear functions of the input evidence has no words for."""
 BOUNDING = ("interval", "crown-ibp", "lbp", "crown-lbp", "window", "linear", "planes", "combine")
 """Those that bound outputs without any property."""
+LINES = {
+    "default": "those of the least mean distance, and others for rows that are worth a try of each",
+    "tight": "never worse than constants anywhere on the interval",
+    "adaptive": "of the least mean distance alone, as CROWN has them",
+}
+"""The strategies by which closed forms choose lines, and planes."""
 
 
 def either(names: Iterable[str]) -> str:

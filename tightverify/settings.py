@@ -16,7 +16,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from tightverify.errors import UnknownOptionError, UsageError
 from tightverify.former import OPTIONS as FORMER
 from tightverify.former import rename
-from tightverify.methods import ALIASES, SENTENCES, WITHOUT_EVIDENCE, either
+from tightverify.methods import ALIASES, LINES, SENTENCES, WITHOUT_EVIDENCE, either
 from tightverify.option import Group, Range, option, option_of
 
 T = TypeVar("T")
@@ -96,6 +96,12 @@ class Settings:
         default=4,
         metadata=option(Group.METHOD, "Frames, or operations in a row, that window goes back through.", COUNT),
     )
+    lines: str = field(
+        default="default",
+        metadata=option(
+            Group.METHOD, "Which lines bound functions in crown-ibp, lbp, crown-lbp, window and linear.", offered=tuple(LINES)
+        ),
+    )
     rounds: int = field(default=2, metadata=option(Group.COMBINE, "Rounds of combine, at most.", Range(1, MOST_ROUNDS)))
     without_pairs: bool = field(
         default=False,
@@ -142,6 +148,8 @@ class Settings:
             raise UsageError(
                 f"evidence has no words for the bounds of the method {self.method}; choose linear or another, or leave it out"
             )
+        if self.lines not in LINES:
+            raise UsageError(f"the lines {self.lines!r} do not exist; choose {either(LINES)}")
         for name in ("trees", "dump", "evidence"):
             if isinstance(folder := getattr(self, name), str):
                 object.__setattr__(self, name, Path(folder))
@@ -185,6 +193,7 @@ class BoundsOptions(FittingOptions, total=False):
     """What steers bounds of outputs without any property, as keywords."""
 
     window: int
+    lines: str
 
 
 class Options(BoundsOptions, total=False):

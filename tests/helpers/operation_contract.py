@@ -34,6 +34,7 @@ LARGEST = 600.0
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.25, 0.5)
 
 draw_many = settings(max_examples=25, deadline=None, derandomize=True)
+draw_some = settings(max_examples=8, deadline=None, derandomize=True)
 
 
 def finite(low: float, high: float) -> st.SearchStrategy[float]:
@@ -164,6 +165,21 @@ def interval_and_planes_hold_in_exact_arithmetic(op: Operation) -> None:
     check()
 
 
+def tight_planes_hold_and_stay_within_the_range(op: Operation) -> None:
+    @draw_some
+    @given(boxes_of(op))
+    def check(boxes: tuple[Interval, ...]) -> None:
+        interval, planes = op.interval(*boxes), op.tight(*boxes)
+        assert not faults(op, boxes, planes, interval)
+        for corner in product(*((b.lower, b.upper) for b in boxes)):
+            for side, plane, most in ((1, planes.upper, interval.upper), (-1, planes.lower, -interval.lower)):
+                beyond = side * plane.at(*corner) - most
+                slack = 1e-12 * (1 + plane.map(torch.abs).at(*(b.magnitude for b in boxes)))
+                assert not (beyond > slack).any()
+
+    check()
+
+
 def interval_and_planes_hold_dense_samples(op: Operation) -> None:
     @draw_many
     @given(boxes_of(op))
@@ -255,6 +271,7 @@ def inside(boxes: tuple[Interval, ...], cut: list[float]) -> tuple[Interval, ...
 
 CHECKS: tuple[Callable[[Operation], None], ...] = (
     interval_and_planes_hold_in_exact_arithmetic,
+    tight_planes_hold_and_stay_within_the_range,
     interval_and_planes_hold_dense_samples,
     ordinary_boxes_have_finite_answers,
     a_point_is_exact,

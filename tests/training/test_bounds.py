@@ -236,3 +236,23 @@ def test_wrong_arguments_are_refused() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             wrong()
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_strategies_of_lines(layer: Any) -> None:
+    """Tight ones are no looser than intervals; all hold samples and have gradients."""
+    torch.manual_seed(0)
+    module, ball = Last(layer(3, HIDDEN, batch_first=True)), tv.LinfBall(0.5)
+    boxes = training.bounds(module, X, ball, "ibp")
+    values = module((X[:, None] + torch.rand(2, 50, 4, 3) - 0.5).flatten(0, 1)).view(2, 50, CLASSES)
+    for method, lines in ((method, lines) for method in METHODS[1:] for lines in ("tight", "adaptive")):
+        found = training.bounds(module, X, ball, method, lines=lines)
+        assert bool(((found.lower[:, None] <= values + 1e-5) & (values <= found.upper[:, None] + 1e-5)).all())
+        loss = training.certified_loss(module, X, Y, ball, method, lines=lines)
+        assert all(bool(slope.isfinite().all()) for slope in torch.autograd.grad(loss, list(module.parameters())))
+        rows = training.margins(module, X, Y, ball, method, lines=lines)
+        if lines == "tight":
+            assert bool((rows >= training.margins(module, X, Y, ball) - 1e-3).all())
+            assert bool((found.width <= boxes.width + 1e-3).all())
+    with pytest.raises(UsageError, match="the lines 'loose' do not exist"):
+        training.bounds(module, X, ball, lines="loose")

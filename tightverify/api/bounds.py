@@ -66,7 +66,7 @@ def bounds(
 ) -> Interval | list[Interval]:
     """Intervals that surely hold the outputs (N, K) on the region; on request those of every node of the graph.
 
-    Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions`, `solver` and `window` count.
+    Settings are as in `certify`: `method`, `device`, `memory`, `batch`, `directions`, `solver`, `window` and `lines` count.
     """
     refuse_others(options, BoundsOptions.__annotations__, "bounds")
     settings = merged(settings, options if method is None else {**options, "method": method})

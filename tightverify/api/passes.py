@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from tightverify.bounds.bounding_pass import closed_form_by
 from tightverify.bounds.fitted import combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
@@ -65,9 +66,9 @@ class Windowed:
     ended: WindowPass
 
     @classmethod
-    def over(cls, graph: Graph, region: Region, frames: int) -> Windowed:
+    def over(cls, graph: Graph, region: Region, frames: int, lines: str) -> Windowed:
         ended = WindowPass.over(graph, region, frames)
-        ended.run(UNLIMITED)
+        ended.run(UNLIMITED, closed_form_by(lines))
         return cls(ended)
 
     @property
@@ -83,11 +84,11 @@ class Windowed:
 
 PASSES: dict[str, Callable[[Graph, Region, Settings], Bounded]] = {
     "interval": lambda graph, region, _: Boxes(interval_bounds(graph, region)),
-    "crown-ibp": lambda graph, region, _: IntervalPass(graph, region).run(UNLIMITED),
-    "lbp": lambda graph, region, _: Windowed.over(graph, region, 0),
-    "crown-lbp": lambda graph, region, _: Windowed.over(graph, region, 0).ended.found(),
-    "window": lambda graph, region, settings: Windowed.over(graph, region, settings.window),
-    "linear": lambda graph, region, _: linear_bounds(graph, region),
+    "crown-ibp": lambda graph, region, settings: IntervalPass(graph, region).run(UNLIMITED, closed_form_by(settings.lines)),
+    "lbp": lambda graph, region, settings: Windowed.over(graph, region, 0, settings.lines),
+    "crown-lbp": lambda graph, region, settings: Windowed.over(graph, region, 0, settings.lines).ended.found(),
+    "window": lambda graph, region, settings: Windowed.over(graph, region, settings.window, settings.lines),
+    "linear": lambda graph, region, settings: linear_bounds(graph, region, relaxation=closed_form_by(settings.lines)),
     "planes": lambda graph, region, settings: fitted_bounds(graph, region, planes_fitting(settings)),
     "combine": first_round,
 }

@@ -48,6 +48,11 @@ def closed_form(bounds: NodeBounds, node: Apply) -> tuple[Planes, ...]:
     return (node.op.relax(*operand_boxes(bounds, node)),)
 
 
+def closed_form_by(lines: str) -> Relaxation:
+    """The planes of one of the strategies of `methods.LINES`."""
+    return lambda bounds, node: (node.op.by_lines(lines, *operand_boxes(bounds, node)),)
+
+
 @dataclass(eq=False)
 class BoundingPass:
     """What has been found of the nodes by now, which are the graph's first; `found` freezes it.

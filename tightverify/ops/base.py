@@ -20,6 +20,7 @@ from tightverify.relax.curve_planes import curve_traits
 from tightverify.relax.curves import Curve
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Planes
+from tightverify.relax.tight import tight_lines, within_range
 from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
@@ -64,6 +65,29 @@ class Operation(ABC):
         """Other such planes, each the better ones for some rows, if it knows any: for rows that are worth a try of each."""
         return ()
 
+    @property
+    def rising(self) -> Curve | None:
+        """The curve that it is, if it has one operand and never falls."""
+        return None
+
+    def tight(self, *boxes: Interval) -> Planes:
+        """Planes that hold it and never leave its range over the boxes, but for rounding; constants where none is at hand."""
+        return within_range(self.tight_candidates(*boxes), boxes, self.interval(*boxes))
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        """Planes that hold it, among which `tight` looks for such."""
+        if self.rising is not None:
+            return (tight_lines(self.rising, boxes[0]),)
+        return self.relax(*boxes), *self.alternatives(*boxes)
+
+    def adaptive(self, *boxes: Interval) -> Planes:
+        """The planes of CROWN's adaptive choice: of a curve the lines of the least mean distance; else its own."""
+        return self.relax(*boxes) if self.rising is None else tightest_lines(self.rising, boxes[0])
+
+    def by_lines(self, lines: str, *boxes: Interval) -> Planes:
+        """The planes of a strategy, by its name in `methods.LINES`."""
+        return {"default": self.relax, "tight": self.tight, "adaptive": self.adaptive}[lines](*boxes)
+
 
 class CurveOperation(Operation):
     """A function of one operand that is its curve, whatever the numbers in it are: convex, then concave."""
@@ -73,6 +97,10 @@ class CurveOperation(Operation):
     @property
     @abstractmethod
     def curve(self) -> Curve: ...
+
+    @property
+    def rising(self) -> Curve:
+        return self.curve
 
     @cached_property
     def traits(self) -> Traits:

@@ -27,6 +27,7 @@ from tightverify.relax.fitted.update_planes import update_traits
 from tightverify.relax.lines import chord_slope, curve_range
 from tightverify.relax.planes import Plane, Planes
 from tightverify.relax.products import largest_supremum
+from tightverify.relax.tight import towards
 from tightverify.relax.traits import FittedPlanes, OperandSet, PlanePairs, Search, Traits
 from tightverify.values import TINY, UNIT_ROUNDOFF, Interval, above, below
 
@@ -58,6 +59,16 @@ class Update(Operation):
         gate, new, old = boxes
         lower = below_mirror(upper_plane(self.curve, gate, new.mirror(), old.mirror()))
         return Planes(lower, upper_plane(self.curve, gate, new, old))
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        """The same planes with a tight line of F in the place of its chord: where both states are at an end they touch."""
+        gate, new, old = boxes
+        lower = below_mirror(self._tight_upper(gate, new.mirror(), old.mirror()))
+        return (Planes(lower, self._tight_upper(gate, new, old)),)
+
+    def _tight_upper(self, gate: Interval, new: Interval, old: Interval) -> Plane:
+        on_gate = towards(self.curve, old.upper - new.upper, gate)
+        return upper_plane_of(self.curve, (on_gate, *on_states(self.curve, gate)), gate, new, old)
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,14 @@ def as_row(plane: Plane) -> Tensor:
 
 def upper_plane(curve: curves.Curve, gate: Interval, new: Interval, old: Interval) -> Plane:
     """The upper plane of the module's docstring."""
-    weight = curve_range(curve, gate)
-    on_new, on_old = (1 - weight.upper).clamp(min=0), weight.lower.clamp(min=0)
     on_gate = (old.upper - new.upper) * chord_slope(curve, gate)
-    return upper_plane_of(curve, (on_gate, on_new, on_old), gate, new, old)
+    return upper_plane_of(curve, (on_gate, *on_states(curve, gate)), gate, new, old)
+
+
+def on_states(curve: curves.Curve, gate: Interval) -> tuple[Tensor, Tensor]:
+    """The upper plane's slopes on the new and the old state."""
+    weight = curve_range(curve, gate)
+    return (1 - weight.upper).clamp(min=0), weight.lower.clamp(min=0)
 
 
 def upper_plane_of(

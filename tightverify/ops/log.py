@@ -21,6 +21,7 @@ CURVE = Logarithm()
 class Log(Operation):
     name = "log"
     arity = 1
+    rising = CURVE
     traits = curve_traits(CURVE)
 
     def forward(self, *operands: Tensor) -> Tensor:

@@ -92,3 +92,19 @@ class Maximum(Operation):
         between = Plane((share, 1 - share), offset + 2 * UNIT_ROUNDOFF * y.magnitude)
         upper = Plane((one, zero), zero).where(y.upper <= x.lower, Plane((zero, one), zero))
         return Planes(lower, upper.where((y.upper <= x.lower) | (x.upper <= y.lower), between))
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        """Below each operand; above, for the other operand at its most, the chord in each."""
+        x, y = boxes
+        zero = torch.zeros_like(x.lower)
+        on_x, over_x = self._chord(x, y.upper)
+        on_y, over_y = self._chord(y, x.upper)
+        first = Planes(Plane((torch.ones_like(zero), zero), zero), Plane((on_x, zero), over_x))
+        return first, Planes(Plane((zero, torch.ones_like(zero)), zero), Plane((zero, on_y), over_y))
+
+    def _chord(self, box: Interval, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and offset of a line that is at least both an operand and a value: it is so at both ends of the box."""
+        at_ends = torch.maximum(box.lower, other), torch.maximum(box.upper, other)
+        slope = torch.nan_to_num(tamed(at_ends[1] - at_ends[0]) / tamed(box.width), nan=0.0).clamp(0, 1)
+        offset = torch.maximum(at_ends[0] - slope * box.lower, at_ends[1] - slope * box.upper)
+        return slope, offset + 8 * UNIT_ROUNDOFF * (box.magnitude + other.abs()) + TINY

@@ -16,6 +16,7 @@ from tightverify.relax.curves import Identity, Sigmoid, Symmetric, Tanh
 from tightverify.relax.fitted.product_planes import product_traits
 from tightverify.relax.planes import Planes
 from tightverify.relax.products import product_planes, product_range
+from tightverify.relax.tight import tight_products
 from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
@@ -41,6 +42,9 @@ class Product(Operation):
 
     def relax(self, *boxes: Interval) -> Planes:
         return product_planes(self.first, self.second, *boxes)
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        return tight_products(self.first, self.second, *boxes)
 
 
 MULTIPLY = Product("multiply", Identity(), Identity())

@@ -5,15 +5,17 @@ Where a box holds 0 or has it as an end, `bounds` claims nothing of the input.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tightverify.ops.base import Operation
-from tightverify.relax.curves import Hyperbola
+from tightverify.relax.curves import Curve, Hyperbola
 from tightverify.relax.lines import curve_range, tightest_lines
 from tightverify.relax.planes import Plane, Planes
+from tightverify.relax.tight import tight_lines
 from tightverify.values import Interval
 
 
@@ -34,12 +36,20 @@ class Reciprocal(Operation):
         return ~((boxes[0].lower > 0) | (boxes[0].upper < 0))
 
     def relax(self, *boxes: Interval) -> Planes:
-        below = boxes[0].upper < 0
-        curve = tightest_lines(Hyperbola(), positive(boxes[0], below))
-        # -1 / x between two lines of x: 1 / x is between their negatives, and at -x, which is below 0, -1 / x = 1 / -x.
-        at_negative = Planes(of_negative(curve.lower), of_negative(curve.upper))
-        lower = at_negative.lower.where(below, curve.upper.map(torch.neg))
-        return Planes(lower, at_negative.upper.where(below, curve.lower.map(torch.neg)))
+        return between(tightest_lines, boxes[0])
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        return (between(tight_lines, boxes[0]),)
+
+
+def between(lines: Callable[[Curve, Interval], Planes], box: Interval) -> Planes:
+    """Its lines from such lines of the curve -1 / x on one side of 0."""
+    below = box.upper < 0
+    curve = lines(Hyperbola(), positive(box, below))
+    # -1 / x between two lines of x: 1 / x is between their negatives, and at -x, which is below 0, -1 / x = 1 / -x.
+    at_negative = Planes(of_negative(curve.lower), of_negative(curve.upper))
+    lower = at_negative.lower.where(below, curve.upper.map(torch.neg))
+    return Planes(lower, at_negative.upper.where(below, curve.lower.map(torch.neg)))
 
 
 def positive(box: Interval, below: Tensor) -> Interval:

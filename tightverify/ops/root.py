@@ -18,6 +18,7 @@ from tightverify.values import Interval
 class SquareRoot(Operation):
     name = "square_root"
     arity = 1
+    rising = Root()
 
     def forward(self, *operands: Tensor) -> Tensor:
         return torch.sqrt(operands[0])

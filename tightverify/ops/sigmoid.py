@@ -19,6 +19,7 @@ from tightverify.values import Interval
 class Sigmoid(Operation):
     name = "sigmoid"
     arity = 1
+    rising = curves.Sigmoid()
     traits = curve_traits(curves.Sigmoid(), factors=(curves.Sigmoid(), curves.One()))
 
     def forward(self, *operands: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from tightverify.ops.base import Operation
 from tightverify.relax.curve_planes import curve_traits
 from tightverify.relax.curves import Parabola
-from tightverify.relax.lines import tightest_lines
-from tightverify.relax.planes import Planes
+from tightverify.relax.lines import tightest_lines, upper_line
+from tightverify.relax.planes import Plane, Planes
 from tightverify.values import TINY, Interval, above, below
 
 CURVE = Parabola()
@@ -33,3 +33,10 @@ class Square(Operation):
 
     def relax(self, *boxes: Interval) -> Planes:
         return tightest_lines(CURVE, boxes[0])
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        """The tangent where it is the least, and the chord."""
+        box = boxes[0]
+        slope = 2 * torch.minimum(box.lower.clamp(min=0), box.upper)
+        tangent = upper_line(CURVE.mirror, slope, box.mirror())
+        return (Planes(Plane(tangent.slopes, -tangent.offset), self.relax(box).upper),)

@@ -19,6 +19,7 @@ from tightverify.values import Interval
 class Tanh(Operation):
     name = "tanh"
     arity = 1
+    rising = curves.Tanh()
     traits = curve_traits(curves.Tanh(), factors=(curves.Tanh(), curves.One()))
 
     def forward(self, *operands: Tensor) -> Tensor:

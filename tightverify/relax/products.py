@@ -65,10 +65,15 @@ def largest_supremum(
 def upper_plane(first: Symmetric, second: Symmetric, x: Interval, y: Interval) -> Plane:
     """The upper plane of F(x) G(y) with the slopes of the module's docstring."""
     s, t = curve_range(first, x), curve_range(second, y)
-    share = torch.nan_to_num(-tamed(s.lower) / tamed(s.width), nan=0.0).clamp(0, 1)
+    share = share_at_zero(s)
     slope_x = (t.upper - share * t.width) * chord_slope(first, x)
     slope_y = (s.lower + share * s.width) * chord_slope(second, y)
     return Plane((slope_x, slope_y), product_offset(first, second, (slope_x, slope_y), (x, y), s))
+
+
+def share_at_zero(s: Interval) -> Tensor:
+    """Where between its ends the value nearest to 0 lies."""
+    return torch.nan_to_num(-tamed(s.lower) / tamed(s.width), nan=0.0).clamp(0, 1)
 
 
 def product_offset(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from tightverify.bounds.alternatives import with_alternatives
+from tightverify.bounds.bounding_pass import closed_form_by
 from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
@@ -32,9 +33,15 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Linear bounds by back-substitution, every intermediate bound included: later stages may go on from these."""
 
     def bounded(some: Problem) -> LinearBounds:
-        return with_alternatives(linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder))
+        by_lines = closed_form_by(some.settings.lines)
+        return tried_with_others(some, linear_bounds(some.graph, some.region, some.budget, by_lines, recorder=some.recorder))
 
     return part_by_part(problem, known, bounded, keep=True)
+
+
+def tried_with_others(problem: Problem, bounds: LinearBounds) -> LinearBounds:
+    """Rows are tried with operations' alternatives, unless a strategy of lines was asked for: it has no others."""
+    return with_alternatives(bounds) if problem.settings.lines == "default" else bounds
 
 
 def crown_ibp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
@@ -42,7 +49,7 @@ def crown_ibp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
     def bounded(some: Problem) -> LinearBounds:
         intervals = IntervalPass(some.graph, some.region, recorder=some.recorder.begin(some.region))
-        return with_alternatives(intervals.run(some.budget))
+        return tried_with_others(some, intervals.run(some.budget, closed_form_by(some.settings.lines)))
 
     return part_by_part(problem, known, bounded)
 
@@ -56,7 +63,8 @@ def crown_lbp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Every row by back-substitution over the intervals that linear functions of the input, forward, leave."""
 
     def bounded(some: Problem) -> LinearBounds:
-        return with_alternatives(WindowPass.over(some.graph, some.region, 0).run(some.budget))
+        forms = WindowPass.over(some.graph, some.region, 0)
+        return tried_with_others(some, forms.run(some.budget, closed_form_by(some.settings.lines)))
 
     return part_by_part(problem, known, bounded)
 
@@ -71,7 +79,7 @@ def in_window(problem: Problem, known: BoundsSoFar, frames: int) -> BoundsSoFar:
 
     def bounded(some: Problem) -> WindowPass:
         found = WindowPass.over(some.graph, some.region, frames)
-        found.run(some.budget)
+        found.run(some.budget, closed_form_by(some.settings.lines))
         return found
 
     return part_by_part(problem, known, bounded)

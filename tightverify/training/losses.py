@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tightverify.errors import UsageError
+from tightverify.methods import LINES, either
 from tightverify.region import Perturbation
 from tightverify.training.nodes import Node
 from tightverify.training.passes import METHODS, Stop, checked, lower_bounds
@@ -19,23 +20,26 @@ from tightverify.training.tracing import traced
 from tightverify.values import Interval
 
 
-def traced_over(module: nn.Module, x: Tensor, region: Perturbation, method: str) -> Node:
+def traced_over(module: nn.Module, x: Tensor, region: Perturbation, method: str, lines: str) -> Node:
     """The module's output over the regions around a batch, checked."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
         raise UsageError("inputs for training are a batch of floats, (N, ...); give a tensor of the module's own type")
     forward, stop = METHODS[checked(method)]
-    output = traced(module, TrainingRegion(region, x), forward, stop is not Stop.INTERVAL)
+    if lines not in LINES:
+        raise UsageError(f"the lines {lines!r} do not exist; choose {either(LINES)}")
+    output = traced(module, TrainingRegion(region, x), forward, stop is not Stop.INTERVAL, lines)
     if len(output.shape) != 2 or output.shape[0] != len(x):
         raise UsageError(f"the module gives outputs of shape {tuple(output.shape)}; wanted ({len(x)}, classes)")
     return output
 
 
-def bounds(module: nn.Module, x: Tensor, region: Perturbation, method: str = "ibp") -> Interval:
+def bounds(module: nn.Module, x: Tensor, region: Perturbation, method: str = "ibp", *, lines: str = "default") -> Interval:
     """Bounds (N, K) of the outputs for all inputs of the regions around x (N, ...), up to rounding in the module's precision.
 
-    They are differentiable in the module's parameters. `method` is "ibp", "crown-ibp", "lbp" or "crown-lbp".
+    They are differentiable in the module's parameters. `method` is "ibp", "crown-ibp", "lbp" or "crown-lbp", `lines`
+    "default", "tight" or "adaptive".
     """
-    output = traced_over(module, x, region, method)
+    output = traced_over(module, x, region, method, lines)
     stop = METHODS[method][1]
     if stop is Stop.INTERVAL:
         return output.interval
@@ -44,12 +48,21 @@ def bounds(module: nn.Module, x: Tensor, region: Perturbation, method: str = "ib
     return Interval(torch.maximum(output.interval.lower, lower), torch.minimum(output.interval.upper, upper))
 
 
-def margins(module: nn.Module, x: Tensor, y: Tensor, region: Perturbation, method: str = "ibp", beta: float = 1.0) -> Tensor:
+def margins(
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    region: Perturbation,
+    method: str = "ibp",
+    beta: float = 1.0,
+    *,
+    lines: str = "default",
+) -> Tensor:
     """Lower bounds (N, K) of output y less each output, 0 for y itself.
 
     Those of `crown-ibp` and `crown-lbp` count `beta`, those of intervals the rest.
     """
-    return _margins(traced_over(module, x, region, method), y, METHODS[method][1], beta)
+    return _margins(traced_over(module, x, region, method, lines), y, METHODS[method][1], beta)
 
 
 def _margins(output: Node, y: Tensor, stop: Stop, beta: float) -> Tensor:
@@ -73,6 +86,7 @@ def certified_loss(
     *,
     kappa: float = 0.0,
     beta: float = 1.0,
+    lines: str = "default",
 ) -> Tensor:
     """`kappa` times the cross-entropy at the inputs, and the rest times that of the worst that bounds let regions hold.
 
@@ -84,5 +98,5 @@ def certified_loss(
     clean = F.cross_entropy(model(x), y) if kappa > 0 else torch.zeros((), dtype=x.dtype, device=x.device)
     if kappa == 1:
         return clean
-    worst = F.cross_entropy(-margins(model, x, y, region, method, beta), y)
+    worst = F.cross_entropy(-margins(model, x, y, region, method, beta, lines=lines), y)
     return kappa * clean + (1 - kappa) * worst

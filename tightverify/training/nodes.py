@@ -47,6 +47,8 @@ class Bounding:
     region: TrainingRegion
     forward: bool
     intervals_only: bool
+    lines: str = "default"
+    """the strategy of `methods.LINES` by which planes are chosen"""
     numbers: count[int] = field(default_factory=count)
     alike: dict[tuple[object, ...], list[Applied]] = field(default_factory=dict)
     """operations of one kind and shape, whose planes are made at once where their boxes are known before"""
@@ -297,7 +299,7 @@ class Applied(Node):
         """Those of all operations like it are made at once, unless the boxes of later ones wait for these."""
         op, alike = self.function.op, [self] if self.bounding.forward else self.bounding.alike[self.function.op, self.shape]
         boxes = [joined([one.operands[k].box for one in alike]).map(tamed) for k in range(op.arity)]
-        found, batch = op.relax(*boxes), self.shape[0]
+        found, batch = op.by_lines(self.bounding.lines, *boxes), self.shape[0]
         for k, one in enumerate(alike):
             one.__dict__["planes"] = part_of(found, k * batch, (k + 1) * batch)
         own: Planes = self.__dict__["planes"]

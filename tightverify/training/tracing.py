@@ -72,10 +72,10 @@ def name_of(func: Any) -> str:
     return name.removeprefix("_") if name.startswith("_") and not name.startswith("__") else name
 
 
-def traced(module: nn.Module, region: TrainingRegion, forward: bool, through: bool) -> Node:
+def traced(module: nn.Module, region: TrainingRegion, forward: bool, through: bool, lines: str = "default") -> Node:
     """The module's output (B, ...) over the regions; `through`: rows may go through operations."""
     by_batch = any(isinstance(part, nn.modules.batchnorm._NormBase) and part.training for part in module.modules())
-    bounding = Bounding(region, forward, not (forward or through or by_batch))
+    bounding = Bounding(region, forward, not (forward or through or by_batch), lines)
     with counters_kept(module):
         output = module(Bounded.of(Input(bounding)))
     if not isinstance(output, Bounded):
