@@ -63,16 +63,6 @@ class Last(nn.Module):
         return self.layer(x)[0][:, -1]
 
 
-class Packed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(x, torch.full((x.shape[0],), TIME), batch_first=True)
-        return self.lstm(packed)[1][0][-1]
-
-
 class Random(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sum(1) + torch.rand(3)
@@ -161,7 +151,6 @@ class Outputs(nn.Module):
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "branch": (lambda: Function(_branching), ("cannot be exported", "shapes only")),
-    "packed": (Packed, ("cannot be exported", "packed")),
     "outputs": (Outputs, ("list", "return only the class scores")),
     "lstm": (lambda: nn.LSTM(FEATURES, HIDDEN), ("(1, 4, 4)", "one row of numbers", "choose a frame")),
     "inputs": (Several, ("takes x, y", "fix={'y': array}")),

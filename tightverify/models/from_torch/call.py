@@ -148,9 +148,9 @@ def place_of(node: fx.Node) -> str:
             f"in module '{path}', a {kind.split('.')[-1]}" if path else f"in the outermost module, a {kind.split('.')[-1]}"
         )
     frames = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.*)', node.meta.get("stack_trace") or "")
-    library = os.path.dirname(torch.__file__)
+    libraries = os.path.dirname(torch.__file__), os.path.dirname(__file__)
     for file, line, source in reversed(frames):
-        if not file.startswith(library):
+        if not file.startswith(libraries):
             places.append(f"{os.path.basename(file)} line {line}: `{source.strip()}`")
             break
     return ", ".join(places) or "place unknown"

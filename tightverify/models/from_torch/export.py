@@ -69,7 +69,7 @@ def export(module: nn.Module, x: Tensor, source: str) -> ExportedProgram:
     except Exception as error:
         raise ModelError(
             f"{source} cannot be exported by torch.export ({reason_of(error)}): let its Python code depend on "
-            "shapes only, never on the numbers in tensors, and use no packed sequences"
+            "shapes only, never on the numbers in tensors, and pack no sequences but those of full length"
         ) from error
 
 

@@ -34,6 +34,7 @@ from tightverify.models.from_torch.lookups import LIMITS, PLACES
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.operators import OPERATORS, Handler
 from tightverify.models.from_torch.original import Asked, BatchFirst, on_table
+from tightverify.models.from_torch.packed import FullLength, on_plain_tensors, packs, refuse_moving_lengths
 from tightverify.models.from_torch.quantised import refuse_rounded_activations, with_rounded_weights
 from tightverify.models.from_torch.tokens import LookUp, Tokens, refuse_others, with_table
 from tightverify.models.from_torch.traced import traced
@@ -132,7 +133,14 @@ def read_by(walked: Callable[[Program], Walk], fresh: Callable[[], nn.Module], x
     if quick is not None and all_read(quick):
         with suppress(TightVerifyError):
             return walked(quick)
-    return walked(export(fresh(), x, source))
+    with silence():
+        packed = packs(fresh(), x)
+    if not packed:
+        return walked(export(fresh(), x, source))
+    with FullLength():
+        program = export(on_plain_tensors(fresh()), x, source)
+    refuse_moving_lengths(program)
+    return walked(program)
 
 
 def way_of(

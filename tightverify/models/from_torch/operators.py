@@ -22,6 +22,7 @@ from tightverify.models.from_torch.curved import CURVED
 from tightverify.models.from_torch.lookups import LIMITS, LOOKUPS, whole
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.models.from_torch.normalising import NORMALISING, axes_of, kept
+from tightverify.models.from_torch.packed import FULL_LENGTH, read_packed
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
 from tightverify.models.powers import exponential, power
@@ -369,6 +370,7 @@ OPERATORS: dict[str, Handler] = {
     "aten.max.dim": extreme(largest=True, pair=True),
     "aten.min.dim": extreme(largest=False, pair=True),
     "aten.sym_size.int": lambda call: call.symbols("self").shape[call.integer("dim")],
+    FULL_LENGTH: read_packed,
     "aten._to_copy.default": to_copy,
     "aten.full_like.default": like(None),
     "aten.zeros_like.default": like(0.0),
