@@ -84,6 +84,27 @@ def test_bounds_hold_everything_that_is_found(network: str, scale: float) -> Non
     assert not violations(graph, region, probes(graph, region, 200), bounded)
 
 
+class Twice(torch.nn.Module):
+    """tanh of neurons that are read several times each, of a layer or of an operation."""
+
+    def __init__(self, curve: bool) -> None:
+        super().__init__()
+        self.curve, self.first, self.last = curve, torch.nn.Linear(4, 3), torch.nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = 3 * self.first(x)
+        return self.last(torch.tanh((torch.relu(h) if self.curve else h)[:, [0, 0, 2, 1, 1, 0]]))
+
+
+@pytest.mark.parametrize("curve", [False, True])
+def test_neurons_that_read_the_same_operand_and_operations_of_operations(curve: bool) -> None:
+    torch.manual_seed(2)
+    graph = tv.load(Twice(curve).double(), (4,)).graph
+    region = LinfBall(0.3).around(random(2, 4))
+    assert bounded(graph, region).pairs
+    assert not violations(graph, region, probes(graph, region, 100), bounded)
+
+
 def test_broken_planes_of_pairs_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = NETWORKS["rnn tanh"](1.0, 5)
     region = REGIONS["linf"].around(centres(2))

@@ -44,7 +44,7 @@ def alike(bounds: BoundingPass, node: Apply) -> Tensor:
     """(B, n, n): how far operands hang together, from 0 to 1."""
     (operand,) = node.operands
     identity = torch.eye(bounds.graph.nodes[operand.source].size, dtype=torch.float64, device=bounds.region.centre.device)
-    planes = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in bounds.planes.items() if number < operand.source}
+    planes = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in bounds.planes.items() if number <= operand.source}
     _, form = linear_form(bounds.graph, planes, {operand.source: identity[None, operand.index]})
     reach = torch.nan_to_num(form * (bounds.region.reach.width / 2)[:, None], 0.0, 0.0, 0.0)
     unit = torch.nn.functional.normalize(reach, dim=-1)
@@ -63,8 +63,9 @@ def polygons_of(bounds: BoundingPass, node: Apply, members: Tensor) -> Polygons:
     own = normals.new_zeros((batch, count, several, node.size))
     for part, weights in zip(members.chunk(2, dim=1), normals.unbind(-1), strict=True):
         own.scatter_(3, part[:, :, None, None].expand(-1, -1, several, 1), weights[..., None])
-    rows = own.new_zeros((batch, count * several, bounds.graph.nodes[operand.source].size))
-    rows[..., operand.index] = own.flatten(1, 2)
+    width = bounds.graph.nodes[operand.source].size
+    places = torch.arange(width, device=own.device)[operand.index]
+    rows = own.new_zeros((batch, count * several, width)).index_add_(2, places, own.flatten(1, 2))
     least = bounds.lower({operand.source: rows})
     return Polygons.within(ends.flatten(0, 1), normals.flatten(0, 1), least.view(batch * count, several))
 
