@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "inputs": (Several, ("takes x, y", "fix={'y': array}")),
     "shape": (lambda: nn.Linear(7, 2), ("fails on one input of shape (1, 4, 3)", "check the shape")),
     "rank": (lambda: nn.Linear(FEATURES, 2), ("shape (1, 4, 2)", "one row of numbers")),
-    "squeezed": (lambda: nn.Sequential(nn.Flatten(0), nn.Linear(TIME * FEATURES, 3)), ("one row of class scores",)),
+    "squeezed": (lambda: nn.Sequential(nn.Flatten(0, 2), nn.Linear(TIME * FEATURES, 3)), ("one row of class scores",)),
     "nan": (lambda: _spoilt(float("nan")), ("1.weight", "NaN")),
     "infinite": (lambda: _spoilt(float("inf")), ("1.weight", "infinite")),
     "mixed": (_mixed, ("torch.float64 (1.weight)", "torch.float32 (2.weight)")),

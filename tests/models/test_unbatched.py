@@ -1,4 +1,4 @@
-"""Files whose input has no batch axis are run one by one."""
+"""Files and modules whose input has no batch axis are run one by one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
 import tightverify as tv
 from tests.helpers.onnx_models import SINGLE, build, layer, node, normal
@@ -65,3 +66,34 @@ def test_an_axis_named_as_a_batch_is_one(tmp_path: Path) -> None:
 def test_without_its_shape_a_batch_of_that_length_may_be_meant(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="if it has none, give its whole shape as that of one input"):
         from_onnx(saved(tmp_path, [5, 3]))
+
+
+class Lonely(nn.Module):
+    """A GRU over frames (time, features), which would take a batch for its frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.out = nn.GRU(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.gru(x)[0][-1])
+
+
+class Lonelier(Lonely):
+    """One that fails with a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dim() == 2
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [Lonely, Lonelier])
+def test_modules_without_a_batch_axis(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    module = kind()
+    model = tv.load(module, (5, 3))
+    assert model.notes == ("the module's input has no batch axis: inputs are run one by one",)
+    with torch.no_grad():
+        expected = torch.stack([module(x) for x in X])
+    torch.testing.assert_close(model.original(X), expected)
+    torch.testing.assert_close(model.graph.forward(X.double().flatten(1)).float(), expected)

@@ -102,7 +102,8 @@ def from_torch(
     if streaming.calls:
         asked = asked.unrolled(x, streaming)
         x, shape, batch_axis = torch.rand((1, streaming.calls, *shape), dtype=dtype), (streaming.calls, *shape), 0
-    asked, made = asked.tried(x, inputs)
+    plain = asked.entry is None and not (tokens or batch_axis or frame is not None)
+    asked, made = asked.with_or_without_batch(x, inputs) if plain else asked.tried(x, inputs)
     kept = (of_calls if streaming.calls else picked)(tuple(made.shape), as_frame(frame), source)
 
     def walked(program: Program) -> Walk:
@@ -167,6 +168,8 @@ def way_of(
 
 def said(asked: Asked, fix: Mapping[str, Any], last: str) -> Iterator[str]:
     """Notes of what was chosen, fixed and left out."""
+    if asked.way.alone:
+        yield "the module's input has no batch axis: inputs are run one by one"
     if asked.output is not None:
         yield f"of its outputs, {asked.output} was taken"
     if fix:

@@ -43,8 +43,8 @@ class Asked:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether what is fixed is so for a single input."""
-        return self.way.calls > 0 or any(isinstance(value, Tensor) for value in self.numbers.values())
+        """Whether what is fixed is so for a single input, or there is no batch."""
+        return self.way.calls > 0 or self.way.alone or any(isinstance(value, Tensor) for value in self.numbers.values())
 
     def unrolled(self, chunk: Tensor, streaming: Streaming) -> Asked:
         """The same, called for one chunk after the other, given one of them with its batch where the module wants it."""
@@ -78,6 +78,29 @@ class Asked:
                 "without tensors that it computed itself (old weight norm, states from an earlier call)"
             ) from error
         return Wrapped(own, self.entry, self.numbers, self.output, self.way).eval() if self.apart else own
+
+    def with_or_without_batch(self, x: Tensor, inputs: Tensor | None) -> tuple[Asked, Tensor]:
+        """The same as `tried`, of a module that gives one row of outputs only without a batch axis, so."""
+        try:
+            asked, made = self.tried(x, inputs)
+        except ModelError:
+            alone = self._without_batch(x)
+            if alone is None:
+                raise
+            return alone
+        row = max(made.shape) == made.numel()
+        return (asked, made) if row else self._without_batch(x) or (asked, made)
+
+    def _without_batch(self, x: Tensor) -> tuple[Asked, Tensor] | None:
+        """The module on one input without a batch axis, if it gives a row of numbers (classes,)."""
+        asked = replace(self, apart=True, way=replace(self.way, alone=True))
+        try:
+            with torch.no_grad(), silence():
+                made = asked.copy()(x)
+        except Exception:  # what is wrong is said of a batch
+            return None
+        usual = isinstance(made, Tensor) and made.dim() == 2 and made.numel() > 0 and made.is_floating_point()
+        return (asked, made) if usual else None
 
     def tried(self, x: Tensor, inputs: Tensor | None) -> tuple[Asked, Tensor]:
         """What is asked about, and what is made of an input; of several outputs the first, if nothing was said.

@@ -26,13 +26,15 @@ Output = int | str
 @dataclass(frozen=True)
 class Way:
     """How the input of a wrapped module becomes those of the module: blocks of it, each with the axis of its batch there, or
-    chunks for so many calls, with the states that the outputs of these numbers or keys go back into.
+    chunks for so many calls, with the states that the outputs of these numbers or keys go back into; a module that knows no
+    batch is given one input `alone`.
     """
 
     blocks: tuple[Block, ...] = ()
     batch_axes: tuple[int, ...] = (0,)
     calls: int = 0
     states: Mapping[str, Output] = field(default_factory=dict)
+    alone: bool = False
 
 
 PLAINLY = Way()
@@ -52,6 +54,8 @@ class Wrapped(nn.Module):
             self.register_buffer(buffer, numbers[name])
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.way.alone:
+            return one_of(self.module(x[0]), self.output)[None]
         if self.entry is None:
             return one_of(self.module(x), self.output)
         if self.way.calls:
