@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -137,7 +138,11 @@ def test_an_inputs_region_is_said_by_the_options_of_one(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x, state = normal(2, 3, 2).astype(np.float32), normal(2, 1, 4, seed=1).astype(np.float32)
-    bounds = {"state_lower": state - 0.5, "state_upper": state + np.float32(0.25), "x_eps": np.array([0.0, 0.25])}
+    bounds: dict[str, Any] = {
+        "state_lower": state - 0.5,
+        "state_upper": state + np.float32(0.25),
+        "x_eps": np.array([0.0, 0.25]),
+    }
     np.savez(tmp_path / "both.npz", x=x, state=state, **bounds)
     files = [str(folder / "model.onnx"), str(tmp_path / "both.npz"), "--frame", "last", "--quiet"]
     assert main(["bounds", *files, "--region", "x=eps 0.1 frames 0,1,state=own", "--json"]) == 0

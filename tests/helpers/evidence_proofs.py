@@ -30,6 +30,12 @@ MOST_CORNERS = 12
 
 
 @lru_cache(maxsize=100_000)
+def number_of(parameter: float | tuple[float, ...]) -> float:
+    """A parameter that is one number."""
+    assert not isinstance(parameter, tuple)
+    return parameter
+
+
 def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple[Point, ...]) -> bool:
     """Whether `k f(p) + slopes @ p + constant >= 0` on a domain of two operands' polygon, or else a box's opposite corners.
 
@@ -67,7 +73,7 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         points = [left, *(t for t in bends if left < t < right), right]
         return all(k * value(t) + a * t + constant >= 0 for t in points)
     if name == "elu":
-        alpha = rational(parameters["alpha"])
+        alpha = rational(number_of(parameters["alpha"]))
         bent = Curved("exp", k * alpha, a, constant - k * alpha)
         straight_ends = (max(left, fmpq(0)), right) if right >= 0 else ()
         return all((k + a) * t + constant >= 0 for t in straight_ends) and (
@@ -83,7 +89,7 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     if name == "floor":
         return floor_holds(k, a, constant, left, right)
     if name == "truncation":
-        limit = rational(parameters["limit"])
+        limit = rational(number_of(parameters["limit"]))
         above = right < 0 or floor_holds(k, a, constant, max(left, fmpq(0)), right)
         below = left > 0 or floor_holds(-k, -a, constant, max(-right, fmpq(0)), -left)
         return -limit < left and right < limit and above and below

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,14 +186,15 @@ def test_regions_from_the_file_of_the_inputs(tmp_path: Path) -> None:
     np.savez(path, x=x, lower=x - 0.1, upper=x + 0.2)
     upper = own_region([path], "inf", clip=None).around(torch.as_tensor(x)).box.upper
     assert torch.equal(upper, torch.as_tensor(x + 0.2).flatten(1))
-    for arrays, limits, words in (
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"lower": x, "upper": x}, {"clip": (0, 1)}, "--clip was given with boxes"),
         ({}, {}, "has neither eps nor lower and upper beside x; wanted eps"),
         ({"lower": x}, {}, "has lower beside x; wanted eps"),
         ({"eps": radii, "lower": x, "upper": x}, {}, "has eps and lower and upper beside x"),
         ({"eps": radii[:2]}, {}, r"eps in .* has shape \(2,\), and x \(3, 2, 2\)"),
         ({"lower": x[:1], "upper": x}, {}, r"lower in .* has shape \(1, 2, 2\)"),
-    ):
+    ]
+    for arrays, limits, words in cases:
         np.savez(path, x=x, **arrays)
         with pytest.raises(UsageError, match=words):
             own_region([path], "inf", **limits)

@@ -66,7 +66,7 @@ def test_a_linear_networks_radii_are_those_that_are_known(family: Any, loaded: t
     assert bool((found.proved > true * (1 - 2e-3)).all())
     assert bool((found.refuted > true * (1 - 1e-12)).all())
     assert bool((found.refuted < true * (1 + 1e-2)).all())
-    assert loaded.apart(found[0].counterexample[None])["x"].shape == (1, 3, 2)  # type: ignore[index]
+    assert loaded.apart(found[0].counterexample[None])["x"].shape == (1, 3, 2)
 
 
 def test_every_input_has_the_same_ball_if_nothing_else_is_said(loaded: tv.Model) -> None:
