@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from tightverify.bounds.fitted import Effort, Fitting, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.pairs import Pairs, matched
 from tightverify.bounds.result import LinearBounds
+from tightverify.branch.leaf import together
 from tightverify.branch.passes import CONSTRAINED, PAIRED, proved_above
 from tightverify.budget import UNLIMITED
 from tightverify.graph import Graph
@@ -168,6 +171,18 @@ def test_proofs_by_contradiction_take_them_and_hold() -> None:
     assert (proved <= found + 1e-9).all()
     assert PAIRED.fitting.pairs
     assert not CONSTRAINED.fitting.pairs
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_parts_with_fewer_pairs_are_put_together(lacking: int) -> None:
+    graph = NETWORKS["rnn tanh"](1.0, 3)
+    bounds = bounded(graph, REGIONS["linf"].around(centres(2)))
+    leaves = [bounds[k : k + 1] for k in range(2)]
+    _, *others = bounds.pairs
+    leaves[lacking] = replace(leaves[lacking], pairs={number: leaves[lacking].pairs[number] for number in others})
+    both = together(leaves)
+    assert list(both.pairs) == others
+    assert torch.isfinite(both.lower({graph.output: sign_rows(graph, "cpu")}, 3)).all()
 
 
 def test_evidence_has_no_place_for_them() -> None:

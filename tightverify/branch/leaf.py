@@ -133,8 +133,12 @@ def under(bounds: LinearBounds, rows: Tensor, limit: Tensor, bound: Tensor, spec
 
 
 def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
-    """Single regions' bounds as a batch; where one has fewer pairs of planes than another, its last is repeated."""
+    """Single regions' bounds as a batch; where one has fewer pairs of planes than another, its last is repeated.
+
+    Neurons are taken two and two where they are in all of them: operands that are too large have none.
+    """
     first = leaves[0]
+    paired = [number for number in first.pairs if all(number in leaf.pairs for leaf in leaves)]
     planes = {}
     for number in first.planes:
         several = [leaf.planes[number] for leaf in leaves]
@@ -147,7 +151,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         tuple(torch.cat(same) for same in zip(*(leaf.scales for leaf in leaves), strict=True)),
         FrozenMapping(planes),
         FrozenMapping({number: side_by_side([leaf.polygons[number] for leaf in leaves]) for number in first.polygons}),
-        FrozenMapping({number: pairs_of([leaf.pairs[number] for leaf in leaves]) for number in first.pairs}),
+        FrozenMapping({number: pairs_of([leaf.pairs[number] for leaf in leaves]) for number in paired}),
         first.mixtures,
         constraints.together([leaf.constraints for leaf in leaves], [leaf.nothing for leaf in leaves]),
         first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
