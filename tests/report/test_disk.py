@@ -157,7 +157,11 @@ def refuse_from(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_disk_that_fills_while_an_input_is_at_work(
     beside_trees: bool, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (model, x), settings, region = network("mlp"), tv.Settings("complete", restarts=0, splits=1), tv.LinfBall(1.0)
+    (model, x), settings, region = (
+        network("mlp"),
+        tv.Settings("complete", restarts=0, splits=1, without_pairs=True),
+        tv.LinfBall(1.0),
+    )
     wanted = list(tv.stream(model, x, None, region, settings, batch=1))
     assert len(wanted[0].tree) > 1
     refuse_from(count, monkeypatch)
