@@ -245,7 +245,9 @@ def test_few_coordinates_are_split_rather_than_many_neurons(ball: str, top: int,
     module, x = network(), points(4)
 
     def run(splits: int) -> Sequence[tv.Result]:
-        return tv.certify(module, x, None, BALLS[ball], method="complete", rounds=1, splits=splits, top=top, restarts=0)
+        return tv.certify(
+            module, x, None, BALLS[ball], method="complete", rounds=1, splits=splits, top=top, restarts=0, without_pairs=True
+        )
 
     found = run(60)
     assert any(of_coordinates(result) for result in found)
@@ -329,8 +331,8 @@ def test_hundreds_of_leaves_are_bounded_in_one_call(memory: int, most: int, monk
         return original(bounds, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(search, "halves", watched)
-    splits = 600 if most > 1 else 12
-    settings = Settings("complete", rounds=1, splits=splits, memory=memory, restarts=0)
+    splits = 400 if most > 1 else 12
+    settings = Settings("complete", rounds=1, splits=splits, memory=memory, restarts=0, without_pairs=True)
     model, x = tv.load(network(), shape=(2,)), points(1)
     (found,) = stream(model, x, network()(x).argmax(1), tv.LinfBall(3.0), settings)
     assert len(split_in(found.tree)) == splits

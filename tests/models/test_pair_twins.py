@@ -78,6 +78,7 @@ def checked(first: Model, second: Model, ratio: float) -> None:
     assert found.width[:, OUTPUTS:].mean() <= ratio * apart["linear"].width[:, OUTPUTS:].mean()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mean", MEANS)
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_gru_and_its_hard_twin(mean: str, order: int) -> None:
