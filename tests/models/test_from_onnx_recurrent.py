@@ -146,7 +146,6 @@ def test_the_reset_gate_on_the_wrong_side_is_noticed(tmp_path: Path, monkeypatch
     ("kind", "attributes", "inputs", "named"),
     [
         ("LSTM", {"clip": -1.0}, "", "clip"),
-        ("LSTM", {"layout": 1}, "", "layout"),
         ("LSTM", {"activations": ["Sigmoid", "Tanh", "Softsign"]}, "", "Softsign"),
         ("GRU", {"activations": ["Sigmoid", "ThresholdedRelu"]}, "", "ThresholdedRelu"),
         ("RNN", {"activations": ["Softplus"]}, "", "Softplus"),

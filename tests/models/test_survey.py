@@ -21,7 +21,7 @@ SINES = [
     helper.make_node("Sin", ["c"], ["d"]),
 ]
 LAYER = [
-    helper.make_node("LSTM", ["x", "W", "R"], ["", "e"], hidden_size=2, layout=1, name="layer"),
+    helper.make_node("LSTM", ["x", "W", "R"], ["", "e"], hidden_size=2, activations=["Sigmoid", "Tanh", "Sin"], name="layer"),
     helper.make_node("Squeeze", ["e", "zero"], ["y"]),
 ]
 
@@ -50,7 +50,7 @@ def test_every_operator_is_named_with_its_first_node_and_their_number(
 
 def test_what_refuses_an_attribute_is_found_where_the_shape_is_known(tmp_path: Path) -> None:
     path = saved(tmp_path, LAYER, ["t", "n", 3])
-    assert "layout" in survey(path, (4, 3), batch_axis=1).refused["LSTM"][1]
+    assert "activation Sin" in survey(path, (4, 3), batch_axis=1).refused["LSTM"][1]
     guessed = survey(path, batch_axis=1)
     assert guessed.options == ["--shape 20,3"]
     assert not guessed.refused

@@ -1,8 +1,8 @@
 """ONNX's LSTM, GRU and RNN: their layout cut into the gates of `recurrent`, attribute by attribute.
 
 X is (time, batch, features), W (directions, gates * H, F), R (directions, gates * H, H), B (directions, 2 * gates * H), states
-(directions, batch, H); Y is (time, directions, batch, H). ONNX's order of gates is input, output, forget, cell for LSTM and
-update, reset, new for GRU.
+(directions, batch, H); Y is (time, directions, batch, H). Under `layout = 1` the batch comes first in X, states and all outputs.
+ONNX's order of gates is input, output, forget, cell for LSTM and update, reset, new for GRU.
 
 `clip` is what onnxruntime makes of it: what gates and proposals are functions of is kept within the limit, an LSTM's cell is
 not.
@@ -67,17 +67,13 @@ def recurrent(kind: str, call: Call) -> list[Symbols]:
     directions = DIRECTIONS.get(name)
     if directions is None:
         raise call.unsupported(f"the attribute direction = {name}", f"use one of {', '.join(DIRECTIONS)}")
-    if call.integer("layout", 0) != 0:
-        raise call.unsupported(
-            "the attribute layout = 1, which onnxruntime does not run,",
-            "transpose to (time, batch, features) before it, with layout = 0",
-        )
-    x = call.numbers(0)
+    batch_first = call.integer("layout", 0) != 0
+    x = call.numbers(0).swapaxes(0, 1) if batch_first else call.numbers(0)
     refuse_lengths(call, len(x))
     functions = activation_functions(kind, call, len(directions))
     weights = directions_of(kind, call, len(directions))
     cells = cells_of(kind, call, weights, functions)
-    states = initial_states(kind, call, (len(directions), x.shape[1], weights[0].size))
+    states = initial_states(kind, call, (len(directions), x.shape[1], weights[0].size), batch_first)
     sequences: list[Symbols] = []
     ends: list[list[Symbols]] = []
     for cell, backwards in zip(cells, directions, strict=True):
@@ -88,7 +84,8 @@ def recurrent(kind: str, call: Call) -> list[Symbols]:
         ]
         sequences.append(np.stack([outputs for outputs, _ in runs], axis=1))
         ends.append([np.stack(parts) for parts in zip(*(last for _, last in runs), strict=True)])
-    return [np.stack(sequences, axis=1), *(np.stack(parts) for parts in zip(*ends, strict=True))]
+    made = [np.stack(sequences, axis=1), *(np.stack(parts) for parts in zip(*ends, strict=True))]
+    return [np.moveaxis(each, -2, 0) for each in made] if batch_first else made
 
 
 def refuse_lengths(call: Call, time: int) -> None:
@@ -193,17 +190,19 @@ def directions_of(kind: str, call: Call, directions: int) -> list[Weights]:
     return [Weights(ordered(W[d]), ordered(R[d]), ordered(B[d, :half]), ordered(B[d, half:])) for d in range(directions)]
 
 
-def initial_states(kind: str, call: Call, shape: tuple[int, int, int]) -> list[Symbols]:
+def initial_states(kind: str, call: Call, shape: tuple[int, int, int], batch_first: bool) -> list[Symbols]:
     """The hidden state and, for LSTM, the cell's, (directions, batch, H) each; zeros where the file gives none."""
+    directions, batch, size = shape
+    wanted = (batch, directions, size) if batch_first else shape
     states = []
     for k in (5, 6) if kind == "LSTM" else (5,):
-        state = call.numbers(k) if call.given(k) else np.full(shape, ZERO, dtype=np.int64)
-        if state.shape != shape:
+        state = call.numbers(k) if call.given(k) else np.full(wanted, ZERO, dtype=np.int64)
+        if state.shape != wanted:
             raise ModelError(
-                f"{call.place} starts from '{call.name(k)}' of shape {state.shape}; wanted {shape}: if that is the batch that "
+                f"{call.place} starts from '{call.name(k)}' of shape {state.shape}; wanted {wanted}: if that is the batch that "
                 "the model was exported with, export it with a batch of 1 or a dynamic one"
             )
-        states.append(state)
+        states.append(state.swapaxes(0, 1) if batch_first else state)
     return states
 
 

@@ -20,6 +20,7 @@ from tightverify.models.blocks import Block
 from tightverify.models.frames import chosen, rows
 from tightverify.models.from_onnx.entries import Fixed, Port
 from tightverify.models.from_onnx.reading import brief
+from tightverify.models.from_onnx.time_first import time_first
 
 DTYPES = {
     "tensor(float)": torch.float32,
@@ -127,7 +128,7 @@ def session(model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     options.add_session_config_entry(*AS_WRITTEN)
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(time_first(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(
             f"{path}: onnxruntime cannot load it ({brief(error)}); export it for an older opset, or in float32"
