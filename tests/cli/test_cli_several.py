@@ -171,9 +171,16 @@ def test_radii_of_several_inputs(folder: Path, tmp_path: Path, capsys: pytest.Ca
     half = proved("--region", "x=inf:2", "--region", "state=eps 1 norm 2", out="half")
     assert 0 < half < one
     assert abs(half - one / 2) < 0.02 * one
+    np.savez(tmp_path / "both.npz", x=x, state=state, x_groups=np.array([[3], [3], [8]]))
+    how = ["--region", "x=inf:1,state=2:0.5", "--per", "group", "--restarts", "0", "--out", str(tmp_path / "groups")]
+    assert main([*given, *how]) == 0
+    lines = [line.split(",") for line in (tmp_path / "groups" / "radii.csv").read_text().splitlines()]
+    assert [line[2] for line in lines[:4]] == ["group", "x[3]", "x[8]", "state"]
+    assert min(float(line[3]) for line in lines[1:4]) > one
+    np.savez(tmp_path / "both.npz", x=x, state=state)
     for words, told in (
         (["--region", "x=db -80,state=2:1"], "-80 dB does not grow with a number; give a function"),
-        (["--region", "x=inf:1,state=2:1", "--per", "frame"], "--per was given beside --region"),
+        (["--region", "x=inf:1,state=2:1", "--per", "group"], "no groups were given"),
         (["--region", "x=inf:1,state=2:1", "--family", "db"], "--family was given beside --region"),
     ):
         assert main([*given, "--out", str(tmp_path / "refused"), *words]) == 2

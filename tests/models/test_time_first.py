@@ -96,6 +96,7 @@ def test_what_onnxs_reference_makes_of_batch_first(kind: str, tmp_path: Path) ->
     built = build(nodes, ["N", TIME, FEATURES], constants, SINGLE)
     model = from_onnx(save(tmp_path, built))
     x = normal(BATCH, TIME, FEATURES, seed=5).astype(SINGLE)
-    theirs = torch.from_numpy(ReferenceEvaluator(built).run(None, {"x": x})[0]).double()
+    made: Any = ReferenceEvaluator(built).run(None, {"x": x})
+    theirs = torch.from_numpy(made[0]).double()
     torch.testing.assert_close(model.graph.forward(torch.from_numpy(x).double().flatten(1)), theirs, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(model.original(torch.from_numpy(x)).double(), theirs, rtol=1e-5, atol=1e-5)

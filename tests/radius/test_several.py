@@ -84,6 +84,46 @@ def test_nothing_is_tried_beyond_the_whole_range(loaded: tv.Model) -> None:
     assert (radii.whole(6), tv.L2Ball(0.5, clip=(0, 1)).whole(4), tv.LinfBall(1).whole(4)) == (4.0, 4.0, math.inf)
 
 
+FAMILY = {"x": tv.LinfBall(1), "state": tv.L2Ball(0.5)}
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ({"per": "frame"}, ["x[0]", "x[1]", "x[2]", "state"]),
+        ({"per": "feature"}, ["x[0]", "x[1]", *(f"state[{k}]" for k in range(4))]),
+        ({"per": "segment", "length": 3}, ["x[0]", "state[0]", "state[1]"]),
+        ({"per": "group", "groups": {"x": [[5], [5], [9]]}}, ["x[5]", "x[9]", "state"]),
+    ],
+    ids=["frame", "feature", "segment", "group"],
+)
+def test_every_part_of_every_input_has_the_radius_that_is_known(how: Any, names: list[str], loaded: tv.Model) -> None:
+    found = tv.radius(loaded, X, None, family=FAMILY, method="linear", restarts=0, tolerance=1e-3, **how)
+    assert list(found[0].parts) == names
+    network = Linear()
+    outputs, spread = network(X["x"], X["state"]).detach(), found.about.spread
+    assert spread is not None
+    slopes = torch.cat([layer.weight[0] - layer.weight[1] for layer in (network.first, network.second)]).detach()
+    for part, name in enumerate(names):
+        mine = slopes[spread == part]
+        norm = mine.abs().sum() if name.startswith("x") else 0.5 * mine.norm()
+        true = (outputs[:, 0] - outputs[:, 1]).abs() / norm
+        proved = found.proved[:, part]
+        assert bool(((proved < true * (1 + 1e-12)) & (proved > true * (1 - 2e-3))).all())
+        assert bool((found.refuted[:, part] > true * (1 - 1e-12)).all())
+
+
+def test_parts_that_may_not_change_are_left_out(loaded: tv.Model) -> None:
+    family = {"x": tv.LinfBall(1, clip=(0, 1), frames=[1]), "state": tv.L2Ball(0)}
+    found = tv.radius(loaded, X, None, family=family, per="frame", method="linear", restarts=0)
+    assert found[0].parts == ("x[1]",)
+    assert found.maps[0].isnan().tolist() == [True, True, False, False] + [True] * 6
+    assert found.fragile(1)[0]["frame"] == "x[1]"
+    points = [each for each in found[0].counterexample if each is not None]
+    for point in points:
+        assert loaded.apart(point[None])["x"][0, [0, 2]].equal(X["x"][0, [0, 2]])
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -94,9 +134,28 @@ def test_nothing_is_tried_beyond_the_whole_range(loaded: tv.Model) -> None:
         ({"family": {"x": tv.Gain(1), "state": tv.LinfBall(1)}}, "does not grow with a number; give a function"),
         ({"family": {"x": tv.LinfBall(0), "state": tv.L2Ball(0)}}, "radius 0 and do not grow"),
         ({"family": {"x": tv.LinfBall(1), "state": tv.L2Ball(1)}, "clip": (0, 1)}, "a clip was given beside a family"),
-        ({"per": "feature"}, "several inputs of the module Linear are perturbed; fix all others but one"),
+        ({"per": "feature", "family": tv.LinfBall}, "give balls at the radius 1 by names"),
+        ({"per": "frame", "family": {"x": tv.LinfBall(1), "state": tv.Gain(1)}}, "family of 'state' is .*parts have balls"),
+        ({"per": "frame", "family": {"x": tv.LinfBall(0), "state": tv.L2Ball(0)}}, "radius 0 and do not grow"),
+        ({"per": "group"}, "of several inputs by their names"),
+        ({"per": "group", "groups": [0, 1]}, "give {name: groups}"),
+        ({"per": "group", "groups": {"z": [0, 1]}}, "groups of 'z' were given; the inputs are 'x', 'state'"),
+        ({"per": "word"}, "takes no token numbers; ask for them per frame"),
     ],
 )
 def test_what_is_refused(how: dict[str, Any], words: str, loaded: tv.Model) -> None:
     with pytest.raises((UsageError, RegionError), match=words):
         tv.radius(loaded, X, None, **how)
+
+
+def test_groups_of_one_input_have_no_names() -> None:
+    with pytest.raises(UsageError, match="has one perturbed input; give its groups"):
+        tv.radius(Linear().first, X["x"].flatten(1), None, per="group", groups={"x": [0] * 6})
+
+
+def test_regions_of_two_norms_are_no_batch() -> None:
+    """The one's norm, of the other's radius, would hold less than the other."""
+    one, two, some = (make(0.1).around(X["state"]) for make in (tv.L1Ball, tv.L2Ball, lambda r: tv.L2Ball(r, per="feature")))
+    for other in (two, some):
+        with pytest.raises(RegionError, match="wanted those of one kind for all inputs"):
+            one.joined([other])

@@ -75,7 +75,8 @@ ASKED = (
         IN_REGION,
         "--per",
         type=click.Choice(["frame", "word", "feature", "value", "segment", "group"]),
-        help="A radius for each, when it alone may change; groups are the numbers `groups` in INPUTS.npz, of an input's shape.",
+        help="A radius for each, when it alone may change; groups are the numbers `groups` in INPUTS.npz, of an input's shape "
+        "(NAME_groups of several inputs).",
     ),
     option(IN_REGION, "--length", type=AT_LEAST_ONE, help="Frames of a segment; a sixteenth of all if not given."),
     option(IN_REGION, "--tolerance", type=float, default=0.01, show_default=True, help="How near to tell a radius, relative."),
@@ -89,17 +90,29 @@ def asked_of(
     if region_words:
         from tightverify.cli.several import regions_by_name
 
-        refuse_limits("--region", {"norm": norm, "family": family, **others}, ("norm", "family", "ball_per", "per"))
+        refuse_limits("--region", {"norm": norm, "family": family, **others}, ("norm", "family", "ball_per"))
         return {**others, "family": regions_by_name(region_words, clip)}
     if family is not None and norm != "inf":
         raise UsageError(f"--norm {norm} was given beside --family {family}, and says nothing there; leave one of them out")
     return {**others, "norm": float(norm), "family": family, "clip": clip}
 
 
+def groups_in(inputs: Path, family: Any) -> Any:
+    """The groups that a file has: of several inputs those of each by its name, where it has some."""
+    from tightverify.inputs.npz import read_named
+
+    if not isinstance(family, dict):
+        return read_named(inputs, ("groups",), GROUPS)["groups"]
+    names = {f"{name}_groups": name for name in family}
+    found = read_named(inputs, (next(iter(family)), *names), GROUPS)
+    return {name: found[array] for array, name in names.items() if array in found} or None
+
+
 EXAMPLES = (
     "tightverify radius model.onnx inputs.npz --limit 10 --time-limit 10",
     "tightverify radius model.onnx inputs.npz --norm 2 --clip 0 1 --target each",
     "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5",
+    "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5 --per frame",
 )
 
 
@@ -146,7 +159,6 @@ def radius(
     """
     from tightverify.disk import alone_in
     from tightverify.inputs.audio import Reading
-    from tightverify.inputs.npz import read_named
     from tightverify.inputs.source import Source
     from tightverify.radius.datasets import radii_of
     from tightverify.radius.inputs import Interrupted
@@ -163,7 +175,7 @@ def radius(
             "--fragile was given, and no radii of parts are asked for; give --per or --target each, or leave it out"
         )
     if asked["per"] == "group":
-        asked["groups"] = read_named(inputs, ("groups",), GROUPS)["groups"]
+        asked["groups"] = groups_in(inputs, asked["family"])
     source = Source(model, (inputs,), None, importing, Reading(), None, classes, vocabulary, unknown)
     if isinstance(asked["family"], dict):
         source = replace(source, perturbed=tuple(asked["family"]))

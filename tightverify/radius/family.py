@@ -30,7 +30,8 @@ def itself(size: float) -> float:
 class Family:
     """`region(number(size))` grows with the size, up to `most`; `unit` is that of the number.
 
-    Sizes 0 and infinity, of which there is no region, have numbers too: they say that nothing was proved, or refuted.
+    Sizes 0 and infinity, of which there is no region, have numbers too: they say that nothing was proved, or refuted. Questions
+    whose families are of one `kind`, such as balls of a norm, are worked on together.
     """
 
     words: str
@@ -38,6 +39,7 @@ class Family:
     number: Callable[[float], float] = itself
     most: float = MOST
     unit: str = ""
+    kind: str = ""
 
     def at(self, size: float) -> Perturbation:
         return self.region(self.number(size))

@@ -27,6 +27,7 @@ from tightverify.radius.questions import Questions
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.search import RadiusSearch
 from tightverify.radius.several import Grows, several_family
+from tightverify.radius.several_parts import parts_of_several
 from tightverify.radius.steps import Callback, RadiusStep, no_callback
 from tightverify.region import Perturbation
 from tightverify.region.groups import Groups
@@ -63,7 +64,7 @@ def radius(
     target: Target = None,
     per: str | None = None,
     length: int | None = None,
-    groups: Groups | None = None,
+    groups: Groups | Mapping[str, Groups] | None = None,
     ball_per: Groups | None = None,
     rows: Rows = None,
     top: int = 1,
@@ -89,7 +90,8 @@ def radius(
     `per="frame"`, `"word"` (of models that take tokens), `"feature"`, `"value"`, `"segment"` or `"group"` gives a radius for
     each of these when it alone may change, all others being as they are. A segment has `length` frames, or samples of a
     waveform (a sixteenth of all if not given); `groups` are whole numbers of an input's shape, or of one that broadcasts to it,
-    equal numbers being a group.
+    equal numbers being a group. Of several perturbed inputs each has its parts, named `"x[3]"`, in the balls that `family` has
+    for them, and `groups` by their names; what has no frames, or no groups, is one part.
     `ball_per` asks for one radius of a ball for each frame or feature, all changing at once (`per` of `L2Ball`).
 
     The search ends when refuted is within the relative `tolerance` of proved, when the `time_limit` per radius is used, or when
@@ -105,24 +107,27 @@ def radius(
     loaded = load(model, batch_axis=batch_axis, inputs=x)
     x = fitting(loaded, x)
     asked = Asked.of(loaded, x, labels, target, rows, top)
-    if loaded.blocks and per is not None:
-        raise UsageError(f"per={per!r} was given, and several inputs of {loaded.source} are perturbed; fix all others but one")
-    if loaded.blocks:
-        each = several_family(family, loaded, float(norm), clip, ball_per)
-    else:
-        each = family_of(family, float(norm), clip, x[0].numel(), ball_per)
-    families = [each] * asked.each
     part, parts = "target" if isinstance(target, str) else per, None
     if per is not None:
-        others = {"a family": family, "ball_per": ball_per, 'target="each"': target if isinstance(target, str) else None}
+        alone = None if loaded.blocks else family
+        others = {"a family": alone, "ball_per": ball_per, 'target="each"': target if isinstance(target, str) else None}
         if other := next((name for name, value in others.items() if value is not None), None):
             raise UsageError(f"per={per!r} was given beside {other}; parts have balls of a norm, and one target: leave one out")
-        parts = parts_of(per, tuple(x.shape[1:]), length, groups)
-        families = parts.families(float(norm), clip)
+        if loaded.blocks:
+            parts, families = parts_of_several(per, family, loaded, float(norm), clip, length, groups)
+        else:
+            if isinstance(groups, Mapping):
+                raise UsageError(f"groups were given by names, and {loaded.source} has one perturbed input; give its groups")
+            parts = parts_of(per, tuple(x.shape[1:]), length, groups)
+            families = parts.families(float(norm), clip)
         asked = asked.in_parts(parts)
         asked = replace(asked, words=words_of(loaded, x)) if per == "word" else asked
     elif length is not None or groups is not None:
         raise UsageError('a length or groups were given, and no parts are asked for; give per="segment" or per="group" as well')
+    elif loaded.blocks:
+        families = [several_family(family, loaded, float(norm), clip, ball_per)] * asked.each
+    else:
+        families = [family_of(family, float(norm), clip, x[0].numel(), ball_per)] * asked.each
     spread = None if parts is None else parts.spread
     about = About(name_of(model, loaded), families[0].words, families[0].unit, settings.method, part, spread)
     return found(loaded, x, asked, families, about, settings, tolerance, progress, callback)
@@ -135,7 +140,7 @@ class Asked:
     spec: Property
     labels: Tensor | None
     right: Tensor
-    parts: tuple[tuple[int, ...], ...]
+    parts: tuple[tuple[int | str, ...], ...]
     words: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
@@ -156,7 +161,7 @@ class Asked:
         targets = as_targets(target, kept, classes)
         identity = torch.eye(classes, dtype=torch.float64)
         against = (identity[kept][:, None] - identity[targets]).flatten(0, 1)[:, None]
-        parts = tuple(map(tuple, targets.tolist())) if isinstance(target, str) else none
+        parts: tuple[tuple[int | str, ...], ...] = tuple(map(tuple, targets.tolist())) if isinstance(target, str) else none
         return cls(Property(against, torch.zeros(against.shape[:2], dtype=torch.float64), 1), kept, right, parts)
 
     def in_parts(self, parts: Parts) -> Asked:
@@ -225,11 +230,9 @@ def found(
 
     try:
         with teller(progress, about.model, len(places)) as tell:
-            for start in range(0, len(places), settings.batch):
-                part = places[start : start + settings.batch]
-                several = part.tolist()
+            for several in batches(places.tolist(), questions.families, settings.batch):
                 search = RadiusSearch(
-                    questions[part], settings, tolerance, partial(told_from, tell, start),
+                    questions[torch.tensor(several)], settings, tolerance, partial(told_from, tell, len(brackets)),
                     lambda place, *tried, several=several: step(several[place], *tried),
                 )  # fmt: skip
                 brackets.update(zip(several, search.brackets, strict=True))
@@ -237,6 +240,13 @@ def found(
     except KeyboardInterrupt as error:
         raise Interrupted(so_far()) from error
     return so_far()
+
+
+def batches(places: list[int], families: Sequence[Family], most: int) -> Iterator[list[int]]:
+    """Questions whose regions are of one kind, at most so many at a time."""
+    for kind in dict.fromkeys(families[place].kind for place in places):
+        mine = [place for place in places if families[place].kind == kind]
+        yield from (mine[start : start + most] for start in range(0, len(mine), most))
 
 
 def told_from(tell: Callable[[int], None], start: int, done: int) -> None:

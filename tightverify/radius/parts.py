@@ -26,14 +26,14 @@ SEGMENTS = 16
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """`spread` has an input's shape and says of which part each coordinate is; part k is called `names[k]`, a number."""
+    """`spread` has an input's shape and says of which part each coordinate is; part k is called `names[k]`."""
 
     kind: str
     spread: Tensor
-    names: tuple[int, ...]
+    names: tuple[int | str, ...]
 
     @classmethod
-    def of(cls, kind: str, spread: Tensor, names: Sequence[int] | None = None) -> Parts:
+    def of(cls, kind: str, spread: Tensor, names: Sequence[int | str] | None = None) -> Parts:
         return cls(kind, spread, tuple(range(int(spread.max()) + 1)) if names is None else tuple(names))
 
     def __len__(self) -> int:
@@ -116,7 +116,8 @@ def by_group(wanted: Wanted) -> Parts:
     given = checked_groups(wanted.groups)
     if given is None or isinstance(given, str):
         raise UsageError(
-            "radii per group were asked for, and no groups were given; give groups=, whole numbers of an input's shape"
+            "radii per group were asked for, and no groups were given; give groups=, whole numbers of an input's shape, of "
+            "several inputs by their names (arrays NAME_groups on the command line)"
         )
     names = torch.unique(given).tolist()
     return Parts.of("group", group_numbers(given, wanted.shape).view(wanted.shape), names)

@@ -37,7 +37,7 @@ class Radius:
     counterexample: Tensor | tuple[Tensor | None, ...] | None
     seconds: float | Tensor
     misclassified: bool = False
-    parts: tuple[int, ...] = ()
+    parts: tuple[int | str, ...] = ()
     file: str | None = None
     words: tuple[str, ...] = ()
     """those of a sentence, where radii are those of its words"""
@@ -65,7 +65,8 @@ def flat(value: float | Tensor) -> list[float]:
 class About:
     """What radii are about: the model, the family of regions, its unit, the method, and what the parts of an input are.
 
-    `spread`, of an input's shape, says for each of its values of which part it is: that of this place among an input's parts.
+    `spread`, of an input's shape, says for each of its values of which part it is: that of this place among an input's parts;
+    -1 of what is of none.
     """
 
     model: str
@@ -110,10 +111,11 @@ class Radii(Sequence[Radius]):
 
     @property
     def maps(self) -> Tensor:
-        """(N, ...): for each value of the inputs the radius that was proved of its part; NaN of misclassified inputs."""
+        """(N, ...): for each value of the inputs the radius that was proved of its part; NaN where there is none."""
         if self.about.spread is None:
             raise UsageError('no radii of parts were asked for; give per="frame", "feature", "value", "segment" or "group"')
-        found = self.proved[:, self.about.spread]
+        spread = self.about.spread
+        found = self.proved[:, spread.clamp(min=0)].masked_fill(spread < 0, math.nan)
         found[[each.misclassified for each in self]] = math.nan
         return found
 
@@ -134,7 +136,7 @@ class Radii(Sequence[Radius]):
                 **({} if each.file is None else {"file": each.file}),
                 "label": each.label,
                 **({} if part is None else {part: name}),
-                **({"text": each.words[name]} if each.words and name is not None else {}),
+                **({"text": each.words[name]} if each.words and isinstance(name, int) else {}),
                 "proved": finite(proved),
                 "refuted": finite(refuted),
                 "misclassified": each.misclassified,

@@ -20,11 +20,7 @@ MORE = 1 + 1e-9
 
 def several_family(given: Any, model: Model, norm: float, clip: tuple[float, float] | None, ball_per: Groups | None) -> Family:
     """What a user says of a model's perturbed inputs: regions by name, a function to these, or the same ball for each."""
-    if given is None:
-        given = {block.name: LpBall(1.0, norm, clip, per=ball_per) for block in model.blocks}
-    elif clip is not None or ball_per is not None:
-        what = "a clip was" if clip is not None else "groups of a ball each were"
-        raise UsageError(f"{what} given beside a family; let the regions themselves have it")
+    given = or_balls(given, model, norm, clip, ball_per)
     if isinstance(given, Mapping):
         return by_name({str(name): each for name, each in given.items()}, model)
     if not callable(given):
@@ -35,14 +31,30 @@ def several_family(given: Any, model: Model, norm: float, clip: tuple[float, flo
     return Family(getattr(given, "__name__", "family"), lambda number: region_for(model, given(number)))
 
 
-def by_name(given: Mapping[str, Any], model: Model) -> Family:
-    """Regions of the inputs at each number, as one."""
+def or_balls(given: Any, model: Model, norm: float, clip: tuple[float, float] | None, ball_per: Groups | None) -> Any:
+    """What a user says, or the same ball for each input."""
+    if given is None:
+        return {block.name: LpBall(1.0, norm, clip, per=ball_per) for block in model.blocks}
+    if clip is not None or ball_per is not None:
+        what = "a clip was" if clip is not None else "groups of a ball each were"
+        raise UsageError(f"{what} given beside a family; let the regions themselves have it")
+    return given
+
+
+def check_names(given: Mapping[str, Any], model: Model) -> None:
+    """Speak up where not every input has a family."""
     names = [block.name for block in model.blocks]
     if given.keys() != set(names):
         raise RegionError(
             f"a family of {', '.join(map(repr, given)) or 'no input'} was given; wanted one for each of the inputs "
             f"{', '.join(map(repr, names))}: fix those that stay as they are"
         )
+
+
+def by_name(given: Mapping[str, Any], model: Model) -> Family:
+    """Regions of the inputs at each number, as one."""
+    check_names(given, model)
+    names = [block.name for block in model.blocks]
     for name, each in given.items():
         if not isinstance(each, Perturbation) and not callable(each):
             raise RegionError(

@@ -18,7 +18,7 @@ class RadiusStep:
     """
 
     index: int
-    part: int | None
+    part: int | str | None
     method: str
     tried: float
     proved: float

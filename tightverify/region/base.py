@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from tightverify.errors import RegionError
 from tightverify.evidence import RegionEntry
 from tightverify.values import Interval
 
@@ -49,8 +50,14 @@ class Region(ABC):
             if isinstance(first, Interval):
                 lower, upper = ([getattr(one, end) for one in (first, *rest)] for end in ("lower", "upper"))
                 return Interval(change(*lower), change(*upper))
-            return change(first, *rest) if isinstance(first, Tensor) else first
+            if isinstance(first, Tensor):
+                return change(first, *rest)
+            if any(other != first for other in rest):
+                raise RegionError(f"regions of {name} {first} and others were made; wanted those of one kind for all inputs")
+            return first
 
+        if any(type(other) is not type(self) for other in others):
+            raise RegionError("regions of several kinds were made; wanted those of one kind for all inputs")
         return replace(self, **{field.name: changed(field.name) for field in fields(self)})
 
     def __getitem__(self, inputs: slice | Tensor) -> Self:

@@ -1,7 +1,7 @@
 """ONNX's LSTM, GRU and RNN: their layout cut into the gates of `recurrent`, attribute by attribute.
 
 X is (time, batch, features), W (directions, gates * H, F), R (directions, gates * H, H), B (directions, 2 * gates * H), states
-(directions, batch, H); Y is (time, directions, batch, H). Under `layout = 1` the batch comes first in X, states and all outputs.
+(directions, batch, H); Y is (time, directions, batch, H). Under `layout = 1` the batch is first in X, states and all outputs.
 ONNX's order of gates is input, output, forget, cell for LSTM and update, reset, new for GRU.
 
 `clip` is what onnxruntime makes of it: what gates and proposals are functions of is kept within the limit, an LSTM's cell is
