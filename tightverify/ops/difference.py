@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tightverify.ops.base import Operation
 from tightverify.relax.difference_planes import DifferencePlanes, change_range, difference_planes
+from tightverify.relax.fitted.change_planes import ChangePlanes
 from tightverify.relax.planes import Planes
 from tightverify.relax.secants import LogisticSecants, Secants, StraightSecants
 from tightverify.relax.traits import Traits
@@ -24,7 +25,8 @@ class Difference(Operation):
 
     @cached_property
     def traits(self) -> Traits:
-        return Traits(fitted=DifferencePlanes(self.secants))
+        secants = self.secants
+        return Traits(fitted=ChangePlanes(secants) if isinstance(secants, LogisticSecants) else DifferencePlanes(secants))
 
     def forward(self, *operands: Tensor) -> Tensor:
         return self.secants.change(*operands)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,6 +27,10 @@ from torch import Tensor
 
 from tightverify.values import FUNCTION_ERROR, TINY, UNIT_ROUNDOFF, Interval, above, below
 
+SHARPEST = math.log(2 + math.sqrt(3))
+"""Where the sigmoid's second derivative is the largest."""
+LEAST_BENT = math.log(5 + 2 * math.sqrt(6))
+"""Where its third derivative turns, beside 0: there s (1 - s) = 1 / 12."""
 PIECES = 16
 """An interval is cut into so many where the derivative is held by lines."""
 
@@ -100,6 +105,30 @@ class LogisticSecants(Secants):
 
     def derivative(self, z: Tensor) -> Tensor:
         return self.height * self.rate * torch.sigmoid(self.rate * z) * torch.sigmoid(-self.rate * z)
+
+    def bends(self, z: Interval) -> tuple[Tensor, Tensor]:
+        """The largest sizes of the second and the third derivative over an interval: at its ends, or where they turn."""
+
+        def largest(places: tuple[float, ...], size: Callable[[Tensor], Tensor]) -> Tensor:
+            inner = [z.lower.new_tensor(place / self.rate).expand_as(z.lower) for place in places]
+            points = [torch.minimum(torch.maximum(place, z.lower), z.upper) for place in inner]
+            found = torch.stack([size(self.rate * place) for place in (z.lower, z.upper, *points)]).amax(0)
+            return above(found, FUNCTION_ERROR * (found + self.rate * z.magnitude * found) + TINY)
+
+        def second(a: Tensor) -> Tensor:
+            rising, falling = torch.sigmoid(a), torch.sigmoid(-a)
+            return self.height * self.rate**2 * rising * falling * (rising - falling).abs()
+
+        def third(a: Tensor) -> Tensor:
+            bell = torch.sigmoid(a) * torch.sigmoid(-a)
+            return self.height * self.rate**3 * bell * (1 - 6 * bell).abs()
+
+        return largest((-SHARPEST, SHARPEST), second), largest((-LEAST_BENT, 0.0, LEAST_BENT), third)
+
+    def reach(self, x: Interval, d: Interval) -> Tensor:
+        """What FUNCTION_ERROR is multiplied by where x, d and the change there are rounded."""
+        steepest = self.height * self.rate / 4
+        return 4 * steepest * d.magnitude * (1 + self.rate * (x.magnitude + d.magnitude))
 
     def slopes(self, z: Interval) -> Interval:
         least = torch.minimum(self.derivative(z.lower), self.derivative(z.upper))
