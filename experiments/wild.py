@@ -84,7 +84,7 @@ DETECTS = tv.SameSide(0.5)
 FILES = [
     *(Wild(f"precise_{name}", statement=DETECTS) for name in ("en_computer", "en_hey_mycroft", "en_jarvis", "sounds_cough_cv")),
     *(Wild(f"rv_20classes_{name}_T20") for name in ("rnn4_fc32x5", "rnn8_fc32x5")),
-    Wild("silero_vad_16k_op15", "--fix state=0,sr=16000", "speech", DETECTS),
+    Wild("silero_vad_16k_op15", "--fix state=0", "speech", DETECTS),
     Wild("silero_vad_openvino_16k", "--fix state=0", "speech", DETECTS),
     Wild("dtln_1", "--fix input_3=0", "spectrum", tv.Within(0.1)),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,11 +27,14 @@ LAYER = [
 ]
 
 
-def saved(folder: Path, nodes: list[NodeProto], axes: list[int | str], *others: str) -> Path:
+def saved(folder: Path, nodes: list[NodeProto], axes: list[int | str], *others: str, constants: Any = None) -> Path:
     float_ = TensorProto.FLOAT
     inputs = [helper.make_tensor_value_info("x", float_, axes)]
     inputs += [helper.make_tensor_value_info(name, float_, [1]) for name in others]
-    constants = [numpy_helper.from_array(np.asarray(v, np.float32 if v.ndim > 1 else np.int64), k) for k, v in WEIGHTS.items()]
+    constants = [
+        numpy_helper.from_array(np.asarray(v, np.float32 if v.ndim > 1 else np.int64), k)
+        for k, v in (constants or WEIGHTS).items()
+    ]
     graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", float_, None)], constants)
     path = folder / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
@@ -55,6 +59,38 @@ def test_what_refuses_an_attribute_is_found_where_the_shape_is_known(tmp_path: P
     assert guessed.options == ["--shape 20,3"]
     assert not guessed.refused
     assert guessed.doubtful
+
+
+FILTERED = [
+    helper.make_node("Unsqueeze", ["x", "one"], ["u"]),
+    helper.make_node("Conv", ["u", "k"], ["c"], strides=[128]),
+    helper.make_node("MatMul", ["c", "v"], ["m"]),
+    helper.make_node("ReduceMean", ["m"], ["y"], axes=[1], keepdims=0),
+]
+BY_FRAMES = [helper.make_node("MatMul", ["x", "v"], ["m"]), helper.make_node("ReduceMean", ["m"], ["y"], axes=[1], keepdims=0)]
+FLAT = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "v"], ["y"])]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "axes", "rows", "wanted"),
+    [
+        (FILTERED, ["n", "samples"], 2, "--shape 480"),
+        (BY_FRAMES, ["n", "time", "f"], 13, "--shape 20,13"),
+        (FLAT, ["n", "time", 13], 377, "--shape 29,13"),
+    ],
+    ids=["samples", "features", "frames"],
+)
+def test_a_shape_that_fits_is_found(
+    nodes: list[NodeProto], axes: list[int | str], rows: int, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the usual length of what a file leaves open fits nothing in it."""
+    constants = {"k": np.ones((1, 1, 256)), "v": np.ones((rows, 3)), "one": np.array([1])}
+    path = saved(tmp_path, nodes, axes, constants=constants)
+    found = survey(path)
+    assert (found.options, found.doubtful) == ([wanted], False)
+    assert main(["info", str(path)]) == 2
+    command = capsys.readouterr().err.partition("All that is needed is said so: tightverify ")[2].strip()
+    assert main(command.split()) == 0
 
 
 def test_what_reads_the_refused_is_not_blamed_for_it(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ class Builder:
         """`weight @ x + bias` along the last axis, at every position of the others; weight is (O, F)."""
         weight = self.exact(weight)
         outputs = len(weight)
+        if weight.shape[1] != x.shape[-1]:
+            raise ValueError(f"a matrix of {weight.shape[1]} columns for vectors of {x.shape[-1]} numbers")
         shift = torch.zeros(outputs, dtype=torch.float64) if bias is None else bias.detach().to(torch.float64)
         result = np.empty(fits(*x.shape[:-1], outputs), dtype=np.int64)
         for position in np.ndindex(*x.shape[:-1]):

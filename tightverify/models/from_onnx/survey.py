@@ -6,6 +6,7 @@ looked at.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from tightverify.errors import ModelError
 from tightverify.models.blocks import Shapes
@@ -32,6 +33,7 @@ from tightverify.models.from_onnx.entries import (
     perturbed,
 )
 from tightverify.models.from_onnx.folding import constants_of
+from tightverify.models.from_onnx.guesses import likely_shapes
 from tightverify.models.from_onnx.last import last_softmax, without
 from tightverify.models.from_onnx.node import Activations, Tokens, Value, describe
 from tightverify.models.from_onnx.reading import read, standard_opset
@@ -42,14 +44,17 @@ from tightverify.models.progress import Progress
 from tightverify.models.streaming import State
 
 MOST_SHOWN = 12
+TRYING = 20.0
+"""Seconds for which shapes are tried."""
+Known = dict[str, Value | Tokens]
 
 
 @dataclass
 class Survey:
     """Options that the file needs, and what refuses each kind of node: how many there are, and the first one's sentence.
 
-    `doubtful` is a guess of the input's shape with which something does not fit. `together` are those in place of the first
-    ones where several inputs may be perturbed at once.
+    `doubtful` is a guess of the input's shape with which something does not fit, as with all others that were tried. `together`
+    are options in place of the first ones where several inputs may be perturbed at once.
     """
 
     options: list[str] = field(default_factory=list)
@@ -98,28 +103,64 @@ def survey(
     if last is not None:
         model, result = without(model, last[0]), str(last[0].input[0])
     ports, guessed = ports_of(moving, named, batch_axis, path)
-    said = isinstance(shape, Mapping)
-    found.options = [*shape_words(ports, said, guessed or shape is not None), *wanted[1]]
+    begun = Begun(path, model, opset, moving, isinstance(shape, Mapping), guessed, wanted[0], progress)
+    known = begun.walked(ports, found)
+    if found.doubtful:
+        ports, known = begun.fitting(ports, known, found, batch_axis)
+    found.options = [*shape_words(ports, begun.named, guessed or shape is not None), *wanted[1]]
     if together:
         with suppress(ModelError):  # one of them has no shape of its own
-            found.together = [*shape_words(ports_of(together, {}, batch_axis, path)[0], True, True), *other[1]]
-    others = fixed_inputs(model.graph, wanted[0], ports, path)
-    builder = Builder(Progress(str(path) if progress else ""))
-    first, entry = ports[0], moving[0]
-    tokens = is_whole(entry) or (len(ports) == 1 and takes_tokens(model.graph, entry.name))
-    look_up = LookUp(builder, first.shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
-    begun: dict[str, Value | Tokens] = {name: one.value for name, one in others.items()}
-    if tokens:
-        begun[first.name] = Tokens(np.expand_dims(np.arange(first.shape[0]), first.axis))
-    else:
-        starts = builder.inputs([port.shape for port in ports]) if said else [builder.input(first.shape)]
-        pairs = zip(ports, starts, strict=True)
-        begun |= {port.name: Activations(np.expand_dims(start, port.axis)) for port, start in pairs}
-    known = walked(Walk(model.graph, opset, builder, look_up, guessed), begun, found)
+            shapes = {port.name: port.shape for port in ports}
+            found.together = [*shape_words(ports_of(together, shapes, batch_axis, path)[0], True, True), *other[1]]
     behind = output_options(known.get(result), frame, unroll, state)
     found.options += behind
     found.together += behind if found.together else []
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A file to be walked with its inputs `moving`, of given shapes or of guessed ones, and the others fixed."""
+
+    path: Path
+    model: ModelProto
+    opset: int
+    moving: Sequence[ValueInfoProto]
+    named: bool
+    guessed: bool
+    fixed: Mapping[str, Any]
+    progress: bool
+
+    def walked(self, ports: Sequence[Port], found: Survey, to_doubt: bool = False) -> Known:
+        """Every tensor that becomes known with the inputs' shapes, as far as nothing misfits if it is `to_doubt`."""
+        graph, first, entry = self.model.graph, ports[0], self.moving[0]
+        builder = Builder(Progress(str(self.path) if self.progress and not to_doubt else ""))
+        others = fixed_inputs(graph, self.fixed, ports, self.path)
+        look_up = LookUp(builder, first.shape[0], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
+        begun: Known = {name: one.value for name, one in others.items()}
+        if is_whole(entry) or (len(ports) == 1 and takes_tokens(graph, entry.name)):
+            begun[first.name] = Tokens(np.expand_dims(np.arange(first.shape[0]), first.axis))
+        else:
+            starts = builder.inputs([port.shape for port in ports]) if self.named else [builder.input(first.shape)]
+            pairs = zip(ports, starts, strict=True)
+            begun |= {port.name: Activations(np.expand_dims(start, port.axis)) for port, start in pairs}
+        return walked(Walk(graph, self.opset, builder, look_up, self.guessed), begun, found, to_doubt)
+
+    def fitting(
+        self, ports: Sequence[Port], known: Known, found: Survey, batch_axis: int | None
+    ) -> tuple[Sequence[Port], Known]:
+        """The first of other shapes with which nothing misfits, and what becomes known then; the same if there is none."""
+        port, until = ports[0], time.monotonic() + TRYING
+        rest = (0, 0) if port.axes is None else (*port.axes[: port.axis], *port.axes[port.axis + 1 :])
+        for shape in likely_shapes(rest, self.model.graph):
+            if time.monotonic() > until:
+                break
+            others, tried = [Port.of(self.moving[0], shape, batch_axis, self.path)], Survey()
+            made = self.walked(others, tried, to_doubt=True)
+            if not tried.doubtful:
+                found.doubtful = False
+                return others, made
+        return ports, known
 
 
 def fixing(fixed: Mapping[str, Any], others: Sequence[ValueInfoProto]) -> tuple[dict[str, Any], list[str]]:
@@ -197,11 +238,13 @@ class Walk:
             refuse_unknown(node)
 
 
-def walked(walk: Walk, begun: Mapping[str, Value | Tokens], found: Survey) -> dict[str, Value | Tokens]:
+def walked(walk: Walk, begun: Known, found: Survey, to_doubt: bool) -> Known:
     """Every tensor that becomes known; what is refused on the way is noted."""
     known = {**begun, **constants_of(walk.graph)}
     lost: set[str] = set()
     for node in walk.graph.node:
+        if to_doubt and found.doubtful:
+            break
         try:
             if lost.isdisjoint(read_by(node)):
                 made = walk.of(node, known)
