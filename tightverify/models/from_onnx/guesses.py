@@ -27,7 +27,7 @@ def likely_shapes(axes: Axes, graph: GraphProto) -> list[tuple[int, ...]]:
     own = [*own, *(n // known for n in own if known > 1 and n % known == 0)]
     choices = []
     for k, n in enumerate(axes):
-        usual = FEATURES if k == len(axes) - 1 else TIMES
+        usual: tuple[int, ...] = FEATURES if k == len(axes) - 1 else TIMES
         usual = (*SAMPLES, *own) if len(axes) == 1 else (usual[0], *own, *usual[1:])
         choices.append([n] if isinstance(n, int) and n else list(dict.fromkeys(usual)))
     places = sorted(product(*(range(len(each)) for each in choices)), key=sum)

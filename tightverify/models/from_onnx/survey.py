@@ -146,9 +146,7 @@ class Begun:
             begun |= {port.name: Activations(np.expand_dims(start, port.axis)) for port, start in pairs}
         return walked(Walk(graph, self.opset, builder, look_up, self.guessed), begun, found, to_doubt)
 
-    def fitting(
-        self, ports: Sequence[Port], known: Known, found: Survey, batch_axis: int | None
-    ) -> tuple[Sequence[Port], Known]:
+    def fitting(self, ports: list[Port], known: Known, found: Survey, batch_axis: int | None) -> tuple[list[Port], Known]:
         """The first of other shapes with which nothing misfits, and what becomes known then; the same if there is none."""
         port, until = ports[0], time.monotonic() + TRYING
         rest = (0, 0) if port.axes is None else (*port.axes[: port.axis], *port.axes[port.axis + 1 :])
