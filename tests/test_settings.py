@@ -14,8 +14,10 @@ from unittest.mock import MagicMock
 import click
 import pytest
 import torch
+from torch import Tensor, nn
 
 import tightverify as tv
+from tests.api.test_api import FEATURES, classifier
 from tightverify.api.passes import PASSES
 from tightverify.cli.command import Option, switch
 from tightverify.cli.main import commands, main
@@ -141,9 +143,14 @@ def test_settings_without_an_effect_are_refused() -> None:
         of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), restarts=3)
 
 
+def small(count: int) -> tuple[tv.Model, Tensor, tv.LinfBall]:
+    """A GRU of two frames, inputs and a region."""
+    x = torch.rand((count, 2, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return tv.load(classifier(nn.GRU), (2, FEATURES)), x, tv.LinfBall(0.3)
+
+
 def test_compared_methods_take_settings() -> None:
-    images, _ = held_out()
-    given = NETWORKS["GRU"], images[:1], tv.LinfBall(0.05)
+    given = small(1)
     few, more = (of_model(*given, relaxations=["planes_boxes", "combine"], rounds=1, directions=n) for n in (0, 2))
     assert few.mean_width("planes_boxes") == more.mean_width("planes_boxes")
     assert few.mean_width("combine") > more.mean_width("combine")
@@ -165,8 +172,7 @@ def test_compared_methods_keep_to_the_memory(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_bounds_take_settings() -> None:
-    images, _ = held_out()
-    given = NETWORKS["GRU"], images[:2], tv.LinfBall(0.05)
+    given = small(2)
     plain = tv.bounds(*given, "planes")
     whole, same = (tv.bounds(*given, settings=tv.Settings("linear", **more)) for more in ({}, {"batch": 1, "memory": 1}))  # type: ignore[arg-type]
     wider = tv.bounds(*given, "planes", settings=tv.Settings("linear"), directions=8)

@@ -29,7 +29,7 @@ RESUMED: dict[str, tuple[str, float | tv.Perturbation, int, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("gru", marks=pytest.mark.slow), *(name for name in RESUMED if name != "gru")])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "coordinates")) for name in RESUMED])
 def test_a_search_that_goes_on_has_evidence_of_all_that_was_before(name: str, tmp_path: Path) -> None:
     kind, eps, place, top = RESUMED[name]
     model, x = network(kind)
@@ -139,7 +139,7 @@ def test_time_that_runs_out_leaves_evidence_that_follows(tmp_path: Path, monkeyp
         ("steep", 0.5, False, (1, 16)),
         ("steep", 0.6, True, (4, 16)),
         ("short gru", 0.75, False, (4,)),
-        ("short gru", 0.75, True, (1, 4)),
+        pytest.param("short gru", 0.75, True, (1, 4), marks=pytest.mark.slow),
     ],
 )
 def test_margins_of_rows_that_programs_leave_open_follow(
