@@ -143,7 +143,7 @@ def test_settings_without_an_effect_are_refused() -> None:
         of_model(NETWORKS["GRU"], images[:1], tv.LinfBall(0.1), restarts=3)
 
 
-def small(count: int) -> tuple[tv.Model, Tensor, tv.LinfBall]:
+def small(count: int) -> tuple[tv.Model, Tensor, tv.Perturbation]:
     """A GRU of two frames, inputs and a region."""
     x = torch.rand((count, 2, FEATURES), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return tv.load(classifier(nn.GRU), (2, FEATURES)), x, tv.LinfBall(0.3)
