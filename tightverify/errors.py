@@ -29,6 +29,10 @@ class ModelError(UsageError):
     """A model that cannot be read, or does not compute what its import computes."""
 
 
+class BatchError(ModelError):
+    """A model runs on one input, and fails on a batch of several."""
+
+
 class UnsupportedError(ModelError):
     """A model with a part that is not supported; says which, where, and what to do."""
 

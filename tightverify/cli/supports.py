@@ -45,11 +45,13 @@ def supports(asked: str | None) -> None:
 
 def of_files(asked: str) -> list[str]:
     """What files may hold."""
+    from tightverify.models.from_onnx.bodies import EXPANDED
     from tightverify.models.from_onnx.control import CONTROL
     from tightverify.models.from_onnx.reading import OLDEST
+    from tightverify.models.from_onnx.sequences import MAKING
     from tightverify.models.from_onnx.shapes import FACTS
     from tightverify.models.from_onnx.walk import OPERATORS
 
     if asked == "onnx-operators":
-        return sorted({*OPERATORS, *FACTS, *CONTROL, "Constant", "ConstantOfShape"})
+        return sorted({*OPERATORS, *FACTS, *CONTROL, *EXPANDED, *MAKING, "Constant", "ConstantOfShape"})
     return [str(OLDEST), str(NEWEST_OPSET)]

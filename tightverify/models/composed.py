@@ -81,8 +81,11 @@ def mish(builder: Builder, x: Symbols) -> Symbols:
 
 
 def softsign(builder: Builder, x: Symbols) -> Symbols:
-    """`x / (1 + |x|)`"""
-    size = builder.combine([(absolute(builder, x), 1.0)], 1.0)
+    """`x / (1 + |x|)`
+
+    The ReLU changes nothing but bounds: as a maximum of two that know nothing of one another |x| may go below -1 there.
+    """
+    size = builder.combine([(builder.apply(LeakyRelu(0.0), absolute(builder, x)), 1.0)], 1.0)
     return builder.multiply(x, builder.apply(Reciprocal(), size))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import ModelError, UnsupportedError
+from tightverify.errors import BatchError, ModelError, UnsupportedError
 from tightverify.graph import Apply, Graph
 from tightverify.models.blocks import Block
 from tightverify.models.tokens import random_sentences
@@ -134,7 +134,7 @@ def _agree_at(model: Model, x: Tensor) -> None:
         with torch.no_grad():
             together = model.original(x).to(torch.float64)
     except Exception as error:
-        raise ModelError(
+        raise BatchError(
             f"{model.source} runs on one input but fails on a batch of {count} ({type(error).__name__}: {error}); "
             "let it take any batch size, or say along which axis its batch goes"
         ) from error

@@ -22,9 +22,10 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.asked import narrows
 from tightverify.models.from_onnx.entries import Axes, axes_of, entries_of, shown
 from tightverify.models.from_onnx.file import finite
-from tightverify.models.from_onnx.node import Activations, Tokens, Value, is_float, type_name
+from tightverify.models.from_onnx.node import Activations, Tokens, is_float, type_name
 from tightverify.models.from_onnx.reading import brief, read, standard_opset
 from tightverify.models.from_onnx.runtime import session
+from tightverify.models.from_onnx.sequences import Held, Listed
 from tightverify.models.from_onnx.tokens import LookUp
 from tightverify.models.from_onnx.walk import walk
 from tightverify.models.model import Model, checked
@@ -93,7 +94,7 @@ def together(declared: Declared, paths: Mapping[str, str | Path]) -> Model:
     x = builder.input((sum(variable.size for variable in declared.inputs),))
     narrow = False
     for file in files:
-        begun: dict[str, Value | Tokens] = {}
+        begun: dict[str, Held] = {}
         for name, variable in zip(file.inputs, file.network.inputs, strict=True):
             begun[name] = Activations(x[start : start + variable.size].reshape(variable.shape))
             start += variable.size
@@ -117,10 +118,10 @@ def samples(declared: Declared) -> Tensor:
     return (lower + shares * (upper - lower)).flatten(0, 1)
 
 
-def numbers_of(builder: Builder, known: Mapping[str, Value | Tokens], name: str, variable: Variable, file: File) -> Symbols:
+def numbers_of(builder: Builder, known: Mapping[str, Held], name: str, variable: Variable, file: File) -> Symbols:
     """The neurons of a tensor that the query names, constant ones if it is constant."""
     value = known.get(name)
-    if value is None or isinstance(value, Tokens):
+    if value is None or isinstance(value, (Tokens, Listed)):
         raise ModelError(f"{file.path}: no node makes '{name}', which the query calls {variable.name}; mend the query")
     if isinstance(value, Activations):
         found = value.numbers

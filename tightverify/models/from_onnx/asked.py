@@ -30,16 +30,17 @@ from tightverify.models.from_onnx.entries import (
     single_input,
 )
 from tightverify.models.from_onnx.last import last_softmax, without
-from tightverify.models.from_onnx.node import Activations, Tokens, Value
+from tightverify.models.from_onnx.node import Activations, Tokens
 from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only
+from tightverify.models.from_onnx.sequences import Held, Listed
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
 from tightverify.models.from_onnx.unbatched import has_no_batch, with_batch
 from tightverify.models.from_onnx.walk import walk
 from tightverify.models.progress import Progress
 from tightverify.models.streaming import Streaming, note_of, paired
 
-Known = Mapping[str, Value | Tokens]
+Known = Mapping[str, Held]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class Walking:
             starts = self.builder.inputs(shapes) if asked.blocks else [self.builder.input(first.shape)]
             pairs = zip(asked.ports, starts, strict=True)
             return [self._walked({port.name: Activations(np.expand_dims(start, port.axis)) for port, start in pairs})]
-        found, held = list[Symbols](), dict[str, Value | Tokens]()
+        found, held = list[Symbols](), dict[str, Held]()
         for chunk in self.builder.input((asked.calls, *first.shape)):
             found.append(self._walked({first.name: Activations(np.expand_dims(chunk, first.axis)), **held}))
             held = {entry: self.known[made] for entry, made in asked.states.items()}
@@ -224,6 +225,8 @@ def output_of(known: Known, result: str, path: Path) -> Symbols:
         raise UnsupportedError(
             f"{path}: its output '{result}' is made of token numbers, which may only be looked up in a constant table (Gather)"
         )
+    if isinstance(output, Listed):
+        raise UnsupportedError(f"{path}: its output '{result}' is a sequence of tensors; join them, or choose another output")
     if not isinstance(output, Activations):
         raise ModelError(f"{path}: its output '{result}' does not depend on its input; choose an output that does")
     return output.numbers

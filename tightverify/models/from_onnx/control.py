@@ -17,12 +17,13 @@ from onnx import GraphProto, NodeProto, helper
 from tightverify.errors import ModelError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.node import Activations, Tokens, Value, describe
+from tightverify.models.from_onnx.sequences import Held, Listed
 
 MOST_STEPS = 1_000_000
 ADVICE = "export the model with its loops unrolled and its branches decided, for one fixed input shape"
 
-Known = dict[str, Value | Tokens]
-Walk = Callable[[GraphProto, Mapping[str, Value | Tokens]], Known]
+Known = dict[str, Held]
+Walk = Callable[[GraphProto, Mapping[str, Held]], Known]
 """Walks a body, given its inputs and all that it sees."""
 
 
@@ -30,11 +31,11 @@ Walk = Callable[[GraphProto, Mapping[str, Value | Tokens]], Known]
 class Scope:
     """What a node's bodies see, and how they are walked."""
 
-    known: Mapping[str, Value | Tokens]
+    known: Mapping[str, Held]
     builder: Builder
     walk: Walk
 
-    def run(self, body: GraphProto, inputs: Sequence[Value | Tokens]) -> list[Value | Tokens]:
+    def run(self, body: GraphProto, inputs: Sequence[Held]) -> list[Held]:
         """A body's outputs."""
         names = [entry.name for entry in body.input]
         if len(names) != len(inputs):
@@ -48,7 +49,7 @@ class Scope:
             return usual
         return decided(node, self.known[node.input[k]])
 
-    def stacked(self, node: NodeProto, steps: Sequence[Value | Tokens], axis: int) -> Value:
+    def stacked(self, node: NodeProto, steps: Sequence[Held], axis: int) -> Value:
         """The values of all steps, side by side along a new axis."""
         if not steps:
             raise UnsupportedError(
@@ -58,15 +59,19 @@ class Scope:
             return np.stack([np.asarray(step) for step in steps], axis)
         return Activations(np.stack([self.symbols(node, step) for step in steps], axis))
 
-    def symbols(self, node: NodeProto, value: Value | Tokens) -> Symbols:
+    def symbols(self, node: NodeProto, value: Held) -> Symbols:
         if isinstance(value, Tokens):
             raise UnsupportedError(f"{describe(node)} gathers token numbers, which is not supported; look words up before it")
+        if isinstance(value, Listed):
+            raise UnsupportedError(
+                f"{describe(node)} gathers sequences of tensors, which is not supported; join them before it"
+            )
         if isinstance(value, Activations):
             return value.numbers
-        return self.builder.constant(torch.from_numpy(np.ascontiguousarray(value)))
+        return self.builder.constant(torch.from_numpy(np.array(value)))
 
 
-def decided(node: NodeProto, value: Value | Tokens) -> int | bool:
+def decided(node: NodeProto, value: Held) -> int | bool:
     """A constant of one number."""
     if not isinstance(value, np.ndarray) or value.size != 1:
         raise UnsupportedError(f"{describe(node)} depends on the numbers of the network's input; {ADVICE}")
@@ -82,17 +87,17 @@ def body_of(node: NodeProto, name: str) -> GraphProto:
     return found
 
 
-def branch(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
+def branch(node: NodeProto, scope: Scope) -> list[Held]:
     taken = "then_branch" if scope.constant(node, 0, False) else "else_branch"
     return scope.run(body_of(node, taken), [])
 
 
-def loop(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
+def loop(node: NodeProto, scope: Scope) -> list[Held]:
     """Inputs are the most steps, whether there is a first one, and states; a body gives whether there is another, too."""
     body, most = body_of(node, "body"), scope.constant(node, 0, MOST_STEPS)
     goes_on: int | bool = scope.constant(node, 1, True)
-    states: list[Value | Tokens] = [scope.known[name] for name in node.input[2:]]
-    gathered: list[list[Value | Tokens]] = [[] for _ in range(len(body.output) - 1 - len(states))]
+    states: list[Held] = [scope.known[name] for name in node.input[2:]]
+    gathered: list[list[Held]] = [[] for _ in range(len(body.output) - 1 - len(states))]
     for step in count():
         if step >= most or not goes_on:
             break
@@ -107,7 +112,7 @@ def loop(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
     return [*states, *(scope.stacked(node, s, 0) if name else np.empty(0) for s, name in zip(gathered, wanted, strict=False))]
 
 
-def scan(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
+def scan(node: NodeProto, scope: Scope) -> list[Held]:
     """Inputs are states, and sequences of which each step takes the next part."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if "" in node.input or "directions" in attributes:
@@ -119,7 +124,7 @@ def scan(node: NodeProto, scope: Scope) -> list[Value | Tokens]:
     in_axes, in_turned = listed(attributes, "scan_input", several)
     out_axes, out_turned = listed(attributes, "scan_output", outputs)
     parts = [split(node, scope, *each) for each in zip(sequences, in_axes, in_turned, strict=True)]
-    gathered: list[list[Value | Tokens]] = [[] for _ in range(outputs)]
+    gathered: list[list[Held]] = [[] for _ in range(outputs)]
     for step in zip(*parts, strict=True):
         made = scope.run(body, [*states, *step])
         states = made[: len(states)]
@@ -137,7 +142,7 @@ def listed(attributes: Mapping[str, object], name: str, number: int) -> tuple[li
     return list(axes or [0] * number), list(turned or [0] * number)  # type: ignore[call-overload]
 
 
-def split(node: NodeProto, scope: Scope, value: Value | Tokens, axis: int, back: int) -> list[Value]:
+def split(node: NodeProto, scope: Scope, value: Held, axis: int, back: int) -> list[Value]:
     """The parts along an axis."""
     numbers = value if isinstance(value, np.ndarray) else scope.symbols(node, value)
     parts = list(np.moveaxis(numbers, axis, 0))
@@ -145,5 +150,5 @@ def split(node: NodeProto, scope: Scope, value: Value | Tokens, axis: int, back:
     return [part if isinstance(value, np.ndarray) else Activations(part) for part in parts]
 
 
-CONTROL: dict[str, Callable[[NodeProto, Scope], list[Value | Tokens]]] = {"If": branch, "Loop": loop, "Scan": scan}
+CONTROL: dict[str, Callable[[NodeProto, Scope], list[Held]]] = {"If": branch, "Loop": loop, "Scan": scan}
 """Nodes with bodies, by name."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import ModelError
+from tightverify.errors import BatchError, ModelError
 from tightverify.graph import Graph
 from tightverify.models.blocks import Shapes
 from tightverify.models.builder import Symbols
@@ -31,6 +31,7 @@ from tightverify.models.tokens import OnVectors
 
 NONE_FIXED: Mapping[str, Any] = MappingProxyType({})
 ONE_CALL = Streaming()
+ONE_BY_ONE = "the file does not run on a batch of several inputs: these are run one by one"
 
 
 def from_onnx(
@@ -72,7 +73,12 @@ def from_onnx(
     if asked.tokens:
         found = behind(found, walking, call)
         inputs = None if inputs is None or found.embedding is None else found.embedding(inputs)
-    return checked(found, inputs)
+    try:
+        return checked(found, inputs)
+    except BatchError:
+        if asked.tokens or asked.calls:
+            raise
+        return checked(replace(found, original=replace(call, one_by_one=True), notes=(*found.notes, ONE_BY_ONE)), inputs)
 
 
 def refuse_across(asked: Asked, numbers: Symbols, kept: Symbols, single: tuple[int, ...]) -> None:

@@ -41,6 +41,10 @@ def add_all(call: Call) -> Symbols:
     return signed_sum(call, (1.0,) * call.count)
 
 
+def mean_of_all(call: Call) -> Symbols:
+    return signed_sum(call, (1.0 / call.count,) * call.count)
+
+
 def subtract(call: Call) -> Symbols:
     return signed_sum(call, (1.0, -1.0))
 
@@ -252,6 +256,7 @@ COMPUTING: dict[str, Callable[[Call], Symbols]] = {
     "MatMul": matrix_product,
     "Max": partial(extreme, 1.0),
     "Min": partial(extreme, -1.0),
+    "Mean": mean_of_all,
     "Mul": multiply,
     "Neg": negate,
     "Pow": power,

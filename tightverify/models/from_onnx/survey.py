@@ -35,9 +35,10 @@ from tightverify.models.from_onnx.entries import (
 from tightverify.models.from_onnx.folding import constants_of
 from tightverify.models.from_onnx.guesses import likely_shapes
 from tightverify.models.from_onnx.last import last_softmax, without
-from tightverify.models.from_onnx.node import Activations, Tokens, Value, describe
+from tightverify.models.from_onnx.node import Activations, Tokens, describe
 from tightverify.models.from_onnx.reading import read, standard_opset
 from tightverify.models.from_onnx.results import Output, chosen_output, only, read_by
+from tightverify.models.from_onnx.sequences import MAKING, Held
 from tightverify.models.from_onnx.tokens import LookUp, takes_tokens
 from tightverify.models.from_onnx.walk import refuse, refuse_unknown, walk
 from tightverify.models.progress import Progress
@@ -46,7 +47,7 @@ from tightverify.models.streaming import State
 MOST_SHOWN = 12
 TRYING = 20.0
 """Seconds for which shapes are tried."""
-Known = dict[str, Value | Tokens]
+Known = dict[str, Held]
 
 
 @dataclass
@@ -188,7 +189,7 @@ def shape_words(ports: Sequence[Port], named: bool, needed: bool) -> list[str]:
     return found if needed else []
 
 
-def output_options(made: Value | Tokens | None, frame: int | str | None, unroll: int | None, state: State | None) -> list[str]:
+def output_options(made: Held | None, frame: int | str | None, unroll: int | None, state: State | None) -> list[str]:
     """The options about a stream, and the frame of its output."""
     found = [] if unroll is None else [f"--unroll {unroll}"]
     if state:
@@ -224,16 +225,16 @@ class Walk:
     look_up: LookUp
     guessed: bool
 
-    def of(self, node: NodeProto, known: Mapping[str, Value | Tokens]) -> dict[str, Value | Tokens]:
+    def of(self, node: NodeProto, known: Mapping[str, Held]) -> dict[str, Held]:
         """What a node makes."""
         alone = GraphProto(node=[node], output=self.graph.output)
         return walk(alone, self.opset, self.builder, known, self.look_up)
 
     def refuse(self, node: NodeProto) -> None:
         """An operator that is not supported, whatever it reads."""
-        if node.op_type not in CONTROL:
+        if node.op_type not in CONTROL and node.op_type not in MAKING:
             refuse(node, any(output.name in node.output for output in self.graph.output))
-            refuse_unknown(node)
+            refuse_unknown(node, self.opset)
 
 
 def walked(walk: Walk, begun: Known, found: Survey, to_doubt: bool) -> Known:

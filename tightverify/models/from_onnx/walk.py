@@ -18,6 +18,7 @@ from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.composed import SPECTRA
 from tightverify.models.from_onnx import whole
+from tightverify.models.from_onnx.bodies import EXPANDED, body, versions
 from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
@@ -26,6 +27,7 @@ from tightverify.models.from_onnx.node import Activations, Call, Tokens, Value, 
 from tightverify.models.from_onnx.normalising import NORMALISING
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
+from tightverify.models.from_onnx.sequences import Held, Listed, handled
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
 from tightverify.models.from_onnx.tokens import LookUp
 from tightverify.models.from_onnx.windows import WINDOWS
@@ -56,11 +58,9 @@ REFUSED = {
 """What to do about operators that people often bring."""
 
 
-def walk(
-    graph: GraphProto, opset: int, builder: Builder, inputs: Mapping[str, Value | Tokens], look_up: LookUp
-) -> dict[str, Value | Tokens]:
+def walk(graph: GraphProto, opset: int, builder: Builder, inputs: Mapping[str, Held], look_up: LookUp) -> dict[str, Held]:
     """Every tensor of the graph by its name; token numbers go through `look_up`. `inputs` are all that it sees."""
-    known: dict[str, Value | Tokens] = dict(inputs)
+    known: dict[str, Held] = dict(inputs)
     known.update(constants_of(graph))
     results = {output.name for output in graph.output}
     for node in graph.node:
@@ -76,10 +76,15 @@ def walk(
                     "export the model without it"
                 )
         read = [known[name] if name else None for name in node.input]
-        values = [value for value in read if not isinstance(value, Tokens)]
+        listed = handled(node, read, builder)
+        if listed is not None:
+            known.update(zip(node.output, listed, strict=False))
+            continue
+        with_tokens = [value for value in read if not isinstance(value, Listed)]
+        values = [value for value in with_tokens if not isinstance(value, Tokens)]
         if len(values) < len(read):
             folded = partial(fold, node, opset)
-            known.update(zip(node.output, look_up.values(node, read, folded), strict=False))
+            known.update(zip(node.output, look_up.values(node, with_tokens, folded), strict=False))
             continue
         made = evaluate(node, opset, builder, values, bool(results.intersection(node.output)))
         known.update({name: value for name, value in zip(node.output, made, strict=False) if name})
@@ -92,7 +97,9 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     constants = [value for value in values if not isinstance(value, Activations)]
     if len(constants) == len(values) and node.op_type not in NEVER_FOLDED:
         return list(fold(node, opset, constants))
-    refuse_unknown(node)
+    refuse_unknown(node, opset)
+    if node.op_type not in OPERATORS and node.op_type not in FACTS:
+        return expanded(node, opset, builder, values)
     kind = whole.type_of(values)
     if kind:
         values = whole.admitted(node, values, kind)
@@ -117,6 +124,20 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     return made
 
 
+def expanded(node: NodeProto, opset: int, builder: Builder, values: list[Value | None]) -> list[Value]:
+    """What the standard's definition of an operator by others makes."""
+    inner = body(node, opset, values)
+    if inner is None:
+        raise unknown(node)
+    given = {name: value for name, value in zip(node.input, values, strict=True) if name and value is not None}
+    try:
+        known = walk(inner.graph, inner.opset_import[0].version, builder, given, LookUp(builder, 0))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{describe(node)} is defined by others, of which {error}") from error
+    made = [known[name] if name else np.empty(0) for name in node.output]
+    return [value for value in made if not isinstance(value, (Tokens, Listed))]
+
+
 def refuse(node: NodeProto, last: bool) -> None:
     """An operator that no table has, or has only where nothing depends on the input."""
     if node.domain not in ("", "ai.onnx"):
@@ -129,13 +150,21 @@ def refuse(node: NodeProto, last: bool) -> None:
         raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
 
 
-def refuse_unknown(node: NodeProto) -> None:
-    """An operator on activations that no table has."""
-    if node.op_type in OPERATORS or node.op_type in FACTS:
-        return
-    quantised = "Quant" in node.op_type or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer")
-    near = get_close_matches(node.op_type, [*OPERATORS, *FACTS], n=2, cutoff=0.7)
+def refuse_unknown(node: NodeProto, opset: int) -> None:
+    """An operator on activations that no table has, nor the standard a definition of by others."""
+    known = node.op_type in OPERATORS or node.op_type in FACTS
+    if not known and (quantises(node) or not versions(node, opset)):
+        raise unknown(node)
+
+
+def quantises(node: NodeProto) -> bool:
+    return "Quant" in node.op_type or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer")
+
+
+def unknown(node: NodeProto) -> UnsupportedError:
+    """What there is in place of an operator."""
+    near = get_close_matches(node.op_type, [*OPERATORS, *FACTS, *EXPANDED], n=2, cutoff=0.7)
     nearest = f" (there are {' and '.join(near)})" if near else ""
     others = f"build that part of the model from those that `tightverify supports --onnx-operators` lists{nearest}"
-    advice = QUANTISED if quantised else others
-    raise UnsupportedError(f"{describe(node)} is not supported; {advice}")
+    advice = QUANTISED if quantises(node) else others
+    return UnsupportedError(f"{describe(node)} is not supported; {advice}")
