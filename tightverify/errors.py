@@ -33,6 +33,10 @@ class BatchError(ModelError):
     """A model runs on one input, and fails on a batch of several."""
 
 
+class RunError(ModelError):
+    """A model's own runtime fails."""
+
+
 class UnsupportedError(ModelError):
     """A model with a part that is not supported; says which, where, and what to do."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import BatchError, ModelError
+from tightverify.errors import BatchError, ModelError, RunError
 from tightverify.graph import Graph
 from tightverify.models.blocks import Shapes
 from tightverify.models.builder import Symbols
@@ -75,8 +75,8 @@ def from_onnx(
         inputs = None if inputs is None or found.embedding is None else found.embedding(inputs)
     try:
         return checked(found, inputs)
-    except BatchError:
-        if asked.tokens or asked.calls:
+    except BatchError as error:
+        if asked.tokens or asked.calls or not isinstance(error.__cause__, RunError):
             raise
         return checked(replace(found, original=replace(call, one_by_one=True), notes=(*found.notes, ONE_BY_ONE)), inputs)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
-from tightverify.errors import ModelError
+from tightverify.errors import ModelError, RunError
 from tightverify.models.blocks import Block
 from tightverify.models.frames import chosen, rows
 from tightverify.models.from_onnx.entries import Fixed, Port
@@ -75,7 +75,7 @@ class Runtime:
             return {entry.name: np.asarray(each) for entry, each in zip(self.session.get_outputs(), made, strict=True)}
         except Exception as error:
             shapes = " and ".join(str(values.shape) for values in feeds.values())
-            raise ModelError(
+            raise RunError(
                 f"{self.path}: onnxruntime cannot run it on inputs of shape {shapes} ({brief(error)}); "
                 "check `shape` and `batch_axis`, and export recurrent layers in float32"
             ) from error
