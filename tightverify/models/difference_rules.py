@@ -3,9 +3,9 @@
 The second network has x - d. A rule says how nodes of operations that exist make the difference, one line of `RULES` each: a
 curve has an operation of its own (`ops.difference`), a product is
 
-    F(x) G(y) - F(x - d) G(y - e) = F(x) (G(y) - G(y - e)) + (F(x) - F(x - d)) G(y) - (F(x) - F(x - d)) (G(y) - G(y - e)),
+    F(x) G(y) - F(x - d) G(y - e) = F(x) (G(y) - G(y - e)) + (F(x) - F(x - d)) G(y - e),
 
-whose last part is as small as the square of the differences, and GRU's update `n + z (h - n)` of a gate z differs by
+with the second network's own operand `y - e`, and GRU's update `n + z (h - n)` of a gate z differs by
 
     dn + z (dh - dn) + dz (h' - n'),
 
@@ -61,6 +61,9 @@ class Nodes(Protocol):
     def sum(self, *summands: tuple[Operand | None, float]) -> Difference:
         """Operands times their factors, those that are None left out; None if nothing is left."""
 
+    def second(self, x: Operand, d: Difference) -> Operand:
+        """The second network's own value of an operand, `x - d`."""
+
 
 Rule = Callable[[Nodes, Any, Sequence[Operand], Sequence[Difference]], Difference]
 
@@ -95,9 +98,8 @@ def of_product(nodes: Nodes, op: Product, x: Sequence[Operand], d: Sequence[Diff
     kinds = type(op.first), type(op.second)
     first, second = (changed(nodes, CHANGES[kind], a, b) for kind, a, b in zip(kinds, x, d, strict=True))
     by_second = None if second is None else nodes.apply(TIMES[kinds[0]], x[0], second)
-    by_first = None if first is None else nodes.apply(TIMES[kinds[1]], x[1], first)
-    both = None if first is None or second is None else nodes.apply(MULTIPLY, first, second)
-    return nodes.sum((by_second, 1.0), (by_first, 1.0), (both, -1.0))
+    by_first = None if first is None else nodes.apply(TIMES[kinds[1]], nodes.second(x[1], d[1]), first)
+    return nodes.sum((by_second, 1.0), (by_first, 1.0))
 
 
 def of_update(nodes: Nodes, _op: GruUpdate, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
@@ -206,9 +208,8 @@ def of_smooth_first(change: Operation, gap: Callable[[Straight], Operation], pie
     """`(F(x) - F(x - d)) + (F - G)(x - d)`"""
 
     def rule(nodes: Nodes, _op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
-        second = nodes.sum((x[0], 1.0), (d[0], -1.0))
-        assert second is not None
-        return nodes.sum((changed(nodes, change, x[0], d[0]), 1.0), (nodes.apply(gap(pieces), second), 1.0))
+        change_at, second = changed(nodes, change, x[0], d[0]), nodes.second(x[0], d[0])
+        return nodes.sum((change_at, 1.0), (nodes.apply(gap(pieces), second), 1.0))
 
     return rule
 
@@ -226,9 +227,7 @@ def of_slopes(first: float, second: float) -> Rule:
     """Of leaky ReLUs: their difference at one point is that of the slopes, times what lies below 0 of it."""
 
     def rule(nodes: Nodes, _op: Any, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
-        other = nodes.sum((x[0], 1.0), (d[0], -1.0))
-        assert other is not None
-        below = nodes.apply(Clamp(-math.inf, 0.0), other)
+        below = nodes.apply(Clamp(-math.inf, 0.0), nodes.second(x[0], d[0]))
         return nodes.sum((changed(nodes, LeakyReluDifference(first), x[0], d[0]), 1.0), (below, first - second))
 
     return rule

@@ -225,6 +225,7 @@ class Written:
         self.nodes: list[Node] = []
         self.both: list[Both] = []
         self._second: dict[int, int] = {}
+        self._values: dict[tuple[int, tuple[int, ...]], Operand] = {}
         self._maps: dict[tuple[int, int], tuple[LinearMap, ...]] = {}
 
     def node(self, one: Node, other: Node) -> None:
@@ -263,6 +264,17 @@ class Written:
         terms = tuple(Term(operand, scaled(factor, size)) for operand, factor in live)
         zero = torch.zeros(size, dtype=torch.float64)
         return Operand(self._add(Affine(terms, zero, zero)))
+
+    def second(self, x: Operand, d: Difference) -> Operand:
+        if d is None:
+            return x
+        places = torch.arange(self.nodes[x.source].size)[x.index]
+        key = x.source, tuple(places.tolist())
+        if key not in self._values:
+            found = self.sum((x, 1.0), (d, -1.0))
+            assert found is not None
+            self._values[key] = found
+        return self._values[key]
 
     # How a node's difference is made
 
