@@ -68,7 +68,8 @@ def classify_as(labels: Tensor, classes: int, top: int = 1) -> Property:
         raise InputError(f"labels go from {int(labels.min())} to {int(labels.max())}; the model has classes 0 to {classes - 1}")
     if classes < 2:
         raise InputError(
-            f"the model has {classes} output; keeping a label needs two classes or more, so state rows C y + d > 0"
+            f"the model has {classes} output; keeping a label needs two classes or more, so ask that it stays on its side of T "
+            "(--side T, tv.SameSide(T)), --above T, --below T, moves by less than D (--within D), or for rows C y + d > 0"
         )
     if top not in range(1, classes):
         raise InputError(f"top is {top}; with {classes} classes it must be 1 to {classes - 1}")

@@ -41,6 +41,23 @@ def test_radii(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "per" / "radii.csv").read_text().startswith("index,label,frame,proved")
 
 
+def test_a_radius_of_what_is_asked_in_place_of_labels(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--limit", "1", "--method", "linear", "--restarts", "0"]
+    given.append("--quiet")
+    np.savez(tmp_path / "rows.npz", C=np.eye(10), d=np.full(10, 9.0))
+    found = {}
+    for name, how in {
+        "above": ["--above", "-9"],
+        "rows": ["--rows", str(tmp_path / "rows.npz")],
+        "far": ["--above", "-12"],
+    }.items():
+        assert main([*given, *how, "--out", str(tmp_path / name)]) == 0
+        found[name] = float((tmp_path / name / "radii.csv").read_text().splitlines()[1].split(",")[2])
+    assert 0 < found["above"] == found["rows"] < found["far"]
+    assert main([*given, "--above", "-9", "--target", "3", "--out", str(tmp_path / "both")]) == 2
+    assert "rows were given beside labels, a target or top" in capsys.readouterr().err
+
+
 def test_a_trace_says_what_was_tried(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["radius", str(NETWORKS["GRU"]), str(folder / "good.npz"), "--limit", "1", "--method", "linear", "--restarts", "1"]
     trace, out = tmp_path / "trace.jsonl", tmp_path / "out"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, switch, threads
+from tightverify.cli.asked import ROWS, STATEMENTS, statement_of
+from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, settings_of, threads
 from tightverify.cli.options import (
     CLASSES,
     FORCE,
@@ -41,15 +42,6 @@ if TYPE_CHECKING:
 
 INPUTS = click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT|CLIPS...", nargs=-1, required=True)
 LABELS = option(SOUNDS, "--labels", type=FILE, metavar="LABELS.csv", help="Labels of audio files: lines of file,label.")
-ROWS = option(
-    QUESTION, "--rows", type=FILE, metavar="ROWS.npz", help="Ask for C y + d > 0 in place of labels: arrays C and d of a file."
-)
-STATEMENTS = (
-    option(QUESTION, "--side", type=float, metavar="T", help="Ask that outputs stay on their side of T, in place of labels."),
-    option(QUESTION, "--above", type=float, metavar="T", help="Ask that every output stays above T."),
-    option(QUESTION, "--below", type=float, metavar="T", help="Ask that every output stays below T."),
-    option(QUESTION, "--within", type=float, metavar="D", help="Ask that every output moves by less than D."),
-)
 TOP = option(
     QUESTION, "--top", type=AT_LEAST_ONE, default=1, show_default=True, help="The label shall stay among so many best outputs."
 )
@@ -89,16 +81,6 @@ SHARD = option(
     QUESTION, "--shard", callback=part_of, metavar="K/N", help="The K-th of N parts of the inputs, for as many machines."
 )
 TRACE = option(WRITTEN, "--trace", type=FILE, help="File for one JSON line per input and step; drawn in a .png beside it.")
-
-
-def statement_of(**given: float | None) -> Statement | None:
-    """What is asked of the outputs by a number, if anything is."""
-    from tightverify.statements import STATEMENTS
-
-    named = {name: value for name, value in given.items() if value is not None}
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(map(switch, named))} were given; ask for one of them")
-    return next((STATEMENTS[name](value) for name, value in named.items()), None)
 
 
 def source_of(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tightverify.cli.asked import ROWS, STATEMENTS, statement_of
 from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, option, options, settings_of, threads
 from tightverify.cli.options import (
     BALL_PER,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tightverify.inputs.importing import Importing
     from tightverify.radius import Radii
     from tightverify.report.outputs import Folder
+    from tightverify.statements import Statement
 
 NAMES = ("db", "snr", "gain")
 GROUPS = "wanted groups beside x: whole numbers of an input's shape, equal ones within each group"
@@ -111,6 +113,7 @@ def groups_in(inputs: Path, family: Any) -> Any:
 EXAMPLES = (
     "tightverify radius model.onnx inputs.npz --limit 10 --time-limit 10",
     "tightverify radius model.onnx inputs.npz --norm 2 --clip 0 1 --target each",
+    "tightverify radius detector.onnx inputs.npz --side 0.5",
     "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5",
     "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5 --per frame",
 )
@@ -120,7 +123,8 @@ EXAMPLES = (
 @MODEL
 @click.argument("inputs", type=FILE, metavar="INPUTS.npz|TEXT")
 @IMPORTING
-@options(CLASSES, *TEXT)
+@options(CLASSES, *TEXT, ROWS)
+@gathered("statement", statement_of, *STATEMENTS)
 @LIMIT
 @gathered("asked", asked_of, *ASKED)
 @settings_of(
@@ -145,6 +149,8 @@ def radius(
     classes: Path | None,
     vocabulary: Path | None,
     unknown: str | None,
+    rows: Path | None,
+    statement: Statement | None,
     limit: int | None,
     asked: dict[str, Any],
     settings: Settings,
@@ -176,7 +182,7 @@ def radius(
         )
     if asked["per"] == "group":
         asked["groups"] = groups_in(inputs, asked["family"])
-    source = Source(model, (inputs,), None, importing, Reading(), None, classes, vocabulary, unknown)
+    source = Source(model, (inputs,), None, importing, Reading(), rows, classes, vocabulary, unknown).stating(statement)
     if isinstance(asked["family"], dict):
         source = replace(source, perturbed=tuple(asked["family"]))
     asked["target"] = target_of(asked["target"], source.classes)

@@ -10,6 +10,7 @@ from tightverify.inputs.dataset import DataSet, Group
 from tightverify.radius.inputs import Interrupted, radius
 from tightverify.radius.records import About, Radii, Radius
 from tightverify.radius.steps import Callback, RadiusStep, no_callback
+from tightverify.spec import Property
 
 
 def radii_of(data: DataSet, callback: Callback = no_callback, **asked: Any) -> Radii:
@@ -29,7 +30,9 @@ def radii_of(data: DataSet, callback: Callback = no_callback, **asked: Any) -> R
 
         try:
             labels = None if data.y is None else data.y[group.places]
-            some = radius(group.model, group.x, labels, callback=named_step, **asked)
+            stated = None if data.rows is None else data.rows[group.places]
+            rows = (stated.rows, stated.offsets) if isinstance(stated, Property) else stated
+            some = radius(group.model, group.x, labels, rows=rows, callback=named_step, **asked)
         except Interrupted as error:
             about.append(error.radii.about)
             found.update(named(data, group, error.radii))

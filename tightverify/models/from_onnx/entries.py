@@ -239,7 +239,7 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
         raise ModelError(
             f"{path}: its input of shape {whole} has the fixed length {axes[batch]} along axis {batch}, taken for the batch; "
             "export it with a dynamic batch or a batch of 1, or say with `batch_axis` along which axis the batch goes; "
-            "if it has none, give its whole shape as that of one input"
+            f"if it has none, give its whole shape as that of one input: {whole_shape(axes)}"
         )
     rest = None if axes is None else (*axes[:batch], *axes[batch + 1 :])
     if shape is None:
@@ -265,6 +265,12 @@ def input_shape(axes: Axes | None, shape: tuple[int, ...] | None, batch: int, pa
             "shape of one input without the batch, and `batch_axis` if another axis is the batch"
         )
     return shape
+
+
+def whole_shape(axes: Axes) -> str:
+    """The option for an input that has no batch axis."""
+    likely = likely_shape(axes)
+    return f"--shape {','.join(map(str, likely))} on the command line, shape={likely} from Python"
 
 
 def likely_shape(axes: Axes) -> tuple[int, ...]:
