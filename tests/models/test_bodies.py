@@ -31,15 +31,20 @@ BODIES: dict[str, tuple[list[NodeProto], int]] = {
     "Shrink": ([node("Shrink", "x", "a", lambd=0.2, bias=0.1)], 9),
     "Swish": ([node("Swish", "x", "a")], 24),
     "ThresholdedRelu": ([node("ThresholdedRelu", "x", "a", alpha=0.5)], 17),
+    "Compress": ([node("Compress", "x mask", "a", axis=1)], 11),
+    "DepthToSpace": ([node("Reshape", "x image", "i"), node("DepthToSpace", "i", "a", blocksize=2, mode="CRD")], 13),
+    "SpaceToDepth": ([node("Reshape", "x square", "i"), node("SpaceToDepth", "i", "a", blocksize=2)], 13),
+    "Trilu": ([node("Trilu", "x", "a", upper=0)], 14),
     "Mean": ([node("MatMul", "x v", "m"), node("Mean", "m x m", "a")], 13),
 }
-"""What makes a of x (4, 6), and the opset."""
+"""What makes a of x (4, 6), and the opset; those that only move numbers about among them."""
 
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_what_the_standard_defines_by_others(kind: str, tmp_path: Path) -> None:
     nodes, opset = BODIES[kind]
-    constants = {**FEATURES, **ROTATIONS, "crop": np.array([2])}
+    constants = {**FEATURES, **ROTATIONS, "crop": np.array([2]), "mask": np.array([True, False, True, True])}
+    constants |= {"image": np.array([0, 4, 3, 2]), "square": np.array([0, 1, 4, 6])}
     read = {name for each in nodes for name in each.input}
     given = {name: value for name, value in constants.items() if name in read}
     path = save(tmp_path, build([*nodes, node("Flatten", "a")], ["N", 4, 6], given, SINGLE, opset=opset))

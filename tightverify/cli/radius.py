@@ -115,7 +115,7 @@ EXAMPLES = (
     "tightverify radius model.onnx inputs.npz --norm 2 --clip 0 1 --target each",
     "tightverify radius detector.onnx inputs.npz --side 0.5",
     "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5",
-    "tightverify radius model.onnx inputs.npz --region x=inf:1,state=2:0.5 --per frame",
+    "tightverify radius model.onnx inputs.npz --region x=inf:1,h=2:0.5 --per frame",
 )
 
 

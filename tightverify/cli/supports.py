@@ -50,8 +50,8 @@ def of_files(asked: str) -> list[str]:
     from tightverify.models.from_onnx.reading import OLDEST
     from tightverify.models.from_onnx.sequences import MAKING
     from tightverify.models.from_onnx.shapes import FACTS
-    from tightverify.models.from_onnx.walk import OPERATORS
+    from tightverify.models.from_onnx.walk import MOVERS, OPERATORS
 
     if asked == "onnx-operators":
-        return sorted({*OPERATORS, *FACTS, *CONTROL, *EXPANDED, *MAKING, "Constant", "ConstantOfShape"})
+        return sorted({*OPERATORS, *FACTS, *CONTROL, *EXPANDED, *MAKING, *MOVERS, "Constant", "ConstantOfShape"})
     return [str(OLDEST), str(NEWEST_OPSET)]

@@ -15,7 +15,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from tightverify.errors import ModelError, TightVerifyError, UnsupportedError
-from tightverify.models.builder import Builder, Symbols
+from tightverify.models.builder import ZERO, Builder, Symbols
 from tightverify.models.composed import SPECTRA
 from tightverify.models.from_onnx import whole
 from tightverify.models.from_onnx.bodies import EXPANDED, body, versions
@@ -42,6 +42,9 @@ OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     **WINDOWS,
     **RECURRENT,
 }
+
+MOVERS = {"Compress", "DepthToSpace", "GatherElements", "GatherND", "SpaceToDepth", "Trilu"}
+"""Operators that only move their first input's numbers about, or put zeros in their places, by what the others are."""
 
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 NEVER_FOLDED = {"Dropout", *RECURRENT}
@@ -97,6 +100,8 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     constants = [value for value in values if not isinstance(value, Activations)]
     if len(constants) == len(values) and node.op_type not in NEVER_FOLDED:
         return list(fold(node, opset, constants))
+    if node.op_type in MOVERS and len(constants) == len(values) - 1 and isinstance(values[0], Activations):
+        return [moved(node, opset, values[0], constants)]
     refuse_unknown(node, opset)
     if node.op_type not in OPERATORS and node.op_type not in FACTS:
         return expanded(node, opset, builder, values)
@@ -124,10 +129,18 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     return made
 
 
+def moved(node: NodeProto, opset: int, x: Activations, others: list[Value | None]) -> Value:
+    """What is found out of an operator by the places of its numbers, counted from 1, which it moves; 0 where it puts zeros."""
+    places = np.arange(1, x.numbers.size + 1, dtype=np.float64).reshape(x.numbers.shape)
+    (found,) = fold(node, opset, [places, *(value for value in others if not isinstance(value, Activations))])
+    numbers = np.append(np.array([ZERO]), x.numbers.ravel())
+    return Activations(numbers[found.astype(np.int64)], x.whole)
+
+
 def expanded(node: NodeProto, opset: int, builder: Builder, values: list[Value | None]) -> list[Value]:
     """What the standard's definition of an operator by others makes."""
     inner = body(node, opset, values)
-    if inner is None:
+    if node.op_type in MOVERS or inner is None:
         raise unknown(node)
     given = {name: value for name, value in zip(node.input, values, strict=True) if name and value is not None}
     try:
@@ -152,7 +165,7 @@ def refuse(node: NodeProto, last: bool) -> None:
 
 def refuse_unknown(node: NodeProto, opset: int) -> None:
     """An operator on activations that no table has, nor the standard a definition of by others."""
-    known = node.op_type in OPERATORS or node.op_type in FACTS
+    known = node.op_type in (*OPERATORS, *FACTS, *MOVERS)
     if not known and (quantises(node) or not versions(node, opset)):
         raise unknown(node)
 
@@ -163,7 +176,7 @@ def quantises(node: NodeProto) -> bool:
 
 def unknown(node: NodeProto) -> UnsupportedError:
     """What there is in place of an operator."""
-    near = get_close_matches(node.op_type, [*OPERATORS, *FACTS, *EXPANDED], n=2, cutoff=0.7)
+    near = get_close_matches(node.op_type, [*OPERATORS, *FACTS, *EXPANDED, *MOVERS], n=2, cutoff=0.7)
     nearest = f" (there are {' and '.join(near)})" if near else ""
     others = f"build that part of the model from those that `tightverify supports --onnx-operators` lists{nearest}"
     advice = QUANTISED if quantises(node) else others
