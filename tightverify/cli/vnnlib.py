@@ -62,4 +62,6 @@ def vnnlib(
         out.write_text(found.text)
     click.echo(found.text if out is None else found.outcome.value, nl=out is not None)
     if not quiet:
-        say(f"{found.cases} cases, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}")
+        say(
+            f"{found.cases} case{'s' * (found.cases != 1)}, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}"
+        )

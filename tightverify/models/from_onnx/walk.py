@@ -7,7 +7,7 @@ line in its table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 
@@ -23,7 +23,7 @@ from tightverify.models.from_onnx.comparisons import COMPARISONS
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
 from tightverify.models.from_onnx.folding import constants_of, fold
-from tightverify.models.from_onnx.node import Activations, Call, Tokens, Value, describe
+from tightverify.models.from_onnx.node import Activations, Call, Constant, Tokens, Value, describe
 from tightverify.models.from_onnx.normalising import NORMALISING
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
@@ -129,10 +129,10 @@ def evaluate(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     return made
 
 
-def moved(node: NodeProto, opset: int, x: Activations, others: list[Value | None]) -> Value:
+def moved(node: NodeProto, opset: int, x: Activations, others: Sequence[Constant | None]) -> Value:
     """What is found out of an operator by the places of its numbers, counted from 1, which it moves; 0 where it puts zeros."""
     places = np.arange(1, x.numbers.size + 1, dtype=np.float64).reshape(x.numbers.shape)
-    (found,) = fold(node, opset, [places, *(value for value in others if not isinstance(value, Activations))])
+    (found,) = fold(node, opset, [places, *others])
     numbers = np.append(np.array([ZERO]), x.numbers.ravel())
     return Activations(numbers[found.astype(np.int64)], x.whole)
 
