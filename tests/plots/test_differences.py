@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.lines import Line2D
 from torch import nn
+from torch.nn.functional import hardsigmoid, linear
 
 import tightverify as tv
 from tests.helpers.pictures import assert_labelled, assert_readable
@@ -93,6 +94,40 @@ def test_places_hold_the_differences_of_cell_states() -> None:
             own, other = (net.layer(X[:, : frame + 1])[1][1] for net in (FIRST, second))
         apart = float((own - other).abs().mean())
         assert apart <= place.difference <= 3 * apart
+
+
+class Spelt(nn.Module):
+    """A network's own LSTM, its cell step by step with a hard sigmoid."""
+
+    def __init__(self, of: Net) -> None:
+        super().__init__()
+        self.layer, self.last = of.layer, of.last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.last(self.states(x)[0]))
+
+    def states(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own = dict(self.layer.named_parameters())
+        state = cell = x.new_zeros(len(x), self.layer.hidden_size)
+        for k in range(x.shape[1]):
+            one = linear(x[:, k], own["weight_ih_l0"], own["bias_ih_l0"])
+            i, f, g, o = (one + linear(state, own["weight_hh_l0"], own["bias_hh_l0"])).chunk(4, 1)
+            cell = hardsigmoid(f) * cell + torch.tanh(g) * hardsigmoid(i)
+            state = torch.tanh(cell) * hardsigmoid(o)
+        return state, cell
+
+
+def test_a_cell_that_is_spelt_in_another_way_has_places_too() -> None:
+    """The states at each frame, by what the inputs themselves show of both networks."""
+    second = Spelt(FIRST)
+    found = place_differences(FIRST, second, X, REGION)
+    states = {p.frame: p for (_, role), places in found.by_role().items() if role == "state (tanh)" for p in places}
+    assert sorted(states) == list(range(TIME))
+    for frame, place in states.items():
+        with torch.no_grad():
+            cells = [FIRST.layer(X[:, : frame + 1])[1][1][0], second.states(X[:, : frame + 1])[1]]
+        apart = float((cells[0] - cells[1]).abs().mean())
+        assert 0 < apart <= place.difference <= 3 * apart
 
 
 def test_other_structures_have_no_places() -> None:

@@ -159,12 +159,12 @@ def drawn(found: dict[str, Differences], folder: Path) -> Path:
 
 
 def where(one: Model, other: Model, x: Tensor, region: Perturbation, path: Path) -> list[Path]:
-    """The picture of where a second model's differences arise, if it has the first one's structure."""
+    """The picture of where a second model's differences arise, if it can be laid beside the first one."""
     from tightverify import plots
-    from tightverify.models.pair import same_structure
+    from tightverify.models.pair import side_by_side_forms
     from tightverify.tightness import place_differences
 
-    if not same_structure(one.graph, other.graph):
+    if side_by_side_forms(one.graph, other.graph) is None:
         return []
     return [plots.save(plots.place_differences(place_differences(one, other, x, region)), path)]
 

@@ -152,16 +152,26 @@ def differences(first: Graph, second: Graph, own_input: bool = False) -> Graph:
     return written.finish(first.output, first.input_shape)
 
 
-def matched(first: Model, second: Model) -> tuple[Graph, list[Both]]:
-    """The graph of two of the same structure, with all that was written down, and where each node of the first is there."""
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The graph of two of one structure with all that was written down: the first's, and where its nodes are in the graph."""
+
+    graph: Graph
+    first: Graph
+    both: list[Both]
+
+
+def matched(first: Model, second: Model) -> Matched:
+    """Two networks laid side by side as `pair` has them, with all that was written down; a `ModelError` if they cannot be."""
     refuse_unlike(first, second)
-    if not same_structure(first.graph, second.graph):
+    graphs = side_by_side_forms(first.graph, second.graph)
+    if graphs is None:
         raise ModelError(f"{first.source} and {second.source} differ in structure: no node of one has its like in the other")
     written = Written(None)
-    for one, other in zip(first.graph.nodes, second.graph.nodes, strict=True):
+    for one, other in zip(*(graph.nodes for graph in graphs), strict=True):
         written.node(one, other)
-    output = written.both[first.graph.output].value
-    return Graph(tuple(written.nodes), output, first.graph.input_shape), written.both
+    output = written.both[graphs[0].output].value
+    return Matched(Graph(tuple(written.nodes), output, first.graph.input_shape), graphs[0], written.both)
 
 
 def side_by_side(first: Graph, second: Graph, own_input: bool = False) -> Graph:

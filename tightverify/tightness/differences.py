@@ -65,25 +65,25 @@ def place_differences(
 ) -> PlaceDifferences:
     """What one bounding pass proves of two networks' difference at every place: which layer, in what role, at which frame.
 
-    Both have to be of one structure; `method` is one of those of `bounds`.
+    Both have to be of one structure, however their cells are spelt; `method` is one of those of `bounds`.
     """
     if method not in PASSES:
         raise UsageError(f"the method {method!r} does not exist here; choose one of {', '.join(PASSES)}")
     region, x = as_region(region), as_inputs(x)
     one, other = (load(model, batch_axis=batch_axis, inputs=x) for model in (first, second))
-    graph, both = matched(one, other)
+    found = matched(one, other)
     regions = region.around(fitting(one, x))
-    with threads_for(len(x) * max(node.size for node in graph.nodes)):
-        intervals = all_intervals(graph, PASSES[method](graph, regions, Settings(method=method)))
+    with threads_for(len(x) * max(node.size for node in found.graph.nodes)):
+        intervals = all_intervals(found.graph, PASSES[method](found.graph, regions, Settings(method=method)))
     groups: dict[tuple[int, str, int], list[torch.Tensor]] = {}
-    for place in places(one.graph):
-        at = both[place.node]
+    for place in places(found.first):
+        at = found.both[place.node]
         width = intervals[at.value].width
         apart = torch.zeros_like(width) if at.difference is None else intervals[at.difference].magnitude
         groups.setdefault((place.layer, place.role, place.frame), []).append(torch.stack([apart, width]))
-    found = []
+    means = []
     for (layer, role, frame), several in groups.items():
         together = torch.cat(several, 2)
         apart, width = together.mean((1, 2)).tolist()
-        found.append(PlaceDifference(layer, role, frame, together.shape[2], apart, width))
-    return PlaceDifferences(tuple(found), f"{one.name} and {other.name}", region.described, method, len(x))
+        means.append(PlaceDifference(layer, role, frame, together.shape[2], apart, width))
+    return PlaceDifferences(tuple(means), f"{one.name} and {other.name}", region.described, method, len(x))

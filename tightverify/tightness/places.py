@@ -2,13 +2,12 @@
 
 A graph knows nothing of layers: they are read off it. Nodes that multiply by the same matrix belong to the same weights, and
 weights whose nodes meet in one operation, or in a sum of operations, to the same layer: the gates of a cell meet in its
-state. The frame of a node is the number of times that its layer's weights were used before it, in the order in which the
-layer reads its frames. All this names columns of a table; nothing else hangs on it.
+state. The frame of a node is the number of times that its layer's weights were used before it, those that were used the most
+often, in the order in which the layer reads its frames. All this names columns of a table; nothing else hangs on it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,11 +47,10 @@ class Outline:
         self.layers = [joined.root(min(groups)) if groups else -1 for groups in reached]
         order = dict.fromkeys(layer for layer in self.layers if layer >= 0)
         self.numbers = {layer: number for number, layer in enumerate(order, start=1)}
-        used = Counter(self.weights.values())
-        busiest = {layer: max((w for w in used if joined.root(w) == layer), key=lambda w: (used[w], -w)) for layer in order}
-        self.masks = {
-            layer: sum(1 << number for number, weights in self.weights.items() if weights == busiest[layer]) for layer in order
-        }
+        self.masks: dict[int, list[int]] = {layer: [] for layer in order}
+        for weights in dict.fromkeys(self.weights.values()):
+            mask = sum(1 << number for number, own in self.weights.items() if own == weights)
+            self.masks[joined.root(weights)].append(mask)
         self.before = self._before()
 
     def _reached(self) -> list[set[int]]:
@@ -81,7 +79,7 @@ class Outline:
         else:
             kind, counted = "state" if curves or number in self.read_by_affine else "factor", [number]
         within = f" ({' + '.join(curves)})" if curves else " (factor)" if kind == "pre-activation" else ""
-        uses = min((self.before[one] & self.masks.get(layer, 0)).bit_count() for one in counted)
+        uses = min(max((self.before[one] & mask).bit_count() for mask in self.masks.get(layer, [0])) for one in counted)
         return Place(number, self.numbers.get(layer, 0), kind + within, max(0, uses - 1), node.size)
 
 
