@@ -100,6 +100,5 @@ def verify(
             write_assignments(folder, *values)
     if not quiet:
         read_so = "; tensors of float types were read as real numbers" if declared.floating else ""
-        say(
-            f"{found.cases} case{'s' * (found.cases != 1)}, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}{read_so}"
-        )
+        count = f"{found.cases} case{'s' * (found.cases != 1)}"
+        say(f"{count}, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}{read_so}")

@@ -62,6 +62,5 @@ def vnnlib(
         out.write_text(found.text)
     click.echo(found.text if out is None else found.outcome.value, nl=out is not None)
     if not quiet:
-        say(
-            f"{found.cases} case{'s' * (found.cases != 1)}, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}"
-        )
+        count = f"{found.cases} case{'s' * (found.cases != 1)}"
+        say(f"{count}, {found.open} left open; {found.seconds:.1f} s{found.note and f' ({found.note})'}")

@@ -92,6 +92,8 @@ def survey(
     opset, result = standard_opset(model, path), chosen_output(model.graph, output, path)
     model = only(model, result)
     entries = [entry for entry in entries_of(model.graph) if entry.name not in fixed]
+    if not entries:
+        return found
     named = dict(shape) if isinstance(shape, Mapping) else {perturbed(entries).name: shape}
     moving = [entry for entry in entries if entry.name in named]
     if not moving:
