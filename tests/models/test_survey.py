@@ -96,7 +96,7 @@ def test_a_shape_that_fits_is_found(
 def test_an_output_that_depends_on_no_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path, [helper.make_node("Identity", ["W"], ["y"])], ["n", 3])
     assert main(["info", str(path)]) == 2
-    assert_one_sentence(capsys, "its output depends on no input; choose an output that does", tmp_path / "never")
+    assert_one_sentence(capsys, "its output 'y' does not depend on its input; choose an output that does", tmp_path / "never")
 
 
 def test_what_reads_the_refused_is_not_blamed_for_it(tmp_path: Path) -> None:
