@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from flint import arb, fmpq
+from scipy.optimize import linprog
 from torch import Tensor
 
 from tests.helpers.evidence_lines import BELLS, rational
@@ -58,7 +59,7 @@ def test_they_hold_in_exact_arithmetic(op: Difference, size: float) -> None:
         for number in range(2):
             for plane in planes[number, [0, 7]]:
                 assert holds(op, side, plane, operands.planar.vertices[number])
-                lowered = plane - side * plane.new_tensor([0.0, 0.0, (0.02 + 0.3 * size) * size])
+                lowered = plane - side * plane.new_tensor([0.0, 0.0, 0.03 * size])
                 assert not holds(op, side, lowered, operands.planar.vertices[number])
 
 
@@ -101,6 +102,26 @@ def test_less_is_lost_over_a_polygon_and_offsets_are_hardly_too_large(op: Differ
     proved = offsets(secants, operands.planar, slopes)
     assert (proved >= most).all()
     assert (proved <= most + 1e-2 * 1e-3).all()
+
+
+@pytest.mark.parametrize("op", OPS, ids=repr)
+@pytest.mark.parametrize("width", [1e-6, 1.0])
+def test_large_differences_bend_hardly_more_than_they_do(op: Difference, width: float) -> None:
+    """Of a change that bends one way in d alone, and of one by far: no plane at the middle is much lower than need be."""
+    ends = torch.tensor([[0.5, 0.5 + width, -3.0, -1.0]], dtype=torch.float64)
+    operands = OperandSet.of_boxes(ends)
+    lower, upper = planes_of(op, operands)
+    middle = torch.cat([operands.middle, torch.ones(1, 1, dtype=torch.float64)], dim=1)
+    gap = float((upper[:, 0] * middle).sum() - (lower[:, 0] * middle).sum())
+    share = torch.linspace(0, 1, 41, dtype=torch.float64)
+    x, d = torch.meshgrid(torch.lerp(ends[0, 0], ends[0, 1], share), torch.lerp(ends[0, 2], ends[0, 3], share), indexing="ij")
+    rows = torch.stack([x.flatten() - middle[0, 0], d.flatten() - middle[0, 1], torch.ones(x.numel())], 1).numpy()
+    rows[:, 0] /= width
+    values = op.forward(x.flatten(), d.flatten()).numpy()
+    least = sum(
+        linprog([0, 0, 1], A_ub=-rows, b_ub=-side * values, bounds=(None, None), method="highs").fun for side in (1, -1)
+    )
+    assert least <= gap <= 1.15 * least
 
 
 @pytest.mark.parametrize("op", OPS, ids=repr)

@@ -87,6 +87,15 @@ class Polygons:
             vertices = clipped(vertices, normal, bound - reach[:, k // 2] - MARGIN * bound.abs())
         return Polygons(vertices)
 
+    def slab(self, low: Tensor, high: Tensor) -> Polygons:
+        """What of each has a second operand in [low, high] (N,): two more of the cuts that are paid for, made once."""
+        normal = self.vertices.new_tensor([[0.0, 1.0]])
+        vertices = self.vertices
+        for sign, bound in ((1.0, low), (-1.0, -high)):
+            reach = self.vertices[..., 1].abs().amax(1) * MARGIN
+            vertices = clipped(vertices, sign * normal, bound - reach - MARGIN * bound.abs())
+        return Polygons(vertices)
+
     @property
     def boxes(self) -> Tensor:
         """(N, 4): the least box around each."""
