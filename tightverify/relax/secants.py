@@ -125,10 +125,9 @@ class LogisticSecants(Secants):
 
         return largest((-SHARPEST, SHARPEST), second), largest((-LEAST_BENT, 0.0, LEAST_BENT), third)
 
-    def reach(self, x: Interval, d: Interval) -> Tensor:
-        """What FUNCTION_ERROR is multiplied by where x, d and the change there are rounded."""
-        steepest = self.height * self.rate / 4
-        return 4 * steepest * d.magnitude * (1 + self.rate * (x.magnitude + d.magnitude))
+    def reach(self, x: Interval, d: Interval, steepest: Tensor) -> Tensor:
+        """What FUNCTION_ERROR is multiplied by where x, d and the change there are rounded; |F''| is at most rate F'."""
+        return 4 * steepest * d.magnitude * (1 + 2 * self.rate * (x.magnitude + d.magnitude))
 
     def slopes(self, z: Interval) -> Interval:
         least = torch.minimum(self.derivative(z.lower), self.derivative(z.upper))

@@ -37,7 +37,7 @@ from tightverify.relax.traits import FittedPlanes, OperandSet, PlanePairs, Searc
 from tightverify.values import FUNCTION_ERROR, TINY, Interval, above
 
 PIECES = 8
-"""of an edge; twice as many where there are four"""
+"""of an edge; four times as many where there are four"""
 MOST_SLABS = 16
 """into which a polygon is cut"""
 LOST = 0.005
@@ -136,8 +136,9 @@ def ends(polygons: Polygons) -> tuple[Interval, Interval]:
 def offsets(secants: LogisticSecants, polygons: Polygons, slopes: Tensor) -> Tensor:
     """(N, K): the least c, rounded up, with `F(x) - F(x - d) <= slopes @ (x, d) + c` over the polygons."""
     x, d = ends(polygons)
-    bends = secants.bends(reached(x, d))
-    rounding = (slopes.abs() * polygons.vertices.abs().amax(1)[:, None]).sum(-1) + secants.reach(x, d)[:, None]
+    way = reached(x, d)
+    bends, reach = secants.bends(way), secants.reach(x, d, secants.slopes(way).upper)
+    rounding = (slopes.abs() * polygons.vertices.abs().amax(1)[:, None]).sum(-1) + reach[:, None]
     allowance = FUNCTION_ERROR * rounding + TINY
     whole = supremum(secants, polygons, slopes, bends)
     slabs = slabs_wanted(secants, polygons, slopes, whole, bends[0] * d.width.square() / 8)
@@ -161,7 +162,7 @@ def supremum(secants: LogisticSecants, polygons: Polygons, slopes: Tensor, bends
     """(N, K): that of E over the polygons or something more, but for rounding; `bends` (N,) are those of `secants`."""
     start, (second, third) = polygons.vertices, bends
     along = start.roll(-1, 1) - start
-    pieces = PIECES if start.shape[1] > 4 else 2 * PIECES
+    pieces = PIECES if start.shape[1] > 4 else 4 * PIECES
     share = torch.arange(pieces, dtype=start.dtype, device=start.device)[:, None] / pieces
     points = (start[:, :, None] + along[:, :, None] * share).flatten(1, 2)
     values = secants.change(points[..., 0], points[..., 1])
