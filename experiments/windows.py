@@ -2,10 +2,13 @@
 
     python -m experiments.windows cost [--cell LSTM] [--units 32 ...] [--frames 12 ...]
     python -m experiments.windows margins [--model prover/07f_032h_1l ...] [--count 20]
+    python -m experiments.windows mixtures [--cell LSTM] [--frames 25 ...] [--eps 0.015] [--count 1]
 
 `cost` bounds one input of LSTMs and GRUs with random weights, 40 features a frame, in a ball of radius .01; each case in a
 process of its own, whose memory before and after is told. The exponent is that of the seconds from 50 frames on. `margins` has
-the mean of the smallest margins over the first images that trained networks classify correctly. One thread.
+the mean of the smallest margins over the first images that trained networks classify correctly. `mixtures` takes networks of 32
+units that are trained on spoken digits (`experiments.long_networks`), and tells what one round of `combine` takes and proves,
+over windows of 4 and of 8 frames and without, beside `linear` and `window`. One thread.
 """
 
 from __future__ import annotations
@@ -21,16 +24,20 @@ from typing import Any
 
 import click
 import torch
-from torch import Tensor, nn
 
 import tightverify as tv
+from experiments import long_networks
 from experiments.data import correctly_classified, mnist_test
 from experiments.figures import table_of
+from experiments.long_networks import BANDS, Reader
 from experiments.pages import Experiment, report
 from experiments.radius import SEVERAL, network
+from tightverify.api.passes import PASSES
+from tightverify.settings import Settings
+from tightverify.spec import classify_as
 
-FEATURES, RADIUS = 40, 0.01
-CASES = (("interval", 0), ("lbp", 0), ("window", 4), ("window", 8), ("window", 16), ("linear", 0))
+RADIUS = 0.01
+CASES = (("interval", None), ("lbp", None), ("window", 4), ("window", 8), ("window", 16), ("linear", None))
 MOST_FRAMES = {"linear": 100}
 """What takes longer is not run."""
 FROM = 50
@@ -39,24 +46,21 @@ EPS = {4: 0.01, 7: 0.01, 14: 0.005}
 WINDOWS = 2, 4, 8
 
 
-class Reader(nn.Module):
-    def __init__(self, cell: str, units: int) -> None:
-        super().__init__()
-        self.layer, self.head = getattr(nn, cell)(FEATURES, units, batch_first=True), nn.Linear(units, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.layer(x)[0][:, -1]))
+MIXTURES = (("window", 8), ("linear", None), ("combine", 4), ("combine", 8), ("combine", None))
+"""Methods, and windows, that `mixtures` compares."""
+MOST_MIXED = 25
+"""Without a window `combine` is not run over more frames."""
 
 
-def named(method: str, window: int) -> str:
-    return f"{method} {window}" if method == "window" else method
+def named(method: str, window: int | None) -> str:
+    return method if window is None else f"{method} {window}"
 
 
-def measured(cell: str, units: int, frames: int, method: str, window: int) -> dict[str, float]:
+def measured(cell: str, units: int, frames: int, method: str, window: int | None) -> dict[str, float]:
     """One case, in a process that has done nothing else: CPU seconds and MB."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, x = tv.load(Reader(cell, units).double(), (frames, FEATURES)), torch.rand(1, frames, FEATURES, dtype=torch.float64)
+    model, x = tv.load(Reader(cell, units).double(), (frames, BANDS)), torch.rand(1, frames, BANDS, dtype=torch.float64)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     tv.bounds(model, x, tv.LinfBall(RADIUS), method, window=window)
     took = time.process_time() - began
@@ -117,7 +121,8 @@ def apart(*case: Any) -> dict[str, float]:
 @click.option("--count", default=20, show_default=True, help="So many images of each.")
 def margins(models: Sequence[str], count: int) -> None:
     """Mean smallest margins of trained networks, and how many images are certified."""
-    cases = [("interval", 0), ("crown-ibp", 0), ("lbp", 0), ("crown-lbp", 0), *(("window", k) for k in WINDOWS), ("linear", 0)]
+    alone = [(method, None) for method in ("interval", "crown-ibp", "lbp", "crown-lbp")]
+    cases: list[tuple[str, int | None]] = [*alone, *(("window", k) for k in WINDOWS), ("linear", None)]
     table = table_of(f"certified of {count}, and mean smallest margin", "network", "eps", *(named(*case) for case in cases))
     pixels, labels = mnist_test()
     for name in models:
@@ -132,6 +137,35 @@ def margins(models: Sequence[str], count: int) -> None:
             certified = sum(result.verdict is tv.Verdict.ROBUST for result in found)
             shown.append(f"{certified} / {sum(result.margin for result in found) / count:.2f}")
         table.add_row(name, f"{eps:g}", *shown)
+    report(table)
+
+
+@main.command(cls=Experiment)
+@click.option("--cell", "cells", multiple=True, default=("LSTM", "GRU"), help="A kind of layer; several.")
+@click.option("--frames", "lengths", type=int, multiple=True, default=(25, 50, 100), help="Frames; several.")
+@click.option("--eps", default=0.015, show_default=True)
+@click.option("--count", default=1, show_default=True, help="So many clips of each.")
+def mixtures(cells: Sequence[str], lengths: Sequence[int], eps: float, count: int) -> None:
+    """Seconds and smallest margins of one round of combine, by frames."""
+    names = [named(*case) for case in MIXTURES]
+    table = table_of(f"CPU s of an input / mean smallest margin, {count} clips, eps {eps:g}", "network", "accuracy", *names)
+    for cell in cells:
+        for frames in lengths:
+            network = long_networks.trained(cell, 32, frames)
+            x, y, accuracy = long_networks.rightly_heard(network, frames, count)
+            graph, spec = tv.load(network, (frames, BANDS)).graph, classify_as(y, 10)
+            shown = []
+            for method, window in MIXTURES:
+                if method == "combine" and window is None and frames > MOST_MIXED:
+                    shown.append("")
+                    continue
+                began, least = time.process_time(), 0.0
+                for k in range(count):
+                    one = slice(k, k + 1)
+                    found = PASSES[method](graph, tv.LinfBall(eps).around(x[one]), Settings(window=window))
+                    least += float((found.lower({graph.output: spec.rows[one]}) + spec.offsets[one]).amin())
+                shown.append(f"{(time.process_time() - began) / count:.1f} / {least / count:.2f}")
+            table.add_row(f"{cell} 32, {frames} frames", f"{accuracy:.1%}", *shown)
     report(table)
 
 

@@ -37,6 +37,7 @@ OTHER = {
     "solver": "highs",
     "lp_solver": "scipy",
     "directions": 4,
+    "window": 3,
     "thorough": True,
     "without_pairs": True,
     "trees": Path("trees"),

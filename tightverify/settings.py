@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 MOST_DIRECTIONS = 16
 MOST_ROUNDS = 3
+WINDOW = 4
+"""Frames that the method `window` goes back through if nothing else is said."""
 COUNT, POSITIVE = Range(0), Range(1)
 
 
@@ -92,9 +94,13 @@ class Settings:
         default=False,
         metadata=option(Group.METHOD, "Send decided inputs on through all stages, for bounds rather than verdicts."),
     )
-    window: int = field(
-        default=4,
-        metadata=option(Group.METHOD, "Frames, or operations in a row, that window goes back through.", COUNT),
+    window: int | None = field(
+        default=None,
+        metadata=option(
+            Group.METHOD,
+            f"Frames, or operations in a row, that neurons' rows go back through: {WINDOW} in window, else all if not given.",
+            COUNT,
+        ),
     )
     lines: str = field(
         default="default",
@@ -148,6 +154,8 @@ class Settings:
             raise UsageError(
                 f"evidence has no words for the bounds of the method {self.method}; choose linear or another, or leave it out"
             )
+        if self.evidence is not None and self.window is not None:
+            raise UsageError("evidence has no words for rows that stop at a window; leave out one of the two")
         if self.lines not in LINES:
             raise UsageError(f"the lines {self.lines!r} do not exist; choose {either(LINES)}")
         for name in ("trees", "dump", "evidence"):
@@ -161,6 +169,12 @@ class Settings:
         told = {each.name: getattr(self, each.name) for each in fields(self)}
         changed = [f"{each.name}={told[each.name]!r}" for each in fields(self) if told[each.name] != each.default]
         return f"Settings({', '.join(changed)})"
+
+    @property
+    def stopping(self) -> int | None:
+        """After how many frames rows stop at stored functions of the input, if they do."""
+        stopping = {"lbp": 0, "crown-lbp": 0, "window": WINDOW if self.window is None else self.window}
+        return stopping.get(self.method, self.window)
 
     @property
     def folders(self) -> dict[str, Path | None]:
@@ -192,7 +206,7 @@ class FittingOptions(ComputingOptions, total=False):
 class BoundsOptions(FittingOptions, total=False):
     """What steers bounds of outputs without any property, as keywords."""
 
-    window: int
+    window: int | None
     lines: str
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tests.bounds.test_bounds import CELLS, NETWORKS, REGIONS, SCALES, centres, probes, sign_rows, violations
+from tightverify.bounds import stops
 from tightverify.bounds import window as windows
 from tightverify.bounds.back_substitution import Pending
 from tightverify.bounds.forms import Form
@@ -49,8 +50,8 @@ def outside_forms(found: WindowPass, points: Tensor) -> list[str]:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_windows_hold_everything_that_is_found(network: str, scale: str, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "KEPT", 1)  # old inputs fold, in so short networks too
-    monkeypatch.setattr(windows, "WINDOWS", 1)
+    monkeypatch.setattr(stops, "KEPT", 1)  # old inputs fold, in so short networks too
+    monkeypatch.setattr(stops, "WINDOWS", 1)
     graph = NETWORKS[network](SCALES[scale], len(network))
     for name, perturbation in REGIONS.items():
         region = perturbation.around(centres(2))
@@ -126,8 +127,8 @@ def torch_index(values: list[Fraction], index: slice | Tensor) -> list[Fraction]
 @pytest.mark.parametrize("frames", FRAMES)
 def test_rounding_is_paid_for(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over points, where bounds are nearly exact: a wrong last bit would show, in rational arithmetic."""
-    monkeypatch.setattr(windows, "KEPT", 1)
-    monkeypatch.setattr(windows, "WINDOWS", 1)
+    monkeypatch.setattr(stops, "KEPT", 1)
+    monkeypatch.setattr(stops, "WINDOWS", 1)
     for seed in range(20):
         graph = NETWORKS["rnn relu"](1.0 + seed, seed)
         x = centres(1, seed).flatten(1)

@@ -17,7 +17,7 @@ from experiments.figures import table_of
 from experiments.pages import Experiment, markdown, report, updated
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPERS = ("curves", "data", "figures", "pages", "pictures", "series", "speech_network", "texts")
+HELPERS = ("curves", "data", "figures", "long_networks", "pages", "pictures", "series", "speech_network", "texts")
 """what experiments share, and what only draws"""
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py") if path.stem not in HELPERS)
 MARK = re.compile(r"^<!-- (\d+) of (.*) -->$", re.MULTILINE)

@@ -100,5 +100,6 @@ def pieces(graph: Graph, regions: Region, settings: Settings) -> Iterable[slice]
         return (slice(None),)
     budget = Budget(memory=settings.memory)
     if settings.method == "combine":
-        return parts(graph, regions, budget.portion(MIXTURE_SHARE), efforts(settings)[0].fitting.directions)
-    return parts(graph, regions, budget, planes_fitting(settings).directions)
+        directions = efforts(settings)[0].fitting.directions
+        return parts(graph, regions, budget, directions, MIXTURE_SHARE, settings.stopping)
+    return parts(graph, regions, budget, planes_fitting(settings).directions, window=settings.stopping)

@@ -13,13 +13,14 @@ from tightverify.bounds.fitted import combined_bounds, fitted_bounds
 from tightverify.bounds.interval import claim, interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.rows import neuron_rows, neurons_between
-from tightverify.bounds.window import IntervalPass, WindowPass
+from tightverify.bounds.window import IntervalPass, WindowPass, further
 from tightverify.budget import UNLIMITED
 from tightverify.graph import Graph
 from tightverify.region import Region
-from tightverify.settings import Settings
+from tightverify.settings import WINDOW, Settings
 from tightverify.stages.bounding import planes_fitting
 from tightverify.stages.combine import efforts
+from tightverify.stages.problem import or_else
 from tightverify.values import Interval, below
 
 
@@ -56,7 +57,8 @@ class Boxes:
 
 def first_round(graph: Graph, region: Region, settings: Settings) -> Bounded:
     """What the first round of `combine` comes to."""
-    return combined_bounds(graph, region, efforts(settings)[0], linear_bounds(graph, region).intervals)
+    first = linear_bounds(graph, region, window=further(settings.window))
+    return combined_bounds(graph, region, efforts(settings)[0], first.intervals, window=settings.window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +89,11 @@ PASSES: dict[str, Callable[[Graph, Region, Settings], Bounded]] = {
     "crown-ibp": lambda graph, region, settings: IntervalPass(graph, region).run(UNLIMITED, closed_form_by(settings.lines)),
     "lbp": lambda graph, region, settings: Windowed.over(graph, region, 0, settings.lines),
     "crown-lbp": lambda graph, region, settings: Windowed.over(graph, region, 0, settings.lines).ended.found(),
-    "window": lambda graph, region, settings: Windowed.over(graph, region, settings.window, settings.lines),
-    "linear": lambda graph, region, settings: linear_bounds(graph, region, relaxation=closed_form_by(settings.lines)),
-    "planes": lambda graph, region, settings: fitted_bounds(graph, region, planes_fitting(settings)),
+    "window": lambda graph, region, settings: Windowed.over(graph, region, or_else(settings.window, WINDOW), settings.lines),
+    "linear": lambda graph, region, settings: linear_bounds(
+        graph, region, relaxation=closed_form_by(settings.lines), window=settings.window
+    ),
+    "planes": lambda graph, region, settings: fitted_bounds(graph, region, planes_fitting(settings), window=settings.window),
     "combine": first_round,
 }
 """How every node is bounded, by method."""

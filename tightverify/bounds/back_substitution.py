@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tightverify.bounds.forms import Form
 from tightverify.bounds.pairs import Pairs, Split
+from tightverify.bounds.stops import NOWHERE, Edge
 from tightverify.graph import Affine, Apply, Graph, Input, Operand, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -47,24 +48,20 @@ Selection = Planes | RowPlanes | Paired
 """What rows over an operation go on with."""
 
 
-def nowhere(_number: int) -> Form | None:
-    """Rows stop at no node."""
-    return None
-
-
 def back_substitute(
     graph: Graph,
     region: Region,
     planes: Mapping[int, Selection],
     rows: dict[int, Tensor],
     trail: dict[int, Tensor] | None = None,
+    edge: Edge = NOWHERE,
 ) -> Tensor:
     """(B, R): lower bounds of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     Pairs of planes are (B, n), the same for all rows, or (B, R, n). `trail` is filled with the rows over operations and inputs.
     """
     if not region.separable:
-        constant, row = linear_form(graph, planes, rows, trail)
+        constant, row = linear_form(graph, planes, rows, trail, edge)
         return constant + region.minimise(row)
     total = torch.zeros(1, dtype=torch.float64, device=region.centre.device)
 
@@ -72,15 +69,19 @@ def back_substitute(
         nonlocal total
         total = total + region.minimise(row, node.block, scratch=trail is None and owned)
 
-    return backward_pass(graph, planes, rows, at_input, trail) + total
+    return backward_pass(graph, planes, rows, at_input, trail, edge) + total
 
 
 def linear_form(
-    graph: Graph, planes: Mapping[int, Selection], rows: dict[int, Tensor], trail: dict[int, Tensor] | None = None
+    graph: Graph,
+    planes: Mapping[int, Selection],
+    rows: dict[int, Tensor],
+    trail: dict[int, Tensor] | None = None,
+    edge: Edge = NOWHERE,
 ) -> tuple[Tensor, Tensor]:
     """(B or 1, R) constants and (B or 1, R, n) coefficients of a function of the input below the sum of `rows @ node`."""
     inputs: list[tuple[Input, Tensor]] = []
-    constant = backward_pass(graph, planes, rows, lambda node, row, _owned: inputs.append((node, row)), trail)
+    constant = backward_pass(graph, planes, rows, lambda node, row, _owned: inputs.append((node, row)), trail, edge)
     row = next(iter(rows.values()))
     return constant, side_by_side(graph, inputs) if inputs else row.new_zeros((1, row.shape[1], graph.input_size))
 
@@ -91,11 +92,11 @@ def backward_pass(
     rows: dict[int, Tensor],
     at_input: Callable[[Input, Tensor, bool], None],
     trail: dict[int, Tensor] | None,
-    stop: Callable[[int], Form | None] = nowhere,
+    edge: Edge = NOWHERE,
 ) -> Tensor:
     """(B or 1, R): the constants gathered on the way; rows over inputs are handed over, and whether nobody else holds them.
 
-    Rows over nodes at which they `stop` go on to the inputs at once, by the forms of these.
+    Rows over nodes at the `edge` go on to the inputs at once, by the forms of these.
     """
     pending = Pending(graph, rows)
     first = next(iter(rows.values()))
@@ -106,7 +107,7 @@ def backward_pass(
             continue
         if trail is not None and not isinstance(graph.nodes[number], Affine):
             trail[number] = row
-        form = stop(number)
+        form = edge.at(number)
         if form is not None:
             total = total + through_form(form, row, pending)
             continue

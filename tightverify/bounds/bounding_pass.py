@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tightverify.bounds.constraints import WHOLE, Constraints
 from tightverify.bounds.contradiction import OutputConstraint
+from tightverify.bounds.forms import Form
 from tightverify.bounds.interval import enclose
 from tightverify.bounds.pairs import NO_PAIRS, Pairs
 from tightverify.bounds.plane_choice import Choices
@@ -30,8 +31,10 @@ from tightverify.bounds.rows import (
     neuron_rows,
     neurons_between,
     operand_boxes,
+    output_constraint,
     padded,
 )
+from tightverify.bounds.stops import NOWHERE, Edge, Stops
 from tightverify.budget import Budget
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
@@ -76,8 +79,12 @@ class BoundingPass:
     """whether the neurons' own rows take pairs too"""
     crossed: list[Tensor] = field(default_factory=list)
     output_multipliers: dict[int, Tensor] = field(default_factory=dict)
+    stops: Stops | None = None
+    """the forms at which rows stop, if they go back through a window"""
     _met: list[Tensor] = field(default_factory=list, init=False)
     """what `met` has worked out: the sums up to the first nodes, one after the other"""
+    _forms: dict[int, Form] = field(default_factory=dict, init=False)
+    """what rows have gone on with where they have stopped"""
 
     @classmethod
     def over_again(cls, bounds: LinearBounds, mixtures: int, paired: bool) -> BoundingPass:
@@ -97,6 +104,7 @@ class BoundingPass:
             paired,
             list(bounds.constraints.crossed),
             dict(bounds.constraints.output_multipliers),
+            bounds.stops,
         )
 
     @property
@@ -120,6 +128,7 @@ class BoundingPass:
             constraints,
             self.recorder,
             self.choices,
+            self.stops,
         )
 
     def run(
@@ -167,10 +176,11 @@ class BoundingPass:
     def tighten(self, number: int, chosen: Tensor | None = None) -> None:
         """Learn one node's interval by back-substitution of all its neurons, or of those chosen (B, k), both signs at once."""
         rows = neuron_rows(self, number, chosen)
-        if self.constraints.output is None:
+        output = output_constraint(self, number)
+        if output is None:
             found = self.lower(rows, about=("neurons", number))
         else:
-            found = self._constrained(self.constraints.output, rows, number, chosen)
+            found = self._constrained(output, rows, number, chosen)
         self.learn(number, neurons_between(self, number, found, chosen))
 
     def _constrained(
@@ -191,6 +201,18 @@ class BoundingPass:
     def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False, about: About = ROWS) -> Tensor:
         """(B, R): lower bounds of rows over the nodes that it has come by, as `lower_bounds` has them."""
         return lower_bounds(self, rows, steps, quick, about)
+
+    def edge(self, start: int) -> Edge:
+        """Where rows stop that start at a node."""
+        return NOWHERE if self.stops is None else self.stops.edge(start, self._form_at)
+
+    def _form_at(self, number: int) -> Form:
+        """The form with which rows go on that stop at a node: it was come by, so that its interval stays."""
+        assert self.stops is not None
+        if number not in self._forms:
+            met = self.met(len(self.intervals) - 1)
+            self._forms[number] = self.stops.form(number, self.intervals[number], self.region.box.centre, met)
+        return self._forms[number]
 
     def met(self, last: int) -> Tensor:
         """(B,): the sum of all magnitudes and scales of nodes up to a last one: all that an underflow can be multiplied by.

@@ -20,6 +20,7 @@ from tightverify.bounds.pairing import may_be_paired, over_polygons, pairs_for
 from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.rows import NodeBounds, operand_boxes
+from tightverify.bounds.window import further
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Apply, Graph, Operand
 from tightverify.ops import Operation
@@ -82,10 +83,11 @@ def fitted_bounds(
     fitting: Fitting,
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
+    window: int | None = None,
 ) -> LinearBounds:
     """A bounding pass with closed-form planes, and one with fitted planes over the intervals that it found."""
-    first = linear_bounds(graph, region, budget, recorder=recorder)
-    return linear_bounds(graph, region, budget, fitting.relaxation, first.intervals, recorder=recorder)
+    first = linear_bounds(graph, region, budget, recorder=recorder, window=further(window))
+    return linear_bounds(graph, region, budget, fitting.relaxation, first.intervals, recorder=recorder, window=window)
 
 
 def combined_bounds(
@@ -95,9 +97,10 @@ def combined_bounds(
     known: Sequence[Interval],
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
+    window: int | None = None,
 ) -> LinearBounds:
     """A bounding pass in which every bound is that of its own best mixture of planes."""
-    return linear_bounds(graph, region, budget, effort.fitting.relaxation, known, effort.steps, recorder=recorder)
+    return linear_bounds(graph, region, budget, effort.fitting.relaxation, known, effort.steps, recorder, window)
 
 
 def fitted_planes(bounds: BoundingPass, node: Apply, fitting: Fitting) -> tuple[Planes, ...]:

@@ -35,6 +35,13 @@ class Side:
         """Those of some neurons."""
         return Side({number: slope[:, index] for number, slope in self.slopes.items()}, self.offset[:, index])
 
+    def at(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """(B, R, n): their values at points, of whose input nodes there are (B, R, w)."""
+        total = self.offset[:, None]
+        for number, slope in self.slopes.items():
+            total = total + inputs[number] @ slope.mT
+        return total
+
     def size(self, sizes: Mapping[int, Tensor]) -> Tensor:
         """(B, n): the sum of the absolute values of all terms, for inputs of such sizes (B, w)."""
         total = self.offset.abs()
@@ -52,6 +59,29 @@ class Form:
 
     def __getitem__(self, index: Index) -> Form:
         return Form(self.lower[index], self.upper[index])
+
+    def of(self, places: Tensor) -> Form:
+        """The forms of some regions, several times each if need be."""
+
+        def taken(values: Tensor) -> Tensor:
+            return values[places] if len(values) > 1 else values
+
+        def side(one: Side) -> Side:
+            offset = one.offset[places]
+            return Side({number: taken(slope) for number, slope in one.slopes.items()}, offset)
+
+        return Form(side(self.lower), side(self.upper))
+
+    def or_constants(self, constants: Form, inputs: Mapping[int, Tensor]) -> Form:
+        """The tighter functions, on either side, of these and of constants, at inputs (B, w)."""
+        points = {number: values[:, None] for number, values in inputs.items()}
+
+        def side(own: Side, other: Tensor, kept: Tensor) -> Side:
+            slopes = {number: torch.where(kept[..., None], slope, 0.0) for number, slope in own.slopes.items()}
+            return Side(slopes, torch.where(kept, own.offset, other))
+
+        low, high = self.lower.at(points)[:, 0] >= constants.lower.offset, self.upper.at(points)[:, 0] <= constants.upper.offset
+        return Form(side(self.lower, constants.lower.offset, low), side(self.upper, constants.upper.offset, high))
 
     def size(self, sizes: Mapping[int, Tensor]) -> Tensor:
         """(B, n): both sides' sizes together: slopes of both may be mixed."""

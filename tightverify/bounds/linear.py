@@ -33,8 +33,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tightverify.bounds.bounding_pass import BoundingPass, Relaxation, closed_form
-from tightverify.bounds.recorder import NOBODY, Recorder
+from tightverify.bounds.recorder import NOBODY, PassRecorder, Recorder
 from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.window import WindowPass
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.graph import Graph
 from tightverify.region import Region
@@ -49,6 +50,17 @@ def linear_bounds(
     known: Sequence[Interval] | None = None,
     mixtures: int = 0,
     recorder: Recorder = NOBODY,
+    window: int | None = None,
 ) -> LinearBounds:
-    """A bounding pass over all nodes. The `budget` is looked at before each one; `known` are intervals that hold."""
-    return BoundingPass(graph, region, mixtures, recorder.begin(region)).run(budget, relaxation, known)
+    """A bounding pass over all nodes. The `budget` is looked at before each one; `known` are intervals that hold.
+
+    With a `window` of so many frames intermediate rows go no further back than that.
+    """
+    return new_pass(graph, region, window, mixtures, recorder.begin(region)).run(budget, relaxation, known)
+
+
+def new_pass(graph: Graph, region: Region, window: int | None, mixtures: int, recorder: PassRecorder) -> BoundingPass:
+    """Such a pass that has come by no node yet."""
+    if window is None:
+        return BoundingPass(graph, region, mixtures, recorder)
+    return WindowPass.over(graph, region, window, mixtures, recorder)

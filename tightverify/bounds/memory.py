@@ -5,17 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from tightverify.bounds.stops import inputs_kept
 from tightverify.budget import Budget
-from tightverify.graph import Apply, Graph
+from tightverify.graph import Apply, Graph, Input
 from tightverify.region import Region
 
+FORMS = 16
+"""What is kept of all nodes of inputs that are bounded together may take so many times as much as a temporary."""
 
-def parts(graph: Graph, region: Region, budget: Budget, directions: int = 0) -> Iterator[slice]:
-    """The inputs cut into parts of equal size, in which the largest temporary of a bounding pass keeps to the memory."""
-    most = most_together(graph, region, budget, pass_rows(graph, directions))
+
+def parts(
+    graph: Graph, region: Region, budget: Budget, directions: int = 0, share: int = 1, window: int | None = None
+) -> Iterator[slice]:
+    """The inputs cut into parts of equal size, in which the largest temporary of a bounding pass keeps to a part of the memory.
+
+    With a `window`, in which functions of the input are stored, these keep to a multiple of it.
+    """
+    most = most_together(graph, region, budget.portion(share), pass_rows(graph, directions))
+    if window is not None:
+        most = max(1, min(most, FORMS * budget.memory // (8 * kept_numbers(graph, window))))
     size = math.ceil(len(region) / math.ceil(len(region) / most))
     for start in range(0, len(region), size):
         yield slice(start, start + size)
+
+
+def kept_numbers(graph: Graph, window: int) -> int:
+    """How many numbers the forms have at which one region's rows stop, at most."""
+    widths = [node.size for node in graph.nodes if isinstance(node, Input)]
+    kept = sum(sorted(widths, reverse=True)[: inputs_kept(window)])
+    return max(1, 2 * kept * sum(node.size for node in graph.nodes if isinstance(node, Apply)))
 
 
 def pass_rows(graph: Graph, directions: int = 0) -> int:

@@ -31,6 +31,7 @@ from tightverify.bounds.interval_multipliers import Multipliers
 from tightverify.bounds.pairs import NO_PAIRS, Pairs, Split
 from tightverify.bounds.plane_choice import PlaneChoice
 from tightverify.bounds.recorder import UNHEARD, Trial
+from tightverify.bounds.stops import NOWHERE, Edge
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Plane, Planes
@@ -117,9 +118,10 @@ class BestMixtures:
     trail: dict[int, Tensor]
 
     def primal_point(self, graph: Graph, region: Region, multipliers: Multipliers) -> PrimalPoint:
-        """That of the last back-substitution."""
+        """That of the last back-substitution, which has gone on to the input."""
         planes = {number: taken(self.selection[number]) for number in self.trail if number in self.selection}
-        point, operands, _ = at_primal_point(graph, region, planes, self.trail, multipliers.count)
+        operands, _ = at_primal_point(graph, region, planes, self.trail, multipliers.count)
+        point = minimiser(graph, region, self.trail, multipliers.count)
         alone = {number: plane.alone if isinstance(plane, TakenPair) else plane for number, plane in planes.items()}
         return PrimalPoint(point, self.trail, operands, alone, dict(multipliers.values))
 
@@ -134,12 +136,13 @@ def best_mixtures(
     trial: Trial = UNHEARD,
     target: Tensor | None = None,
     paired: Mapping[int, Pairs] = NO_PAIRS,
+    edge: Edge = NOWHERE,
 ) -> BestMixtures:
     """Lower bounds (B, R) of the sum over nodes of `rows @ node`, before their rounding is paid for.
 
     The rows are those of the `multipliers`, which are bettered on the way. `choices` are of the operations that have several
     pairs of planes, `paired` are pairs of operations' neurons. `trial` hears of all that was tried. Fewer steps are taken where
-    all rows are above what is `target` (B, R), or out of reach.
+    all rows are above what is `target` (B, R), or out of reach. Rows stop at an `edge`.
     """
     mixtures = {number: Mixture(number, choice, trial) for number, choice in choices.items()}
     together = {number: Mixture(number, pairs.choice, UNHEARD) for number, pairs in paired.items()}
@@ -154,13 +157,15 @@ def best_mixtures(
     for step in range(steps + 1):
         trail = {}
         rest = multipliers.constant
-        bounded = back_substitute(graph, region, selection, multipliers.together, trail) + rest
+        bounded = back_substitute(graph, region, selection, multipliers.together, trail, edge) + rest
         found.append(torch.where(torch.isnan(bounded), -torch.inf, bounded))
         trial.mixed(found[-1], multipliers)
         if step == steps or (target is not None and settled(found, target)):
             break
         planes_taken = {number: taken(selection[number]) for number in trail if number in selection}
-        _, operands_of, values = at_primal_point(graph, region, planes_taken, trail, multipliers.count, multipliers.looked_at)
+        operands_of, values = at_primal_point(
+            graph, region, planes_taken, trail, multipliers.count, multipliers.looked_at, edge
+        )
         multipliers.better(step, found[-1], trail, values)
         for number, operands in operands_of.items():
             if number in mixtures:
@@ -217,42 +222,81 @@ def at_primal_point(
     trail: dict[int, Tensor],
     count: int,
     wanted: Collection[int] = (),
-) -> tuple[Tensor, dict[int, tuple[Tensor, ...]], dict[int, Tensor]]:
-    """The input (B, R, n) at which the bounds of `count` rows R are attained, and there the operands of all operations on the
-    way.
+    edge: Edge = NOWHERE,
+) -> tuple[dict[int, tuple[Tensor, ...]], dict[int, Tensor]]:
+    """The operands of all operations on the way, at the input (B, R, n) at which the bounds of `count` rows R are attained.
 
-    The third are the values of the nodes `wanted`, of those that the bounds depend on; where all is constant it has no trail.
+    The second are the values of the nodes `wanted`, of those that the bounds depend on; where all is constant it has no trail.
     """
-    everything = region.centre.new_zeros((len(region), count, graph.input_size))
-    for number, row in trail.items():
-        node = graph.nodes[number]
-        if isinstance(node, Input):
-            everything[..., node.block] = row
-    point = region.minimiser(everything)
-    values: dict[int, Tensor] = {}
+    needed = read_by(graph, trail, wanted, edge)
+    values = inputs_at(graph, region, trail, count, [number for number in needed if isinstance(graph.nodes[number], Input)])
     found: dict[int, tuple[Tensor, ...]] = {}
-    for number in range(max((*trail, *wanted), default=-1) + 1):
+    for number in needed:
         node = graph.nodes[number]
         match node:
-            case Input():
-                values[number] = point[..., node.block]
             case Affine():
                 if all(operand.source in values for operand in node.operands):
-                    total = node.bias.expand(*point.shape[:2], -1)
+                    total = node.bias.expand(len(region), count, -1)
                     for term in node.terms:
                         total = total + term.map.push(values[term.operand.source][..., term.operand.index])
                     values[number] = total
             case Apply():
-                if number in trail:
-                    operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
-                    found[number] = operands
-                    values[number] = at(planes[number], trail[number], operands)
+                if number not in trail:
+                    continue
+                if (form := edge.at(number)) is not None:
+                    values[number] = by_sign(trail[number], form.lower.at(values), form.upper.at(values))
+                    continue
+                operands = tuple(values[operand.source][..., operand.index] for operand in node.operands)
+                found[number] = operands
+                values[number] = at(planes[number], trail[number], operands)
             case Quadratic():
                 if number in trail:
                     pair = planes[number]
                     assert isinstance(pair, Planes)
                     values[number] = quadratic_at(pair, trail[number], node.gather(values))
-    return point, found, {number: values[number] for number in wanted if number in values}
+    return found, {number: values[number] for number in wanted if number in values}
+
+
+def read_by(graph: Graph, trail: Mapping[int, Tensor], wanted: Collection[int], edge: Edge) -> list[int]:
+    """The nodes whose values make those of the nodes `wanted`, and of operations that rows came by."""
+    needed = {*trail, *wanted}
+    for number in range(max(needed, default=-1), -1, -1):
+        node = graph.nodes[number]
+        if number not in needed or (number not in trail and not isinstance(node, Affine)):
+            continue
+        form = edge.at(number)
+        needed.update((operand.source for operand in node.operands) if form is None else form.lower.slopes)
+    return sorted(needed)
+
+
+def inputs_at(
+    graph: Graph, region: Region, trail: Mapping[int, Tensor], count: int, numbers: Sequence[int]
+) -> dict[int, Tensor]:
+    """The values (B, R, w) of some input nodes at the input at which rows R are least."""
+    blocks: dict[int, slice] = {}
+    for number in numbers:
+        node = graph.nodes[number]
+        assert isinstance(node, Input)
+        blocks[number] = node.block
+    if not region.separable:
+        point = minimiser(graph, region, trail, count)
+        return {number: point[..., block] for number, block in blocks.items()}
+    found: dict[int, Tensor] = {}
+    for number, block in blocks.items():
+        lower, upper = region.box.lower[:, None, block], region.box.upper[:, None, block]
+        row = trail[number] if number in trail else torch.zeros_like(lower)
+        found[number] = by_sign(row, lower, upper).expand(-1, count, -1)
+    return found
+
+
+def minimiser(graph: Graph, region: Region, trail: Mapping[int, Tensor], count: int) -> Tensor:
+    """(B, R, n): the input at which rows are least that have come by with such coefficients."""
+    everything = region.centre.new_zeros((len(region), count, graph.input_size))
+    for number, row in trail.items():
+        node = graph.nodes[number]
+        if isinstance(node, Input):
+            everything[..., node.block] = row
+    return region.minimiser(everything)
 
 
 def at(planes: Taken, row: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

@@ -45,7 +45,9 @@ def alike(bounds: BoundingPass, node: Apply) -> Tensor:
     (operand,) = node.operands
     identity = torch.eye(bounds.graph.nodes[operand.source].size, dtype=torch.float64, device=bounds.region.centre.device)
     planes = {number: pairs[min(START, len(pairs) - 1)] for number, pairs in bounds.planes.items() if number <= operand.source}
-    _, form = linear_form(bounds.graph, planes, {operand.source: identity[None, operand.index]})
+    _, form = linear_form(
+        bounds.graph, planes, {operand.source: identity[None, operand.index]}, edge=bounds.edge(operand.source)
+    )
     reach = torch.nan_to_num(form * (bounds.region.reach.width / 2)[:, None], 0.0, 0.0, 0.0)
     unit = torch.nn.functional.normalize(reach, dim=-1)
     return (unit @ unit.mT).abs()

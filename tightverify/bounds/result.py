@@ -27,6 +27,7 @@ from tightverify.bounds.rows import (
     neurons_between,
     proved_bounds,
 )
+from tightverify.bounds.stops import NOWHERE, Edge, Stops
 from tightverify.errors import SoundnessFault
 from tightverify.graph import Graph
 from tightverify.region import Region
@@ -55,6 +56,8 @@ class LinearBounds:
     recorder: PassRecorder = SILENT
     """who hears what else is found by it"""
     choices: Choices = field(default_factory=Choices)
+    stops: Stops | None = None
+    """where further passes over these regions, or over parts of them, have rows stop"""
 
     @property
     def pairs_of_rows(self) -> Mapping[int, Pairs]:
@@ -94,7 +97,12 @@ class LinearBounds:
             self.mixtures,
             self.constraints.map(change),
             self.recorder.map(change),
+            stops=None if self.stops is None else self.stops.map(change, self.region),
         )
+
+    def edge(self, start: int) -> Edge:
+        """What is asked for goes back to the input."""
+        return NOWHERE
 
     def met(self, last: int) -> Tensor:
         """(B,): the sum of all magnitudes and scales of nodes up to a last one: all that an underflow can be multiplied by."""

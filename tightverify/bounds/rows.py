@@ -22,6 +22,7 @@ from tightverify.bounds.mixtures import MOST_STEPS, START, BestMixtures, best_mi
 from tightverify.bounds.pairs import Pairs
 from tightverify.bounds.plane_choice import Choices, PlaneChoice
 from tightverify.bounds.recorder import PassRecorder, Trial
+from tightverify.bounds.stops import Edge
 from tightverify.graph import Apply, Graph
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
@@ -72,6 +73,9 @@ class NodeBounds(Protocol):
     @property
     def recorder(self) -> PassRecorder: ...
 
+    def edge(self, start: int) -> Edge:
+        """Where rows stop that start at a node: those of an intermediate node may, in a window."""
+
     def met(self, last: int) -> Tensor:
         """(B,): the sum of all magnitudes and scales of nodes up to a last one: all that an underflow can be multiplied by."""
 
@@ -89,12 +93,13 @@ def lower_bounds(
     Without mixtures, the first pairs of planes of all operations are taken together, then the second ones, and so on, and
     the best bound counts; with `quick` only the last. `about` says what the rows are, to those who read evidence.
     """
+    edge = bounds.edge(max(rows))
     if bounds.mixtures:
-        return mixed_bounds(bounds, multipliers_of(bounds, rows, bounds.constraints.output), steps, about)
+        return mixed_bounds(bounds, multipliers_of(bounds, rows, output_constraint(bounds, max(rows))), steps, about)
     selections = selections_of(bounds.planes, max(rows))
     trial, each = bounds.recorder.trial(about, rows), []
     for place in range(len(selections) - 1 if quick else 0, len(selections)):
-        each.append(back_substitute(bounds.graph, bounds.region, selections[place], dict(rows)))
+        each.append(back_substitute(bounds.graph, bounds.region, selections[place], dict(rows), edge=edge))
         trial.selected(place, each[-1])
     return proved_bounds(bounds, torch.stack(each).amax(0) if len(each) > 1 else each[0], rows, trial, max(rows))
 
@@ -109,10 +114,16 @@ def mixed_bounds(bounds: NodeBounds, multipliers: Multipliers, steps: int | None
 
 def mixed(bounds: NodeBounds, multipliers: Multipliers, steps: int, trial: Trial, target: Tensor | None = None) -> BestMixtures:
     """The best mixtures of the planes at hand, as `best_mixtures` has them."""
-    several = [number for number, pairs in bounds.planes.items() if number <= multipliers.last and len(pairs) > 1]
+    edge, last = bounds.edge(max(multipliers.rows)), multipliers.last
+    several = [n for n, pairs in bounds.planes.items() if n <= last and len(pairs) > 1 and not edge.beyond(n)]
     choices = {number: choice_of(bounds, number) for number in several}
     paired = {number: pairs for number, pairs in bounds.pairs_of_rows.items() if number in choices}
-    return best_mixtures(bounds.graph, bounds.region, bounds.planes, choices, multipliers, steps, trial, target, paired)
+    return best_mixtures(bounds.graph, bounds.region, bounds.planes, choices, multipliers, steps, trial, target, paired, edge)
+
+
+def output_constraint(bounds: NodeBounds, start: int) -> OutputConstraint | None:
+    """The output constraint, for rows that start at a node: only where it is near enough to be worth its cost."""
+    return bounds.constraints.output if bounds.edge(start).near(bounds.graph.output) else None
 
 
 def choice_of(bounds: NodeBounds, number: int) -> PlaneChoice:
@@ -140,7 +151,12 @@ def multipliers_of(
     with `output_multipliers` (B, R)."""
     graph, count = bounds.graph, next(iter(rows.values())).shape[1]
     last = max(rows) if output_constraint is None else max(*rows, graph.output)
-    constraints = bounds.constraints.intervals(graph, bounds.intervals, bounds.scales, last)
+    edge = bounds.edge(max(rows))
+    constraints = {
+        number: constraint
+        for number, constraint in bounds.constraints.intervals(graph, bounds.intervals, bounds.scales, last).items()
+        if not edge.beyond(number)
+    }
     first = {number: constraints[number].kept(start[number]).expand(-1, count, -1) for number in constraints if number in start}
     if output_constraint is None:
         return Multipliers(graph, constraints, rows, first)

@@ -21,14 +21,22 @@ from torch import Tensor
 from tightverify.bounds.back_substitution import backward_pass
 from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.forms import Form, Side, composed, composed_size, of_input
-from tightverify.bounds.rows import ROWS, About, allowance, neuron_rows, neurons_between
+from tightverify.bounds.mixtures import START
+from tightverify.bounds.recorder import SILENT, PassRecorder
+from tightverify.bounds.rows import allowance, neuron_rows, neurons_between
+from tightverify.bounds.stops import Stops, inputs_kept
 from tightverify.graph import Affine, Apply, Graph, Input, Quadratic
 from tightverify.region import Region
 from tightverify.relax.planes import Planes
 from tightverify.values import TINY, below
 
-KEPT, WINDOWS = 8, 2
-"""An operation's form keeps so many input nodes, or so many windows of them: those that were read last."""
+FURTHER = 4
+"""Rows that take one pair of planes go so many times as far as those whose best mixtures are looked for: they cost little."""
+
+
+def further(window: int | None) -> int | None:
+    """The window of rows that take one pair of planes, beside others with a window of so many frames."""
+    return None if window is None else FURTHER * window
 
 
 def levels_of(graph: Graph) -> list[int]:
@@ -48,20 +56,24 @@ def frame_of(graph: Graph, levels: list[int]) -> int:
 
 @dataclass(eq=False)
 class WindowPass(BoundingPass):
-    """A bounding pass whose rows stop at stored forms; `window` is how many operations in a row they go through before."""
+    """A bounding pass whose rows stop at stored forms, which it makes as it goes.
 
-    window: int = 0
-    most_inputs: int = KEPT
-    levels: list[int] = field(default_factory=list)
+    They are made of the planes that mixtures start from.
+    """
+
+    most_inputs: int = 0
     forms: dict[int, Form] = field(default_factory=dict)
     inputs: dict[int, int] = field(default_factory=dict)
     """the input nodes by their first coordinates"""
     read: dict[int, list[int]] = field(default_factory=dict)
     """the levels at which each input node is read"""
+    levels: list[int] = field(default_factory=list)
     first_planes: dict[int, Planes] = field(default_factory=dict)
+    several: bool = False
+    """whether there is more than one pair of planes for some operation"""
 
     @classmethod
-    def over(cls, graph: Graph, region: Region, frames: int) -> WindowPass:
+    def over(cls, graph: Graph, region: Region, frames: int, mixtures: int = 0, recorder: PassRecorder = SILENT) -> WindowPass:
         """One with a window of so many frames."""
         levels = levels_of(graph)
         inputs = {node.start: number for number, node in enumerate(graph.nodes) if isinstance(node, Input)}
@@ -70,14 +82,28 @@ class WindowPass(BoundingPass):
             for operand in node.operands:
                 if operand.source in read:
                     read[operand.source].append(level)
-        window, most = frames * frame_of(graph, levels), max(KEPT, WINDOWS * frames)
-        return cls(graph.stopped, region, window=window, most_inputs=most, levels=levels, inputs=inputs, read=read)
+        forms, most = dict[int, Form](), inputs_kept(frames)
+        stops = Stops(graph.stopped, frames * frame_of(graph, levels), levels, forms)
+        return cls(
+            stops.graph,
+            region,
+            mixtures,
+            recorder,
+            stops=stops,
+            most_inputs=most,
+            forms=forms,
+            inputs=inputs,
+            read=read,
+            levels=levels,
+        )
 
     def relax(self, number: int, pairs: tuple[Planes, ...]) -> None:
         super().relax(number, pairs)
-        node, self.first_planes[number] = self.graph.nodes[number], pairs[0]
+        node, first = self.graph.nodes[number], pairs[min(START, len(pairs) - 1)]
+        self.first_planes[number] = first
+        self.several = self.several or len(pairs) > 1
         if isinstance(node, Apply):
-            self.forms[number] = self._as_stop(number, self._of_operation(node, pairs[0]))
+            self.forms[number] = self._as_stop(number, self._of_operation(node, first))
             self._forget(number)
 
     def tighten(self, number: int, chosen: Tensor | None = None) -> None:
@@ -89,24 +115,23 @@ class WindowPass(BoundingPass):
         self.learn(number, neurons_between(self, number, below(constant + self._least(slopes), lost)))
         form = self._between(constant, slopes, lost)
         self.forms[number] = self._as_stop(number, form) if isinstance(self.graph.nodes[number], Apply) else form
-
-    def lower(self, rows: dict[int, Tensor], steps: int | None = None, quick: bool = False, about: About = ROWS) -> Tensor:
-        """(B, R): lower bounds of rows, which stop as those of neurons do."""
-        constant, slopes = self._function(rows, max(rows))
-        return below(constant + self._least(slopes), allowance(self, rows, max(rows)))
+        if self.several:
+            super().tighten(number)
 
     def _function(self, rows: dict[int, Tensor], number: int) -> tuple[Tensor, dict[int, Tensor]]:
         """Constants (B or 1, R) and slopes (B or 1, R, w) on input nodes of functions below rows that start at a node."""
-        edge, slopes = self.levels[number] - self.window, dict[int, Tensor]()
+        slopes = dict[int, Tensor]()
 
         def at_input(node: Input, row: Tensor, _owned: bool) -> None:
             slopes[self.inputs[node.start]] = row
 
-        def stop(node: int) -> Form | None:
-            lies_there = node != number and self.levels[node] <= edge and isinstance(self.graph.nodes[node], Apply)
-            return self.forms[node] if lies_there else None
+        assert self.stops is not None
+        edge = self.stops.edge(number, self._form_at, FURTHER if self.several else 1)
+        return backward_pass(self.graph, self.first_planes, dict(rows), at_input, None, edge), slopes
 
-        return backward_pass(self.graph, self.first_planes, dict(rows), at_input, None, stop), slopes
+    def _form_at(self, number: int) -> Form:
+        """The form alone, where nothing but forms is looked at."""
+        return super()._form_at(number) if self.several else self.forms[number]
 
     def _least(self, slopes: Mapping[int, Tensor]) -> Tensor:
         """(B, R): the least that rows over input nodes can be on the region."""

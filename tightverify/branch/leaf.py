@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds import constraints
+from tightverify.bounds import constraints, stops
 from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.constraints import Constraints
 from tightverify.bounds.contradiction import OutputConstraint
@@ -155,6 +155,7 @@ def together(leaves: Sequence[LinearBounds]) -> LinearBounds:
         first.mixtures,
         constraints.together([leaf.constraints for leaf in leaves], [leaf.nothing for leaf in leaves]),
         first.recorder.together([leaf.recorder for leaf in leaves[1:]]),
+        stops=stops.together([leaf.stops for leaf in leaves]),
     )
 
 

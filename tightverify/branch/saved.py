@@ -202,6 +202,7 @@ class Saved:
             pairs=dict(whole.pairs),
             paired=effort.fitting.pairs,
             crossed=empty,
+            stops=whole.stops,
         )
         found = again.run(UNLIMITED, effort.fitting.relaxation, known)
         constraints = replace(found.constraints, output=whole.output_constraint)  # only now: its row is of the last node

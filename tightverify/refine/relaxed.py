@@ -51,9 +51,10 @@ def relaxed(
     known: Sequence[Interval],
     budget: Budget = UNLIMITED,
     recorder: Recorder = NOBODY,
+    window: int | None = None,
 ) -> list[Relaxed]:
     """A bounding pass of best mixtures over a batch, as `combined_bounds` takes it, and what is relaxed of each input."""
-    bounds = combined_bounds(graph, region, effort, known, budget, recorder)
+    bounds = combined_bounds(graph, region, effort, known, budget, recorder, window)
     return [Relaxed(one, polygons_of(one)) for one in (bounds[k : k + 1] for k in range(len(region)))]
 
 

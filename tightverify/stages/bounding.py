@@ -12,9 +12,9 @@ from tightverify.bounds.fitted import Fitting, fitted_bounds
 from tightverify.bounds.interval import interval_bounds, rows_over
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.result import LinearBounds
-from tightverify.bounds.window import IntervalPass, WindowPass
+from tightverify.bounds.window import IntervalPass, WindowPass, further
 from tightverify.errors import OutOfTimeError
-from tightverify.settings import Settings
+from tightverify.settings import WINDOW, Settings
 from tightverify.stages.problem import BoundsSoFar, Problem, or_else
 from tightverify.values import below
 
@@ -34,7 +34,9 @@ def linear_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
     def bounded(some: Problem) -> LinearBounds:
         by_lines = closed_form_by(some.settings.lines)
-        return tried_with_others(some, linear_bounds(some.graph, some.region, some.budget, by_lines, recorder=some.recorder))
+        window = some.settings.window if some.settings.method == "linear" else further(some.settings.window)
+        found = linear_bounds(some.graph, some.region, some.budget, by_lines, recorder=some.recorder, window=window)
+        return tried_with_others(some, found)
 
     return part_by_part(problem, known, bounded, keep=True)
 
@@ -71,7 +73,7 @@ def crown_lbp_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 def window_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     """Back-substitution through so many frames, and linear functions of the input from there on."""
-    return in_window(problem, known, problem.settings.window)
+    return in_window(problem, known, or_else(problem.settings.window, WINDOW))
 
 
 def in_window(problem: Problem, known: BoundsSoFar, frames: int) -> BoundsSoFar:
@@ -95,7 +97,7 @@ def planes_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
     fitting = planes_fitting(problem.settings)
 
     def bounded(some: Problem) -> LinearBounds:
-        return fitted_bounds(some.graph, some.region, fitting, some.budget, some.recorder)
+        return fitted_bounds(some.graph, some.region, fitting, some.budget, some.recorder, some.settings.window)
 
     return part_by_part(problem, known, bounded, fitting.directions)
 

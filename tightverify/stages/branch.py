@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from tightverify.attack import Search, attack
-from tightverify.bounds.fitted import combined_bounds
+from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import NOBODY, Recorder
 from tightverify.bounds.result import LinearBounds
+from tightverify.bounds.window import further
 from tightverify.branch.saved import Saved, save, tree_file
 from tightverify.branch.search import Branching, Tree
-from tightverify.budget import Clock
+from tightverify.budget import Budget, Clock
 from tightverify.errors import OutOfTimeError, UsageError
 from tightverify.recording.question import mark_of
 from tightverify.region import SplitBy
@@ -120,17 +121,31 @@ def root_bounds(problem: Problem, known: BoundsSoFar) -> LinearBounds:
     Where half of the time is not enough for that, they are bounded as halves are: better a search from there than none. That is
     not even tried where it surely fails, by what linear bounds took.
     """
-    effort = efforts(replace(problem.settings, rounds=2, directions=or_else(problem.settings.directions, DIRECTIONS)))[-1]
+    settings = problem.settings
+    effort = efforts(replace(settings, rounds=2, directions=or_else(settings.directions, DIRECTIONS)))[-1]
     intervals: Sequence[Interval] = known.intervals
     pace, clock = problem.pace * len(problem.region), Clock.start(0.0, 1)
     if missing(intervals):
-        found = linear_bounds(problem.graph, problem.region, problem.budget, known=intervals or None, recorder=problem.recorder)
+        found = linear_bounds(
+            problem.graph,
+            problem.region,
+            problem.budget,
+            known=intervals or None,
+            recorder=problem.recorder,
+            window=further(settings.window),
+        )
         intervals, pace = found.intervals, clock.took
     if LEAST_ROOT * pace <= PREPARING * problem.budget.left:
         with suppress(OutOfTimeError):
             preparing = problem.budget.within(PREPARING)
-            return combined_bounds(problem.graph, problem.region, effort, intervals, preparing, problem.recorder)
-    return combined_bounds(problem.graph, problem.region, QUICK, intervals, problem.budget, problem.recorder)
+            return best_of(problem, effort, intervals, preparing)
+    return best_of(problem, QUICK, intervals, problem.budget)
+
+
+def best_of(problem: Problem, effort: Effort, intervals: Sequence[Interval], budget: Budget) -> LinearBounds:
+    """Bounds by best mixtures, from intervals that are known."""
+    window = problem.settings.window
+    return combined_bounds(problem.graph, problem.region, effort, intervals, budget, problem.recorder, window)
 
 
 def most_leaves(problem: Problem, memory: int) -> int:

@@ -12,11 +12,12 @@ from torch import Tensor
 from tightverify.bounds.bounding_pass import BoundingPass
 from tightverify.bounds.column_generation import generated
 from tightverify.bounds.fitted import Effort, Fitting
-from tightverify.bounds.linear import linear_bounds
+from tightverify.bounds.linear import linear_bounds, new_pass
 from tightverify.bounds.rebound import rebound
 from tightverify.bounds.recorder import SILENT
 from tightverify.bounds.result import LinearBounds
 from tightverify.bounds.scores import summed_scores, what_matters
+from tightverify.bounds.window import further
 from tightverify.branch.leaf import LEAST_LIMIT, LIMIT
 from tightverify.branch.passes import proved_above
 from tightverify.errors import OutOfTimeError
@@ -103,7 +104,8 @@ def combined(problem: Problem, known: BoundsSoFar, closing: Closing) -> BoundsSo
         margins = known.margins[part].clone()
         begun: BoundingPass | None = None
         try:
-            before = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder)
+            window = further(some.settings.window)
+            before = linear_bounds(some.graph, some.region, some.budget, recorder=some.recorder, window=window)
             own = rows_of(some, before) if SplitBy.GENERATORS in some.region.splits else margins.clone()
             for number, effort in enumerate(rounds, start=1):
                 now = some[left]
@@ -147,7 +149,7 @@ def rows_of(problem: Problem, bounds: LinearBounds) -> Tensor:
 def beginning(problem: Problem, effort: Effort) -> BoundingPass:
     """A pass that has come by no node yet."""
     recorder = problem.recorder.begin(problem.region) if effort.part == 1 else SILENT
-    return BoundingPass(problem.graph, problem.region, effort.steps, recorder)
+    return new_pass(problem.graph, problem.region, problem.settings.window, effort.steps, recorder)
 
 
 def bounding_pass(problem: Problem, before: LinearBounds, margins: Tensor, effort: Effort, begun: BoundingPass) -> LinearBounds:

@@ -13,6 +13,7 @@ import solvers
 from tightverify.bounds.fitted import Effort, combined_bounds
 from tightverify.bounds.linear import linear_bounds
 from tightverify.bounds.recorder import PassRecorder
+from tightverify.bounds.window import further
 from tightverify.errors import OutOfTimeError
 from tightverify.refine.converge import Converged, Cutter
 from tightverify.refine.network_lp import defined
@@ -66,16 +67,18 @@ def relaxed_inputs(problem: Problem, rounds: tuple[Effort, ...], intervals: Sequ
 
     Where half of the time is not enough for that, it is relaxed as quickly as may be: programs are to have time too.
     """
-    graph, region, recorder = problem.graph, problem.region, problem.recorder
+    graph, region, recorder, window = problem.graph, problem.region, problem.recorder, problem.settings.window
     preparing, first = problem.budget.within(PREPARING), missing(intervals)
     if first:
-        intervals = linear_bounds(graph, region, problem.budget, known=intervals or None, recorder=recorder).intervals
+        known = intervals or None
+        found = linear_bounds(graph, region, problem.budget, known=known, recorder=recorder, window=further(window))
+        intervals = found.intervals
     try:
         for effort in rounds[:-1] if first else ():
-            intervals = combined_bounds(graph, region, effort, intervals, preparing, recorder).intervals
-        return relaxed(graph, region, rounds[-1], intervals, preparing, recorder)
+            intervals = combined_bounds(graph, region, effort, intervals, preparing, recorder, window).intervals
+        return relaxed(graph, region, rounds[-1], intervals, preparing, recorder, window)
     except OutOfTimeError:
-        return relaxed(graph, region, QUICK, intervals, problem.budget, recorder)
+        return relaxed(graph, region, QUICK, intervals, problem.budget, recorder, window)
 
 
 @dataclass(frozen=True, eq=False)

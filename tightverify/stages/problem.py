@@ -90,7 +90,7 @@ class Problem:
         A part has its inputs' own share of the time that is left when its turn comes: what earlier ones leave goes to later
         ones, and none can take what belongs to others.
         """
-        for part in parts(self.graph, self.region, self.budget.portion(share), directions):
+        for part in parts(self.graph, self.region, self.budget, directions, share, self.settings.stopping):
             some = self[part]
             yield part, some.within(len(some.region) / (len(self.region) - part.start))
 

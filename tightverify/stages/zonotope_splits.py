@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightverify.bounds.bounding_pass import BoundingPass
+from tightverify.bounds.linear import new_pass
 from tightverify.bounds.recorder import PassRecorder
+from tightverify.bounds.window import further
 from tightverify.branch.zonotope_splits import Pieces, over_pieces
 from tightverify.errors import OutOfTimeError
 from tightverify.stages.problem import BoundsSoFar, Problem
@@ -51,6 +52,7 @@ def pieces_stage(problem: Problem, known: BoundsSoFar) -> BoundsSoFar:
 
 def _linear(problem: Problem, recorder: PassRecorder) -> Tensor:
     """The rows' lower bounds by one bounding pass."""
-    bounds = BoundingPass(problem.graph, problem.region, recorder=recorder).run(problem.budget)
+    window = further(problem.settings.window)
+    bounds = new_pass(problem.graph, problem.region, window, 0, recorder).run(problem.budget)
     lower = bounds.lower({problem.graph.output: problem.spec.rows})
     return below(lower + problem.spec.offsets, 0.0)
