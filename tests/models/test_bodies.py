@@ -137,3 +137,13 @@ def test_a_file_that_runs_on_no_batch_is_run_one_by_one(tmp_path: Path) -> None:
     model = agree(path)
     assert ONE_BY_ONE in model.notes
     assert tv.certify(model, torch.rand(3, 4, 6), None, tv.LinfBall(1e-9))[2].verdict is not None
+
+
+def test_a_definition_that_the_package_cannot_write_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_given: Any, **_more: Any) -> None:
+        raise RuntimeError("GetType: Type unknown")
+
+    monkeypatch.setattr("tightverify.models.from_onnx.bodies.inline_selected_functions", fails)
+    path = save(tmp_path, build([node("Shrink", "x", "a"), node("Flatten", "a")], ["N", 4, 6], {}, SINGLE))
+    with pytest.raises(UnsupportedError, match=r"Shrink .* is not supported; build that part"):
+        from_onnx(path)

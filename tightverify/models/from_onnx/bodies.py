@@ -48,7 +48,10 @@ def body(node: NodeProto, opset: int, values: Sequence[Value | None]) -> ModelPr
             [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output if name],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", number)])
-        made = inline_selected_functions(model, [("", node.op_type)], inline_schema_functions=True)
+        try:
+            made = inline_selected_functions(model, [("", node.op_type)], inline_schema_functions=True)
+        except RuntimeError:  # types that a definition asks for and the package does not work out
+            continue
         if all(each.op_type != node.op_type for each in made.graph.node):
             return made
     return None

@@ -156,7 +156,7 @@ class Call:
         if not np.isfinite(values).all():
             raise ModelError(
                 f"{self.place}: its constant '{self.name(k)}' holds NaN or infinite numbers; "
-                "wanted finite ones: mend the model's weights and export it again"
+                "wanted finite ones: let masks have -1e9 in place of -inf, or mend the model's weights, and export it again"
             )
         return torch.from_numpy(values)
 

@@ -145,8 +145,8 @@ def expanded(node: NodeProto, opset: int, builder: Builder, values: list[Value |
     given = {name: value for name, value in zip(node.input, values, strict=True) if name and value is not None}
     try:
         known = walk(inner.graph, inner.opset_import[0].version, builder, given, LookUp(builder, 0))
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{describe(node)} is defined by others, of which {error}") from error
+    except ModelError as error:
+        raise type(error)(f"{describe(node)} is defined by others, of which {error}") from error
     made = [known[name] if name else np.empty(0) for name in node.output]
     return [value for value in made if not isinstance(value, (Tokens, Listed))]
 
