@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tests.bounds.test_bounds import NETWORKS, REGIONS, centres, probes, sign_rows, violations
 from tests.bounds.test_mixtures import FITS_VARY
+from tests.bounds.test_window import exactly
 from tests.branch.test_branch import CHILD, faults, halved, some_splits
 from tightverify.bounds import back_substitution, stops
 from tightverify.bounds.back_substitution import Pending
@@ -26,7 +28,7 @@ from tightverify.branch.passes import bounded_again
 from tightverify.budget import UNLIMITED, Budget
 from tightverify.errors import SoundnessFault, UsageError
 from tightverify.graph import Graph
-from tightverify.region import LinfBall, Region
+from tightverify.region import Box, LinfBall, Region
 from tightverify.spec import classify_as
 
 DOUBLE = torch.float64
@@ -140,6 +142,18 @@ def test_parts_on_which_a_row_fails_hold_their_points(frames: int) -> None:
         of = torch.full((int(there.sum()),), k)
         if bool(there.any()):
             assert faults(graph, found, [value[there] for value in values], of) == 0
+
+
+@pytest.mark.usefixtures("short")
+def test_rounding_is_paid_for() -> None:
+    """Over points, where bounds are nearly exact: a wrong last bit would show, in rational arithmetic."""
+    for seed in range(5):
+        graph, x = NETWORKS["rnn relu"](1.0 + seed, seed), centres(1, seed)
+        values = exactly(graph, [Fraction(value) for value in x.flatten().tolist()])
+        found = windowed(graph, Box(x, x).around(x), 0)
+        for interval, exact in zip(found.intervals, values, strict=True):
+            for lower, value, upper in zip(interval.lower[0].tolist(), exact, interval.upper[0].tolist(), strict=True):
+                assert lower <= value <= upper
 
 
 def test_a_further_round_stops_as_well() -> None:
