@@ -102,6 +102,10 @@ class Affine:
     def operands(self) -> tuple[Operand, ...]:
         return tuple(term.operand for term in self.terms)
 
+    def shift(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Some of the bias, and its size."""
+        return self.bias[positions], self.bias_size[positions]
+
     @property
     def moves_only(self) -> bool:
         """Whether each neuron is one neuron of the source, scaled and shifted."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +37,16 @@ RUNS = 8
 """A node's neurons that stand in so few runs are moved there, run by run."""
 FEW = 256
 """A matrix of zeros and ones of so many numbers gives way to so many terms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """`factor * read + shift`, whose `size` is a sum's `bias_size`."""
+
+    read: Symbols
+    factor: Tensor
+    shift: Tensor
+    size: Tensor
 
 
 class Builder:
@@ -298,6 +309,26 @@ class Builder:
         read = node.operands[0]
         every = torch.arange(self._nodes[read.source].size)[read.index].numpy() + self._starts[read.source]
         return node.op, every[x - self._starts[source]]
+
+    def scaled_by(self, x: Symbols, source: int) -> Scaled | None:
+        """Neurons of a sum that scales and shifts at most one neuron each, constants being shifts."""
+        node = self._nodes[source]
+        if not isinstance(node, Affine) or not all(term.map.elementwise for term in node.terms):
+            return None
+        positions = torch.from_numpy(x - self._starts[source])
+        found = Scaled(np.full_like(x, ZERO), torch.zeros(len(x), dtype=torch.float64), *node.shift(positions))
+        for term in node.terms:
+            inner, index = self._nodes[term.operand.source], torch.arange(self._nodes[term.operand.source].size)
+            read = index[term.operand.index][positions]
+            factor = term.map.weights[positions] if len(term.map.weights) else torch.ones_like(found.factor)
+            if isinstance(inner, Affine) and not inner.terms:
+                shift, size = inner.shift(read)
+                found = replace(found, shift=found.shift + factor * shift, size=2 * (found.size + factor.abs() * size))
+            elif bool((found.factor == 0).all()):
+                found = replace(found, read=read.numpy() + self._starts[term.operand.source], factor=factor)
+            else:
+                return None
+        return found
 
     def _sources(self, x: Symbols) -> list[int]:
         return [int(source) for source in np.unique(self.source_of(x)) if source != ZERO]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tightverify.models.builder import Symbols
+from tightverify.models.choices import chosen
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.sizes import fits
 from tightverify.ops import NonZero, Step
@@ -76,13 +77,10 @@ def either(exclusive: bool, call: Call) -> Symbols:
 
 
 def where(call: Call) -> Symbols:
-    """Of two inputs the first where a condition is true; `c x + (1 - c) y` where that is not constant."""
+    """Of two inputs the first where a condition is true, which need not be constant."""
     condition = call.value(0)
     if isinstance(condition, Activations):
-        c, x, y = condition.numbers, call.numbers(1), call.numbers(2)
-        fits(*np.broadcast_shapes(c.shape, x.shape, y.shape))
-        parts = (call.builder.multiply(c, x), call.builder.multiply(opposite(call, c), y))
-        return call.builder.combine([(part, 1.0) for part in parts])
+        return chosen(call.builder, condition.numbers, call.numbers(1), call.numbers(2))
     x, y = call.numbers(1), call.numbers(2)
     fits(*np.broadcast_shapes(condition.shape, x.shape, y.shape))
     return np.where(condition, x, y)

@@ -17,10 +17,11 @@ from torch import Tensor
 from tightverify.errors import ModelError
 from tightverify.models import composed
 from tightverify.models.builder import ZERO, Symbols
+from tightverify.models.choices import larger, smaller
 from tightverify.models.clamps import clamped
 from tightverify.models.from_onnx.node import Activations, Call
 from tightverify.models.powers import exponential, powers
-from tightverify.ops import Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, SquareRoot, Tanh
+from tightverify.ops import Floor, LeakyRelu, Log, Operation, Reciprocal, Sigmoid, SquareRoot, Tanh
 
 
 def signed_sum(call: Call, signs: tuple[float, ...]) -> Symbols:
@@ -115,15 +116,14 @@ def hard_sigmoid(call: Call) -> Symbols:
 
 
 def extreme(sign: float, call: Call) -> Symbols:
-    """The largest of the inputs, or for sign -1 the smallest: the negated largest of the negated inputs."""
+    """The largest of the inputs, or for sign -1 the smallest."""
     best: Symbols | None = None
     for k in range(call.count):
         if not isinstance(call.value(k), Activations):
             continue
         x = call.numbers(k)
         if best is not None:
-            pair = signed(call, best, sign), signed(call, x, sign)
-            x = signed(call, call.builder.apply(Maximum(), *pair), sign)
+            x = larger(call.builder, best, x) if sign == 1 else smaller(call.builder, best, x)
         best = x
     if best is None:
         raise ModelError(f"{call.place} has no input that depends on the network's input")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tightverify.models.builder import Symbols
+from tightverify.models.choices import chosen
 from tightverify.models.from_torch.call import Call
 from tightverify.models.from_torch.moves import MOVES
 from tightverify.ops import NonZero, Step
@@ -83,12 +84,10 @@ def some(call: Call) -> Symbols:
 
 
 def choice(call: Call) -> object:
-    """`c x + (1 - c) y`, where the condition is not constant."""
+    """Of what lies on the two sides of the condition, where that is not constant."""
     if not call.symbolic("condition"):
         return MOVES["aten.where.self"](call)
-    c = call.symbols("condition")
-    parts = (call.builder.multiply(c, call.symbols("self")), call.builder.multiply(opposite(call, c), call.symbols("other")))
-    return call.builder.combine([(part, 1.0) for part in parts])
+    return chosen(call.builder, call.symbols("condition"), call.symbols("self"), call.symbols("other"))
 
 
 def of_two(name: str, handler: Handler) -> dict[str, Handler]:

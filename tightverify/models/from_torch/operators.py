@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.models.builder import Symbols
+from tightverify.models.choices import larger, smaller
 from tightverify.models.clamps import clamped
 from tightverify.models.from_torch.call import POSITIONS, Call, Missing
 from tightverify.models.from_torch.comparisons import COMPARISONS
@@ -26,7 +27,7 @@ from tightverify.models.from_torch.packed import FULL_LENGTH, read_packed
 from tightverify.models.from_torch.recurrent import RECURRENT
 from tightverify.models.from_torch.windows import WINDOWS
 from tightverify.models.powers import exponential, power
-from tightverify.ops import Clamp, Floor, LeakyRelu, Log, Maximum, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
+from tightverify.ops import Clamp, Floor, LeakyRelu, Log, Operation, Reciprocal, Sigmoid, Square, SquareRoot, Tanh
 
 Handler = Callable[[Call], object]
 
@@ -157,9 +158,7 @@ def extreme_of_two(largest: bool) -> Handler:
                 x = call.symbols(one)
                 return clamped(call.builder, x, low=limit) if largest else clamped(call.builder, x, high=limit)
         x, y = call.symbols("self"), call.symbols("other")
-        if largest:
-            return call.builder.apply(Maximum(), x, y)
-        return negative(call, call.builder.apply(Maximum(), negative(call, x), negative(call, y)))
+        return larger(call.builder, x, y) if largest else smaller(call.builder, x, y)
 
     return build
 
