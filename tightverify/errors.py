@@ -33,6 +33,10 @@ class BatchError(ModelError):
     """A model runs on one input, and fails on a batch of several."""
 
 
+class DifferenceError(ModelError):
+    """A model does not compute what its import computes."""
+
+
 class RunError(ModelError):
     """A model's own runtime fails."""
 

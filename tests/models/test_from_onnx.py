@@ -102,11 +102,6 @@ REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
     "unknown": ([node("Sin", "x")], {}, r"Sin \(node 'my_sin'.*supports --onnx-operators"),
     "negative alpha": ([node("Elu", "x", alpha=-0.5)], {}, r"Elu .*alpha = -0.5"),
     "negative slope": ([node("LeakyRelu", "x", alpha=-0.5)], {}, r"LeakyRelu.*my_leakyrelu.*alpha = -0.5"),
-    "two activations": (
-        [node("ReduceSum", "x k", "t", keepdims=0), node("Squeeze", "t", "u"), node("MatMul", "u u")],
-        {"k": np.array([1])},
-        r"MatMul.*one axis",
-    ),
     "by zero": ([node("Div", "x k")], {"k": np.array(0.0)}, r"Div.*divides by 0.*'k'"),
     "power of less than 0": ([node("Pow", "k x")], {"k": np.array(-3.0)}, r"Pow.*a base of 0 or less"),
     "infinite power": ([node("Pow", "x k")], {"k": np.array(np.inf)}, r"Pow.*no finite number"),
@@ -157,7 +152,6 @@ REFUSALS: dict[str, tuple[list[NodeProto], Arrays, str]] = {
         {},
         r"DynamicQuantizeLinear.*activations not",
     ),
-    "stack of matrices": ([node("MatMul", "x k")], {"k": normal(4, 6, 2)[:3]}, r"MatMul"),
     "dynamic indices": (
         [node("Shape", "x", "s"), node("Reshape", "x s", "a"), node("Expand", "a s", "b"), node("Pow", "b x")],
         {},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import BatchError, ModelError, UnsupportedError
+from tightverify.errors import BatchError, DifferenceError, ModelError, UnsupportedError
 from tightverify.graph import Apply, Graph
 from tightverify.models.blocks import Block
 from tightverify.models.tokens import random_sentences
@@ -129,7 +129,7 @@ def _agree_at(model: Model, x: Tensor) -> None:
     fault = "the import does not compute what the model computes; please report the model as a bug"
     if model.agreement == AGREEMENT[torch.float32]:
         fault += ", unless float32 rounding alone does that to it (many steps, large weights): a float64 model would tell"
-    _compare(model, single, ours, fault)
+    _compare(model, single, ours, fault, DifferenceError)
     try:
         with torch.no_grad():
             together = model.original(x).to(torch.float64)
@@ -195,10 +195,10 @@ def anywhere(places: dict[str, Tensor], values: Tensor) -> Tensor:
     return torch.stack([torch.zeros(len(values), dtype=torch.bool), *places.values()]).any(0)
 
 
-def _compare(model: Model, left: Tensor, right: Tensor, fault: str) -> None:
+def _compare(model: Model, left: Tensor, right: Tensor, fault: str, kind: type[ModelError] = ModelError) -> None:
     if left.shape != right.shape:
-        raise ModelError(f"{model.source}: outputs of shapes {tuple(left.shape)} and {tuple(right.shape)}: {fault}")
+        raise kind(f"{model.source}: outputs of shapes {tuple(left.shape)} and {tuple(right.shape)}: {fault}")
     same = torch.isclose(left, right, rtol=model.agreement, atol=model.agreement, equal_nan=True)
     if not bool(same.all()):
         gap = float((left - right).abs().nan_to_num(nan=torch.inf).max())
-        raise ModelError(f"{model.source}: outputs differ by {gap:.3g}: {fault}")
+        raise kind(f"{model.source}: outputs differ by {gap:.3g}: {fault}")

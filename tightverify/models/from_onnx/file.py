@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -16,15 +17,17 @@ import torch
 from torch import Tensor
 
 from tightverify.embedding import Embedding
-from tightverify.errors import BatchError, ModelError, RunError
+from tightverify.errors import BatchError, DifferenceError, ModelError, RunError, UnsupportedError
 from tightverify.graph import Graph
 from tightverify.models.blocks import Shapes
 from tightverify.models.builder import Symbols
 from tightverify.models.frames import Frame, along, as_frame, of_calls, picked
 from tightverify.models.from_onnx.asked import Asked, Walking
+from tightverify.models.from_onnx.reading import read
 from tightverify.models.from_onnx.results import Output
 from tightverify.models.from_onnx.runtime import Runtime, Unrolled, session
 from tightverify.models.from_onnx.tokens import on_table, with_table_given
+from tightverify.models.from_onnx.widened import widened
 from tightverify.models.model import Model, checked
 from tightverify.models.streaming import Streaming
 from tightverify.models.tokens import OnVectors
@@ -55,6 +58,7 @@ def from_onnx(
     `progress` says how far a long import is.
     """
     path = Path(path)
+    told = {"shape": shape, "batch_axis": batch_axis, "fix": fix, "output": output, "frame": frame, "streaming": streaming}
     asked = Asked.of(path, shape, batch_axis, fix, output, streaming)
     walking = Walking(asked, progress)
     numbers, single = walking.numbers, walking.results[0].shape
@@ -75,10 +79,29 @@ def from_onnx(
         inputs = None if inputs is None or found.embedding is None else found.embedding(inputs)
     try:
         return checked(found, inputs)
+    except DifferenceError as error:
+        if call.dtype is torch.float32 and agrees_wide(path, **told):
+            raise UnsupportedError(
+                f"{path}: float32 rounding alone makes its outputs differ from those of its import, as it would not in float64 "
+                "(long sums, many steps or large weights do that); convert it to float64"
+            ) from error
+        raise
     except BatchError as error:
         if asked.tokens or asked.calls or not isinstance(error.__cause__, RunError):
             raise
         return checked(replace(found, original=replace(call, one_by_one=True), notes=(*found.notes, ONE_BY_ONE)), inputs)
+
+
+def agrees_wide(path: Path, **told: Any) -> bool:
+    """Whether the same network in float64 agrees with its import, if onnxruntime knows its operators in that type."""
+    with TemporaryDirectory() as folder:
+        wide = Path(folder) / "model.onnx"
+        try:
+            wide.write_bytes(widened(read(path)).SerializeToString())
+            found = from_onnx(wide, **told)
+        except Exception:  # an operator that is not there in that type, or more than protobuf's 2 GiB: then nobody knows
+            return False
+        return found.dtype is torch.float64 and not found.narrow
 
 
 def refuse_across(asked: Asked, numbers: Symbols, kept: Symbols, single: tuple[int, ...]) -> None:

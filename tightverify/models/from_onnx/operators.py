@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tightverify.errors import ModelError
-from tightverify.models import composed
+from tightverify.models import composed, contraction
 from tightverify.models.builder import ZERO, Symbols
 from tightverify.models.choices import larger, smaller
 from tightverify.models.clamps import clamped
@@ -142,16 +142,16 @@ def signed(call: Call, x: Symbols, sign: float) -> Symbols:
 
 
 def matrix_product(call: Call) -> Symbols:
-    """Of activations, or of one side that is a constant matrix or vector; from the left it is the product of the transposes."""
+    """Of activations, or of one side that is constant; from the left a matrix is the product of the transposes."""
     left, right = (isinstance(call.value(k), Activations) for k in (0, 1))
     if left and right:
         x, y = call.numbers(0), call.numbers(1)
         if min(x.ndim, y.ndim) < 2:
-            raise call.unsupported("a product of activations of one axis", "give both two axes or more")
+            return contraction.matrix_product(call.builder, x, y)
         return composed.matrix_product(call.builder, x, y)
     x, weight = (call.numbers(0), call.weights(1)) if left else (call.numbers(1), call.weights(0))
     if weight.shape[:-2].numel() != 1:
-        raise call.unsupported(f"a constant factor of shape {tuple(weight.shape)}", "use one matrix for all positions")
+        return contraction.matrix_product(call.builder, *((x, weight) if left else (weight, x)))
     matrix = weight.reshape(weight.shape[-2:])
     vector = matrix.dim() == 1
     if left:

@@ -20,6 +20,7 @@ from tightverify.models.composed import SPECTRA
 from tightverify.models.from_onnx import whole
 from tightverify.models.from_onnx.bodies import EXPANDED, body, versions
 from tightverify.models.from_onnx.comparisons import COMPARISONS
+from tightverify.models.from_onnx.contracting import CONTRACTING
 from tightverify.models.from_onnx.control import ADVICE, CONTROL, Scope
 from tightverify.models.from_onnx.curved import CURVED
 from tightverify.models.from_onnx.folding import constants_of, fold
@@ -27,6 +28,7 @@ from tightverify.models.from_onnx.node import Activations, Call, Constant, Token
 from tightverify.models.from_onnx.normalising import NORMALISING
 from tightverify.models.from_onnx.operators import COMPUTING
 from tightverify.models.from_onnx.recurrent import RECURRENT
+from tightverify.models.from_onnx.resizing import RESIZING
 from tightverify.models.from_onnx.sequences import Held, Listed, handled
 from tightverify.models.from_onnx.shapes import FACTS, SHAPES
 from tightverify.models.from_onnx.tokens import LookUp
@@ -37,8 +39,10 @@ OPERATORS: dict[str, Callable[[Call], Symbols | list[Symbols]]] = {
     **SHAPES,
     **COMPUTING,
     **COMPARISONS,
+    **CONTRACTING,
     **CURVED,
     **NORMALISING,
+    **RESIZING,
     **WINDOWS,
     **RECURRENT,
 }
