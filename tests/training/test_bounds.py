@@ -209,8 +209,15 @@ class Views(nn.Module):
         return x[:, 1]
 
 
+class Ends(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).softmax(1)
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Softmax(1)), "softmax"),
+    "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Softmax(1)), "leave out one at the end"),
+    "log-softmax": (lambda: nn.Sequential(nn.Flatten(), nn.LogSoftmax(-1)), "leave out one at the end"),
+    "Tensor.softmax": (lambda: Ends(), "leave out one at the end"),
     "asks": (Asks, "training cannot bound"),
     "views": (Views, "may be a view"),
     "padded": (lambda: nn.Sequential(nn.MaxPool1d(2, padding=1), nn.Flatten()), "max pooling with padding"),

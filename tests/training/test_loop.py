@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import tightverify as tv
 from tightverify.cli.main import main
 from tightverify.errors import UsageError
+from tightverify.methods import LINES
 from tightverify.training import Balls, Data, Decibels, ParamRamp, Plan, Schedule, Training, accuracies
 from tightverify.training.loop import BEST, LOG, STATE
 from tightverify.training.schedule import set_slopes
@@ -86,11 +87,23 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_ended(tmp_path: Path) -> No
     assert len((tmp_path / LOG).read_text().splitlines()) == 5
     assert torch.load(tmp_path / BEST, weights_only=True).keys() == whole.module.state_dict().keys()
     assert list(training(tmp_path, 4).run()) == []
-    with pytest.raises(UsageError, match="another rate"):
+    with pytest.raises(UsageError, match="another value of lines"):
+        training(tmp_path, 4, lines="tight")
+    with pytest.raises(UsageError, match="another value of rate"):
         training(tmp_path, 4, rate=0.5)
     (tmp_path / STATE).write_bytes(b"no state")
     with pytest.raises(UsageError, match="is no state of a training"):
         training(tmp_path, 4)
+
+
+def test_lines_make_the_loss() -> None:
+    losses = {
+        lines: next(training(None, 1, lines=lines, schedule=Schedule(0, 0, (0.0, 0.0), (1.0, 1.0))).run()).loss
+        for lines in LINES
+    }
+    assert len(set(losses.values())) == len(LINES)
+    with pytest.raises(UsageError, match="the lines 'loose' do not exist"):
+        Plan(1, lines="loose")
 
 
 def test_training_ends_where_nothing_gets_better() -> None:
@@ -144,6 +157,8 @@ def test_the_command_trains_and_verifies(given: list[str], tmp_path: Path, capsy
     log = (tmp_path / "run" / LOG).read_text().splitlines()
     assert log[0] == "epoch,loss,size,accuracy,certified,seconds"
     assert len(log) == 4
+    assert main([*given, "--eps", "0.02", "--lines", "tight"]) == 2
+    assert "another value of lines" in capsys.readouterr().err
     assert main([*given, "--eps", "0.02", "--verify", "crown-ibp"]) == 0
     assert "goes on after epoch 3" in capsys.readouterr().err
     weights = torch.load(tmp_path / "run" / "network.pt", weights_only=True)

@@ -11,7 +11,7 @@ from tightverify.cli.command import AT_LEAST_ONE, FILE, Command, gathered, optio
 from tightverify.cli.options import CLIP, IN_REGION, NORM, QUIET, WRITTEN
 from tightverify.console import progress, say
 from tightverify.errors import UsageError
-from tightverify.methods import SENTENCES
+from tightverify.methods import LINES, SENTENCES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +70,14 @@ PLAN = gathered(
         default="ibp",
         show_default=True,
         help="Bounds that the loss is made of.",
+    ),
+    option(
+        TRAINED,
+        "--lines",
+        type=click.Choice(list(LINES)),
+        default="default",
+        show_default=True,
+        help="Which lines bound functions in crown-ibp, lbp and crown-lbp.",
     ),
     option(TRAINED, "--epochs", type=AT_LEAST_ONE, default=30, show_default=True, help="So many epochs at most."),
     option(TRAINED, "--warm", type=click.FloatRange(0), default=1.0, show_default=True, help="Epochs without a region, first."),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tightverify.disk import make_folder
 from tightverify.errors import UsageError
 from tightverify.region import Perturbation
-from tightverify.training.losses import certified_loss, margins
+from tightverify.training.losses import certified_loss, known, margins
 from tightverify.training.passes import checked
 from tightverify.training.schedule import Schedule, set_slopes
 from tightverify.writing import write_rows
@@ -42,9 +42,11 @@ class Plan:
     patience: int | None = None
     longest: float = 10.0
     """Gradients that are longer are made so long."""
+    lines: str = "default"
 
     def __post_init__(self) -> None:
         checked(self.method)
+        known(self.lines)
         for name in ("epochs", "batch", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; wanted a number above 0")
@@ -117,7 +119,9 @@ class Training:
             kappa = moment.kappa if moment.share > 0 else 1.0
             region = self.region(moment.share or 1.0)
             self.optimizer.zero_grad()
-            loss = certified_loss(self.module, x, y, region, self.plan.method, kappa=kappa, beta=moment.beta)
+            loss = certified_loss(
+                self.module, x, y, region, self.plan.method, kappa=kappa, beta=moment.beta, lines=self.plan.lines
+            )
             if not bool(torch.isfinite(loss)):
                 raise UsageError(
                     f"the loss is {float(loss.detach())} in epoch {number + 1}; learn at a lower rate, or more slowly"
@@ -175,9 +179,12 @@ class Training:
             plan, found = state["plan"], state["epochs"]
         except Exception as error:
             raise UsageError(f"{path} is no state of a training ({error}); give another folder") from error
+        plan = {"lines": "default", **plan}  # of states that have none
         unlike = [name for name, value in self.stated.items() if plan.get(name) != value]
         if unlike:
-            raise UsageError(f"{path} is of a training with another {unlike[0]}; give the same settings, or another folder")
+            raise UsageError(
+                f"{path} is of a training with another value of {unlike[0]}; give the same settings, or another folder"
+            )
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.best = [Epoch(**epoch) for epoch in found], state["best"]

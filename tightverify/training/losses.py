@@ -20,14 +20,18 @@ from tightverify.training.tracing import traced
 from tightverify.values import Interval
 
 
+def known(lines: str) -> str:
+    if lines not in LINES:
+        raise UsageError(f"the lines {lines!r} do not exist; choose {either(LINES)}")
+    return lines
+
+
 def traced_over(module: nn.Module, x: Tensor, region: Perturbation, method: str, lines: str) -> Node:
     """The module's output over the regions around a batch, checked."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
         raise UsageError("inputs for training are a batch of floats, (N, ...); give a tensor of the module's own type")
     forward, stop = METHODS[checked(method)]
-    if lines not in LINES:
-        raise UsageError(f"the lines {lines!r} do not exist; choose {either(LINES)}")
-    output = traced(module, TrainingRegion(region, x), forward, stop is not Stop.INTERVAL, lines)
+    output = traced(module, TrainingRegion(region, x), forward, stop is not Stop.INTERVAL, known(lines))
     if len(output.shape) != 2 or output.shape[0] != len(x):
         raise UsageError(f"the module gives outputs of shape {tuple(output.shape)}; wanted ({len(x)}, classes)")
     return output

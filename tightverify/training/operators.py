@@ -271,6 +271,10 @@ def ramp(x: Bounded, caps: Tensor, eta: float) -> Bounded:
     return multiply(applied(increasing(Ramp(eta, 1.0, eta)), divide(x, caps)), caps)
 
 
+def softmax(*_args: Any, **_kwargs: Any) -> Bounded:
+    raise refuse("a softmax", "leave out one at the end: the loss is made of what it reads; there are no bounds of others here")
+
+
 def of_one(function: Function) -> Callable[..., Bounded]:
     return lambda x, inplace=False: in_place(x, applied(function, x), inplace)
 
@@ -373,6 +377,7 @@ OPERATORS.update(
         "pad": pad,
         "relu6": lambda x, inplace=False: in_place(x, clamp(x, 0.0, 6.0), inplace),
         "softplus": softplus,
+        **dict.fromkeys(("softmax", "log_softmax"), softmax),
         "to": converted,
         "square": of_one(plain(Square())),
     }
