@@ -131,11 +131,11 @@ def test_no_limit_is_no_share(x: Tensor, method: str) -> None:
 def test_a_part_of_a_batch_has_its_own_time_alone(model: tv.Model, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, seen = bounding.fitted_bounds, []  # type: ignore[attr-defined]
 
-    def slow(graph: Any, region: Region, fitting: Any, budget: Budget, record: Any) -> LinearBounds:
+    def slow(graph: Any, region: Region, fitting: Any, budget: Budget, *rest: Any) -> LinearBounds:
         seen.append(region)
         if len(seen) == 1:
             for_ever(budget)
-        return honest(graph, region, fitting, budget, record)
+        return honest(graph, region, fitting, budget, *rest)
 
     free = run(model, x, "planes", math.inf, memory=1)
     monkeypatch.setattr(bounding, "fitted_bounds", slow)

@@ -97,11 +97,14 @@ def balls_of(given: Any, model: Model) -> dict[str, LpBall]:
     if not isinstance(given, Mapping):
         raise UsageError("radii of parts were asked for beside a family; of several inputs give balls at the radius 1 by names")
     check_names(given, model)
+    balls: dict[str, LpBall] = {}
     for name, each in given.items():
-        if not isinstance(each, LpBall) or each.per is not None:
+        single = each.single_ball if isinstance(each, Perturbation) else None
+        if single is None:
             what = each.described if isinstance(each, Perturbation) else type(each).__name__
             raise RegionError(f"the family of '{name}' is {what}; parts have balls of a norm: give one, such as LinfBall(1)")
-    return {block.name: given[block.name] for block in model.blocks}
+        balls[name] = single
+    return {block.name: balls[block.name] for block in model.blocks}
 
 
 def parts_of_one(kind: str, block: Block, length: int | None, groups: Mapping[str, Groups] | None) -> Parts:

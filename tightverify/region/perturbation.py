@@ -78,6 +78,11 @@ class Perturbation(ABC):
         return torch.inf
 
     @property
+    def single_ball(self) -> LpBall | None:
+        """Itself where it is one ball of a norm, whose values change together."""
+        return None
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs that it is about, where it says something of several."""
         return ()
@@ -136,6 +141,10 @@ class LpBall(Perturbation):
 
     def chosen(self, places: Tensor, dims: int) -> LpBall:
         return replace(self, eps=self.eps[places.to(self.eps.device)]) if isinstance(self.eps, Tensor) else self
+
+    @property
+    def single_ball(self) -> LpBall | None:
+        return self if self.per is None else None
 
     def count(self, dims: int) -> int | None:
         return len(self.eps) if isinstance(self.eps, Tensor) else None
