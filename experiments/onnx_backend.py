@@ -28,15 +28,17 @@ from onnx.backend.test.case.test_case import TestCase as Case
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
 from tightverify.errors import TightVerifyError
+from tightverify.models.from_onnx.bodies import EXPANDED
 from tightverify.models.from_onnx.control import CONTROL
 from tightverify.models.from_onnx.file import from_onnx
-from tightverify.models.from_onnx.walk import FACTS, OPERATORS  # type: ignore[attr-defined]
+from tightverify.models.from_onnx.shapes import FACTS
+from tightverify.models.from_onnx.walk import MOVERS, OPERATORS
 from tightverify.models.model import AGREEMENT
 
 Arrays = dict[str, NDArray[Any]]
 KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
 WAYS = ("row", "batch of one", "dynamic")
-SUPPORTED = sorted({*CONTROL, *OPERATORS, *FACTS})
+SUPPORTED = sorted({*CONTROL, *EXPANDED, *MOVERS, *OPERATORS, *FACTS})
 SHORT = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 1e-3}
 """Expected outputs of these are written with so few digits."""
 AGREES, REFUSED, DIFFERS, CRASHED = "agree", "refused", "differ", "crashed"
