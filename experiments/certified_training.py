@@ -2,10 +2,14 @@
 
     python -m experiments.certified_training frames [--frames 7] [--images 20000] [--epochs 15] [--eps 0.1] [--count 100]
     python -m experiments.certified_training pictures [--images 10000] [--epochs 12] [--eps 0.1] [--count 50]
+    python -m experiments.certified_training colours [--images 10000] [--epochs 12] [--eps 0.00784] [--count 100]
     python -m experiments.certified_training vowels [--epochs 60] [--eps 0.1]
+    python -m experiments.certified_training digits [--epochs 30] [--db -60] [--count 100]
+    python -m experiments.certified_training hapt [--epochs 60] [--eps 0.05] [--count 100]
 
-`frames`: an RNN, a GRU, an LSTM of 32 units on MNIST by rows. `pictures`: Gowal et al.'s small network with ReLU and ParamRamp.
-`vowels`: a GRU on Japanese vowels. What is certified is certified by the verifier in float64. One thread.
+`frames`: an RNN, a GRU, an LSTM of 32 units on MNIST by rows. `pictures`: Gowal et al.'s small network with ReLU and ParamRamp,
+`colours`: on CIFAR-10. `vowels`: a GRU on Japanese vowels. `digits`: a GRU on the waveforms of spoken digits. `hapt`: an LSTM on
+a gyroscope's windows. What is certified is certified by the verifier in float64. One thread.
 """
 
 from __future__ import annotations

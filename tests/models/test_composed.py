@@ -61,6 +61,7 @@ TORCH: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "log1p": lambda x, _: torch.log1p(x.square()),
     "log sigmoid": lambda x, _: F.logsigmoid(x),
     "softshrink": lambda x, _: F.softshrink(x, 0.3),
+    "sign": lambda x, _: x.sign() * x,
     "softplus": lambda x, _: F.softplus(x),
     "softplus, steep, cut": lambda x, _: F.softplus(x, 2.0, 1.0),
     "elu": lambda x, _: F.elu(x, 0.7),
@@ -103,6 +104,7 @@ FLAT = node("Softmax", "x", "s", axis=1)
 ONNX: dict[str, tuple[list[NodeProto], Arrays, Any, int]] = {
     "Abs": ([node("Abs", "x")], {}, DOUBLE, 17),
     "Exp": ([node("Exp", "x")], {}, DOUBLE, 17),
+    "Sign": ([node("Sign", "x")], {}, SINGLE, 17),
     "Softplus": ([node("Softplus", "x")], {}, SINGLE, 17),
     "Softsign": ([node("Softsign", "x")], {}, SINGLE, 17),
     "Erf": ([node("Erf", "x")], {}, SINGLE, 17),

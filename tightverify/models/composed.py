@@ -39,6 +39,12 @@ def absolute(builder: Builder, x: Symbols) -> Symbols:
     return builder.apply(Maximum(), x, builder.combine([(x, -1.0)]))
 
 
+def sign(builder: Builder, x: Symbols) -> Symbols:
+    """1 above 0, -1 below, 0 there."""
+    above, below = (builder.apply(Step(), side) for side in (x, builder.combine([(x, -1.0)])))
+    return builder.combine([(above, 1.0), (below, -1.0)])
+
+
 def two_slopes(builder: Builder, x: Symbols, slopes: Tensor) -> Symbols:
     """x from 0 on, and `slopes` of each number times it below."""
     if bool((slopes == slopes.flatten()[0]).all()) and float(slopes.flatten()[0]) >= 0:

@@ -4,7 +4,7 @@ It is in the modules' own precision and on their device, and no bound of it deci
 network comes from `tightverify.certify`.
 """
 
-from tightverify.training import recurrent as _recurrent  # its operators join the table
+from tightverify.training import curved, normalising, recurrent, windows  # their operators join the table
 from tightverify.training.loop import Data, Epoch, Plan, Training, accuracies
 from tightverify.training.losses import bounds, certified_loss, margins
 from tightverify.training.ramp import ParamRamp
@@ -26,4 +26,4 @@ __all__ = [
     "certified_loss",
     "margins",
 ]
-del _recurrent
+del curved, normalising, recurrent, windows

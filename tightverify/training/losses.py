@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from tightverify.errors import UsageError
+from tightverify.errors import UnsupportedError, UsageError
 from tightverify.methods import LINES, either
 from tightverify.region import Perturbation
 from tightverify.training.nodes import Node
@@ -18,6 +18,10 @@ from tightverify.training.passes import METHODS, Stop, checked, lower_bounds
 from tightverify.training.regions import TrainingRegion
 from tightverify.training.tracing import traced
 from tightverify.values import Interval
+
+SOFTMAX = (
+    "the module ends with a softmax, and the loss has its own; leave it out: it does not change which output is the largest"
+)
 
 
 def known(lines: str) -> str:
@@ -70,6 +74,9 @@ def margins(
 
 
 def _margins(output: Node, y: Tensor, stop: Stop, beta: float) -> Tensor:
+    if output.are_shares:
+        raise UnsupportedError(SOFTMAX)
+    output = output.scores or output
     classes = output.shape[1]
     if y.shape != output.shape[:1] or y.is_floating_point():
         raise UsageError(f"labels have shape {tuple(y.shape)}; wanted whole numbers, one for each of {output.shape[0]} inputs")

@@ -85,6 +85,11 @@ class Node(ABC):
     stops: ClassVar[bool] = False
     """whether it is an operation, at which rows may stop"""
 
+    scores: Node | None = None
+    """of the logarithm of a softmax what it reads, whose differences are its own"""
+    are_shares: bool = False
+    """whether it is a softmax"""
+
     @property
     def settled(self) -> bool:
         """Whether nothing but operations' values, moved about, is in it: rows need not go on for intervals' sake."""

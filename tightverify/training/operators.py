@@ -7,7 +7,6 @@ change what is computed are refused in a sentence.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tightverify.errors import UnsupportedError
-from tightverify.ops import MULTIPLY, Clamp, Elu, Exp, LeakyRelu, Maximum, Ramp, Softplus, Square
-from tightverify.training.functions import RELU, SIGMOID, TANH, Function, increasing, plain
+from tightverify.ops import MULTIPLY, Maximum, Square
+from tightverify.training.functions import RELU, Function, plain
 from tightverify.training.maps import Dense, Map, Weighted
 from tightverify.training.nodes import Applied, Back, Moved, Node, Weighing
 from tightverify.training.slots import Slot
@@ -120,10 +119,6 @@ def dropout(x: Bounded, p: float = 0.5, training: bool = True, inplace: bool = F
     return in_place(x, multiply(x, F.dropout(torch.ones_like(x.node.interval.lower), p, True)), inplace)
 
 
-def averaging(function: Callable[..., Tensor]) -> Callable[..., Bounded]:
-    return lambda x, *args, **kwargs: moved(lambda t: function(t, *args, **kwargs), x)
-
-
 def converted(x: Any, *args: Any, **kwargs: Any) -> Any:
     """A constant in the type and on the device of what depends on the input; that itself stays as it is."""
     if isinstance(x, Bounded):
@@ -177,10 +172,7 @@ def multiply(x: Number | Bounded, y: Number | Bounded) -> Bounded:
     return weighed([(x.node, Weighted(torch.mul, constant(y, x), x.shape))])
 
 
-def divide(x: Number | Bounded, y: Number | Bounded) -> Bounded:
-    if isinstance(y, Bounded):
-        raise refuse("division by what depends on the input", "divide by a constant")
-    assert isinstance(x, Bounded)
+def divide(x: Bounded, y: Number) -> Bounded:
     return multiply(x, 1 / constant(y, x))
 
 
@@ -190,10 +182,19 @@ def linear(x: Bounded, weight: Tensor, bias: Tensor | None = None) -> Bounded:
     return weighed([(x.node, Dense(weight))], bias)
 
 
-def matrix_product(x: Bounded, y: Tensor) -> Bounded:
-    if not isinstance(x, Bounded) or isinstance(y, Bounded) or y.dim() != 2:
-        raise refuse("products of two matrices of activations", "multiply by a constant matrix from the right")
-    return weighed([(x.node, Dense(y.T))])
+def matrix_product(x: Number | Bounded, y: Number | Bounded) -> Bounded:
+    """Of two that depend on the input, (..., a, k) and (..., k, b), or of one and a constant on either side."""
+    if isinstance(x, Bounded) and isinstance(y, Bounded):
+        if min(x.dim(), y.dim()) < 3:
+            raise refuse("a product of vectors of activations", "write it as a sum of products")
+        left, right = moved(lambda t: t.unsqueeze(-1), x), moved(lambda t: t.unsqueeze(-3), y)
+        return moved(lambda t: t.sum(-2), multiply(left, right))
+    if isinstance(x, Bounded):
+        assert isinstance(y, Tensor)
+        return weighed([(x.node, Dense(y.T) if y.dim() == 2 else Weighted(torch.matmul, y, x.shape))])
+    assert isinstance(x, Tensor)
+    assert isinstance(y, Bounded)
+    return weighed([(y.node, Weighted(lambda t, w: torch.matmul(w, t), x, y.shape))])
 
 
 def biased_product(bias: Tensor, x: Bounded, y: Tensor, *, beta: float = 1, alpha: float = 1) -> Bounded:
@@ -211,72 +212,7 @@ def sliding(function: Callable[..., Tensor]) -> Callable[..., Bounded]:
     return build
 
 
-def batch_norm(
-    x: Bounded,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Bounded:
-    """In training by the statistics of the batch at the inputs themselves; the running ones stay as they are."""
-    mean, variance = running_mean, running_var
-    if training or mean is None or variance is None:
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        mean, variance = x.node.value.mean(axes), x.node.value.var(axes, correction=0)
-    scale = torch.rsqrt(variance + eps)
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    shape = (-1, *(1,) * (x.dim() - 2))
-    return add(multiply(x, scale.view(shape)), shift.view(shape))
-
-
-# Functions of one neuron, and products
-
-
-def leaky_relu(x: Bounded, negative_slope: float = 0.01, inplace: bool = False) -> Bounded:
-    if negative_slope < 0:
-        raise refuse(f"a leaky ReLU of slope {negative_slope:g}", "use a slope of 0 or more")
-    return in_place(x, applied(increasing(LeakyRelu(negative_slope)), x), inplace)
-
-
-def clamp(x: Bounded, min: float | None = None, max: float | None = None) -> Bounded:
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        low = x if min is None else maximum(x, min)
-        return low if max is None else minimum(low, max)
-    low_end, high_end = (-torch.inf if min is None else float(min)), (torch.inf if max is None else float(max))
-    return applied(increasing(Clamp(low_end, high_end)), x)
-
-
-def hardtanh(x: Bounded, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Bounded:
-    return in_place(x, clamp(x, min_val, max_val), inplace)
-
-
-def softplus(x: Bounded, beta: float = 1.0, threshold: float = 20.0) -> Bounded:
-    if threshold < 20:
-        raise refuse(f"softplus with the threshold {threshold:g}", "leave it at 20")
-    return divide(applied(increasing(Softplus()), multiply(x, beta)), beta)
-
-
-def elu(x: Bounded, alpha: float = 1.0, inplace: bool = False) -> Bounded:
-    if alpha <= 0:
-        raise refuse(f"ELU with alpha = {alpha:g}", "use an alpha above 0")
-    return in_place(x, applied(increasing(Elu(alpha)), x), inplace)
-
-
-def ramp(x: Bounded, caps: Tensor, eta: float) -> Bounded:
-    """ParamRamp, by one whose caps are 1."""
-    return multiply(applied(increasing(Ramp(eta, 1.0, eta)), divide(x, caps)), caps)
-
-
-def softmax(*_args: Any, **_kwargs: Any) -> Bounded:
-    raise refuse("a softmax", "leave out one at the end: the loss is made of what it reads; there are no bounds of others here")
-
-
-def of_one(function: Function) -> Callable[..., Bounded]:
-    return lambda x, inplace=False: in_place(x, applied(function, x), inplace)
+# The larger of two, of several
 
 
 def absolute(x: Bounded) -> Bounded:
@@ -310,25 +246,6 @@ def extreme(x: Bounded, dim: int | Sequence[int] | None = None, keepdim: bool = 
     return largest([moved(lambda t, k=k: t.narrow(dim, k, 1) if keepdim else t.select(dim, k), x) for k in range(x.size(dim))])
 
 
-def max_pool(axes: int, x: Bounded, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-             ceil_mode: bool = False, return_indices: bool = False) -> Bounded:  # fmt: skip
-    given = (kernel_size, stride or kernel_size, dilation, padding)
-    sizes, steps, spaces, around = ((one,) * axes if isinstance(one, int) else tuple(one) for one in given)
-    if any(around) or ceil_mode or return_indices:
-        raise refuse("max pooling with padding, ceil_mode or positions", "pool without them")
-
-    def window(t: Tensor, offsets: tuple[int, ...]) -> Tensor:
-        for k, (offset, size, step, space) in enumerate(zip(offsets, sizes, steps, spaces, strict=True)):
-            axis = t.dim() - axes + k
-            count = (t.shape[axis] - space * (size - 1) - 1) // step + 1
-            t = t.narrow(axis, offset * space, (count - 1) * step + 1)
-            t = t[(slice(None),) * axis + (slice(None, None, step),)]
-        return t
-
-    places = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).reshape(-1, axes).tolist()
-    return largest([moved(partial(window, offsets=tuple(place)), x) for place in places])
-
-
 NAMES = (
     *("__getitem__", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "t"),
     *("swapaxes", "movedim", "split", "chunk", "unbind", "select", "narrow", "flip", "roll", "expand", "repeat", "contiguous"),
@@ -341,11 +258,9 @@ def method(name: str) -> Callable[..., Any]:
     return found
 
 
-POOLS = ("avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d")
 OPERATORS.update({name: moving(method(name)) for name in NAMES})
-OPERATORS.update({name: averaging(getattr(F, name)) for name in POOLS})
-OPERATORS.update({name: sliding(getattr(F, name)) for name in ("conv1d", "conv2d", "conv3d")})
-OPERATORS.update({f"max_pool{k}d{ending}": partial(max_pool, k) for k in (1, 2) for ending in ("", "_with_indices")})
+OPERATORS.update({name: sliding(getattr(F, name)) for name in CONVOLUTIONS})
 OPERATORS.update({name: constant_like(method(name)) for name in ("new_zeros", "new_ones", "new_full", "new_tensor")})
 OPERATORS.update({name: constant_like(getattr(torch, name)) for name in ("zeros_like", "ones_like", "full_like")})
 OPERATORS.update(dict.fromkeys(("cat", "concat", "concatenate"), joining(torch.cat)) | {"stack": joining(torch.stack)})
@@ -353,32 +268,12 @@ OPERATORS.update(dict.fromkeys(("add", "__add__", "__radd__"), add))
 OPERATORS.update(dict.fromkeys(("sub", "subtract", "__sub__"), subtract))
 OPERATORS.update(dict.fromkeys(("rsub", "__rsub__"), lambda x, y: subtract(y, x)))
 OPERATORS.update(dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__"), multiply))
-OPERATORS.update(dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), divide))
 OPERATORS.update(dict.fromkeys(("neg", "negative", "__neg__"), negated))
-OPERATORS.update(dict.fromkeys(("matmul", "__matmul__", "mm"), matrix_product))
-OPERATORS.update({"relu": of_one(RELU), "tanh": of_one(TANH), "sigmoid": of_one(SIGMOID)})
-OPERATORS.update(dict.fromkeys(("clamp", "clip"), clamp))
+OPERATORS.update(dict.fromkeys(("matmul", "__matmul__", "mm", "bmm"), matrix_product))
 OPERATORS.update(dict.fromkeys(("abs", "absolute"), absolute) | dict.fromkeys(("maximum", "fmax"), maximum))
-for name, inner in (("add", add), ("sub", subtract), ("mul", multiply), ("div", divide)):
+for name, inner in (("add", add), ("sub", subtract), ("mul", multiply)):
     OPERATORS[f"{name}_"] = lambda x, y, inner=inner: in_place(x, inner(x, y))
 OPERATORS.update(
-    {
-        "addmm": biased_product,
-        "amax": extreme,
-        "batch_norm": batch_norm,
-        "dropout": dropout,
-        "elu": elu,
-        "exp": of_one(increasing(Exp())),
-        "hardsigmoid": lambda x, inplace=False: in_place(x, clamp(add(multiply(x, 1 / 6), 0.5), 0.0, 1.0), inplace),
-        "hardtanh": hardtanh,
-        "leaky_relu": leaky_relu,
-        "linear": linear,
-        "minimum": minimum,
-        "pad": pad,
-        "relu6": lambda x, inplace=False: in_place(x, clamp(x, 0.0, 6.0), inplace),
-        "softplus": softplus,
-        **dict.fromkeys(("softmax", "log_softmax"), softmax),
-        "to": converted,
-        "square": of_one(plain(Square())),
-    }
+    {"addmm": biased_product, "amax": extreme, "dropout": dropout, "linear": linear, "minimum": minimum, "pad": pad}
 )
+OPERATORS["to"] = converted

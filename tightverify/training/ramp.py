@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tightverify.errors import UsageError
-from tightverify.training.operators import ramp
+from tightverify.training.curved import ramp
 from tightverify.training.tracing import Bounded
 
 DIGITS = 2**16

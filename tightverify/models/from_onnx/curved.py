@@ -82,6 +82,7 @@ CURVED: dict[str, Callable[[Call], Symbols]] = {
     "Mish": partial(of, composed.mish),
     "PRelu": parametric_relu,
     "Selu": selu,
+    "Sign": partial(of, composed.sign),
     "Softmax": partial(softmax, composed.softmax),
     "Softplus": partial(of, lambda builder, x: composed.softplus(builder, x, 1.0, None)),
     "Softsign": partial(of, composed.softsign),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,9 @@ from tightverify.errors import ModelError, UnsupportedError
 
 OLDEST = 7
 """The first opset whose operators broadcast as all later ones do."""
+
+PLACE = re.compile(r"/onnxruntime_src/\S+ .*?\) ")
+"""Where in onnxruntime's source an error arose."""
 
 FOREIGN = (
     (b"PK\x03\x04", "a pickled PyTorch model; export it with torch.onnx.export"),
@@ -65,8 +69,9 @@ def check(model: ModelProto) -> None:
 
 
 def brief(error: Exception) -> str:
-    """The first line of somebody else's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """The first line of somebody else's message, without the place in its source."""
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return PLACE.sub("", first)
 
 
 def standard_opset(model: ModelProto, path: Path) -> int:

@@ -130,6 +130,7 @@ CURVED: dict[str, Handler] = {
     "aten.mish.default": of(composed.mish),
     "aten.native_layer_norm.default": layer_norm("native"),
     "aten.prelu.default": parametric_relu,
+    **dict.fromkeys(("aten.sign.default", "aten.sgn.default"), of(composed.sign)),
     "aten.softplus.default": softplus,
     "aten.softshrink.default": soft_shrink,
     **dict.fromkeys(("aten.softmax.int", "aten._softmax.default"), along(composed.softmax)),
