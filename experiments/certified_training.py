@@ -8,45 +8,52 @@
     python -m experiments.certified_training hapt [--epochs 60] [--eps 0.05] [--count 100]
 
 `frames`: an RNN, a GRU, an LSTM of 32 units on MNIST by rows. `pictures`: Gowal et al.'s small network with ReLU and ParamRamp,
-`colours`: on CIFAR-10. `vowels`: a GRU on Japanese vowels. `digits`: a GRU on the waveforms of spoken digits. `hapt`: an LSTM on
-a gyroscope's windows. What is certified is certified by the verifier in float64. One thread.
+`colours`: on CIFAR-10. `vowels`: a GRU on Japanese vowels. `digits`: a GRU on the waveforms of spoken digits. `hapt`: an LSTM
+on a gyroscope's windows. What is certified is certified by the verifier in float64. One thread.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import click
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from rich.table import Table
 from torch import Tensor, nn
 
 import tightverify as tv
-from experiments.data import FrameCells, FrameLSTM, mnist_test
+from experiments.data import FrameCells, FrameLSTM, folder, mnist_test, spoken_digits
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
+from experiments.series import BASIC, FRAMES, Vowels, hapt_windows
 from experiments.series import vowels as recorded
-from tightverify.training import Data, ParamRamp, Plan, Schedule, Training, accuracies
+from experiments.speech_network import Digits
+from tightverify.inputs.audio import FULL_SCALE_16
+from tightverify.training import Balls, Data, Decibels, ParamRamp, Plan, Schedule, Training, accuracies
 
 CLIP = (0.0, 1.0)
+HELD, SAMPLES = 1000, 4000
+"""Images that weights are chosen by; numbers of a waveform."""
 RADII = 20
 """Inputs whose largest certified radius is looked for"""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Data, and the ball that is trained for."""
+    """Data that is learned from, with what weights are chosen by, the test set (N, ...), and the region that is trained for."""
 
     data: Data
-    eps: float
-    clip: tuple[float, float] | None
-
-    def region(self, share: float) -> tv.LpBall:
-        return tv.LinfBall(share * self.eps, self.clip)
+    x: Tensor
+    y: Tensor
+    region: Balls | Decibels
 
 
 def trained(module: nn.Module, task: Task, plan: Plan) -> tuple[nn.Module, float]:
@@ -62,44 +69,56 @@ def usual(plan: Plan) -> Plan:
     return Plan(plan.epochs, Schedule(warm=plan.epochs + 1), rate=plan.rate, batch=plan.batch)
 
 
-def mnist(frames: int | None, images: int) -> Data:
-    """So many training images and the test images, by frames or as pictures."""
-    (x, y), (held_x, held_y) = mnist_test("train"), mnist_test()
+def learned(x: Tensor, y: Tensor, held: int) -> Data:
+    """What is learned from; the last so many inputs are what weights are chosen by."""
+    x = x.float()
+    return Data(x[:-held], y[:-held], x[-held:], y[-held:])
+
+
+def mnist(frames: int | None, images: int, eps: float) -> Task:
+    """So many training images, and some more, and the test images, by frames or as pictures."""
+    (x, y), (test_x, test_y) = mnist_test("train"), mnist_test()
     shape = (1, 28, 28) if frames is None else (frames, 784 // frames)
-    return Data(x[:images].float().view(-1, *shape), y[:images], held_x.float().view(-1, *shape), held_y)
+    data = learned(x[: images + HELD].view(-1, *shape), y[: images + HELD], HELD)
+    return Task(data, test_x.float().view(-1, *shape), test_y, Balls(eps, clip=CLIP))
 
 
 def certified(module: nn.Module, task: Task, count: int, method: str) -> tuple[float, float]:
     """The share of the first inputs that is right and certified, and their accuracy."""
-    x, y = task.data.held_x[:count], task.data.held_y[:count]
+    x, y = task.x[:count], task.y[:count]
     found = tv.certify(module, x, y, task.region(1.0), method=method, time_limit=20)
     right = sum(result.verdict is not tv.Verdict.MISCLASSIFIED for result in found)
     return sum(result.verdict is tv.Verdict.ROBUST for result in found) / count, right / count
 
 
-def mean_radius(module: nn.Module, task: Task) -> float:
-    """Of the first inputs, 0 for those that are wrong."""
-    x, y = task.data.held_x[:RADII], task.data.held_y[:RADII]
+def typical_radius(module: nn.Module, task: Task) -> float:
+    """Of the first inputs: the mean, 0 for those that are wrong; of decibels the median."""
+    x, y = task.x[:RADII], task.y[:RADII]
     with torch.no_grad():
         right = module(x).argmax(1) == y
-    found = tv.radius(module, x[right], y[right], norm=torch.inf, clip=task.clip, method="linear", tolerance=0.05)
-    return float(sum(one.proved for one in found)) / len(x)
+    asked: dict[str, Any] = (
+        {"norm": torch.inf, "clip": task.region.clip} if isinstance(task.region, Balls) else {"family": "db"}
+    )
+    found = tv.radius(module, x[right], y[right], method="linear", tolerance=0.05, **asked)
+    if isinstance(task.region, Balls):
+        return float(sum(one.proved for one in found)) / len(x)
+    return statistics.median([*(float(one.proved) for one in found), *[-math.inf] * int((~right).sum())])
 
 
-def accuracy(module: nn.Module, data: Data) -> float:
+def accuracy(module: nn.Module, task: Task) -> float:
     with torch.no_grad():
-        return float((module(data.held_x).argmax(1) == data.held_y).double().mean())
+        return float((module(task.x).argmax(1) == task.y).double().mean())
 
 
 def row(name: str, how: str, module: nn.Module, task: Task, count: int, seconds: float, ratio: float) -> list[str]:
     shares = [certified(module, task, count, method)[0] for method in ("ibp", "linear")]
     known = [f"{share:.0%}" for share in shares]
-    radius = f"{mean_radius(module, task):.4f}"
-    return [name, how, f"{accuracy(module, task.data):.2%}", *known, radius, f"{seconds:.1f}", f"{ratio:.1f}"]
+    radius = f"{typical_radius(module, task):.4g}"
+    return [name, how, f"{accuracy(module, task):.2%}", *known, radius, f"{seconds:.1f}", f"{ratio:.1f}"]
 
 
 def compared(title: str, networks: dict[str, nn.Module], task: Task, plan: Plan, count: int) -> Table:
-    columns = ("trained", "right", "certified, ibp", "certified, linear", "mean radius", "s an epoch", "ratio")
+    columns = ("trained", "right", "certified, ibp", "certified, linear", "radius", "s an epoch", "ratio")
     table = table_of(title, "network", *columns)
     for name, module in networks.items():
         plain, plain_seconds = trained(module, task, usual(plan))
@@ -122,7 +141,7 @@ def main() -> None:
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--count", default=100, show_default=True)
 def frames(frames: int, images: int, epochs: int, eps: float, count: int) -> None:
-    task = Task(mnist(frames, images), eps, CLIP)
+    task = mnist(frames, images, eps)
     networks: dict[str, nn.Module] = {
         "rnn": FrameCells("rnn_tanh", frames, 32, 1),
         "gru": FrameCells("gru", frames, 32, 1),
@@ -133,24 +152,43 @@ def frames(frames: int, images: int, epochs: int, eps: float, count: int) -> Non
     report(compared(title, networks, task, plan, count))
 
 
-def small(activation: Callable[[int], nn.Module]) -> nn.Module:
-    filters = nn.Conv2d(1, 16, 4, 2), activation(16), nn.Conv2d(16, 32, 4), activation(32), nn.Flatten()
-    return nn.Sequential(*filters, nn.Linear(3200, 100), activation(100), nn.Linear(100, 10))
+def small(activation: Callable[[int], nn.Module], channels: int = 1, size: int = 28) -> nn.Module:
+    """Gowal et al.'s small network."""
+    behind = (size - 4) // 2 + 1 - 3
+    filters = nn.Conv2d(channels, 16, 4, 2), activation(16), nn.Conv2d(16, 32, 4), activation(32), nn.Flatten()
+    return nn.Sequential(*filters, nn.Linear(32 * behind**2, 100), activation(100), nn.Linear(100, 10))
 
 
 def attacked(module: nn.Module, task: Task, count: int, steps: int = 40) -> float:
     """The share of the first inputs that are right wherever a projected gradient search goes."""
-    x, y = task.data.held_x[:count], task.data.held_y[:count]
-    low, high = (x - task.eps).clamp(0, 1), (x + task.eps).clamp(0, 1)
+    x, y = task.x[:count], task.y[:count]
+    assert isinstance(task.region, Balls)
+    eps = task.region.eps
+    low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
     torch.manual_seed(0)
     moved = torch.lerp(low, high, torch.rand_like(x))
     kept = module(x).argmax(1) == y
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (slope,) = torch.autograd.grad(F.cross_entropy(module(moved), y, reduction="sum"), moved)
-        moved = torch.minimum(torch.maximum(moved + task.eps / 8 * slope.sign(), low), high)
+        moved = torch.minimum(torch.maximum(moved + eps / 8 * slope.sign(), low), high)
         kept &= module(moved).argmax(1) == y
     return float(kept.double().mean())
+
+
+def by_activation(task: Task, plan: Plan, count: int, title: str, channels: int = 1, size: int = 28) -> Table:
+    columns = ("clean error", "ibp, training's", "ibp", "crown-ibp", "crown-lbp", "search", "s an epoch")
+    table = table_of(f"{title}; errors of the first {count} (the first two of all)", "activation", *columns)
+    for name, activation in (("ReLU", lambda _: nn.ReLU()), ("ParamRamp", ParamRamp)):
+        torch.manual_seed(0)
+        module, seconds = trained(small(activation, channels, size), task, plan)
+        began = time.perf_counter()
+        errors = [1 - certified(module, task, count, method)[0] for method in ("ibp", "crown-ibp", "crown-lbp")]
+        right, kept = accuracies(module, task.x, task.y, task.region(1.0))
+        known = [f"{error:.2%}" for error in (1 - right, 1 - kept, *errors, 1 - attacked(module, task, count))]
+        table.add_row(name, *known, f"{seconds:.1f}")
+        click.echo(f"{name}: {time.perf_counter() - began:.0f} s to certify", err=True)
+    return table
 
 
 @main.command(cls=Experiment)
@@ -159,32 +197,26 @@ def attacked(module: nn.Module, task: Task, count: int, steps: int = 40) -> floa
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--count", default=50, show_default=True)
 def pictures(images: int, epochs: int, eps: float, count: int) -> None:
-    task = Task(mnist(None, images), eps, CLIP)
     plan = Plan(epochs, Schedule(1, epochs / 2, (1.0, 0.0), eta=(0.5, 0.01)), rate=1e-3)
-    columns = ("clean error", "ibp, training's", "ibp", "crown-ibp", "crown-lbp", "search", "s an epoch")
-    title = f"{images} images, {epochs} epochs by ibp, eps {eps:g}; errors of the first {count} (the first two of all)"
-    table = table_of(title, "activation", *columns)
-    for name, activation in (("ReLU", lambda _: nn.ReLU()), ("ParamRamp", ParamRamp)):
-        torch.manual_seed(0)
-        module, seconds = trained(small(activation), task, plan)
-        began = time.perf_counter()
-        errors = [1 - certified(module, task, count, method)[0] for method in ("crown-ibp", "crown-lbp")]
-        by_interval = 1 - certified(module, task, count, "ibp")[0]
-        x, y = task.data.held_x, task.data.held_y
-        right, kept = accuracies(module, x, y, task.region(1.0))
-        known = [f"{error:.2%}" for error in (1 - right, 1 - kept, by_interval, *errors)]
-        table.add_row(name, *known, f"{1 - attacked(module, task, count):.2%}", f"{seconds:.1f}")
-        click.echo(f"{name}: {time.perf_counter() - began:.0f} s to certify", err=True)
-    report(table)
+    title = f"{images} images, {epochs} epochs by ibp, eps {eps:g}"
+    report(by_activation(mnist(None, images, eps), plan, count, title))
 
 
-class Vowels(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.last = nn.GRU(12, 32, batch_first=True), nn.Linear(32, 9)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.last(self.layer(x)[0][:, -1]))
+@main.command(cls=Experiment)
+@click.option("--images", default=9_000, show_default=True)
+@click.option("--epochs", default=12, show_default=True)
+@click.option("--eps", default=2 / 255, show_default=True)
+@click.option("--count", default=50, show_default=True)
+def colours(images: int, epochs: int, eps: float, count: int) -> None:
+    arrays = np.load(folder("cifar") / "cifar10_jpeg.npz")
+    (x, y), (test_x, test_y) = (
+        (torch.tensor(arrays[part]).permute(0, 3, 1, 2).float() / 255, torch.tensor(arrays[f"{part}_labels"]).long())
+        for part in ("train", "test")
+    )
+    task = Task(learned(x[: images + HELD], y[: images + HELD], HELD), test_x, test_y, Balls(eps, clip=CLIP))
+    plan = Plan(epochs, Schedule(1, epochs / 2, (1.0, 0.0), eta=(0.5, 0.01)), rate=1e-3)
+    title = f"CIFAR-10, {images} images, {epochs} epochs by ibp, eps {eps:.3g}"
+    report(by_activation(task, plan, count, title, 3, 32))
 
 
 @main.command(cls=Experiment)
@@ -192,11 +224,49 @@ class Vowels(nn.Module):
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--count", default=100, show_default=True)
 def vowels(epochs: int, eps: float, count: int) -> None:
-    (x, y), (held_x, held_y) = recorded("train"), recorded("test")
-    order = torch.randperm(len(held_x))
-    task = Task(Data(x.float(), y, held_x.float()[order], held_y[order]), eps, None)
+    (x, y), (test_x, test_y) = recorded("train"), recorded("test")
+    order, others = torch.randperm(len(x)), torch.randperm(len(test_x))
+    task = Task(learned(x[order], y[order], len(x) // 6), test_x.float()[others], test_y[others], Balls(eps))
     plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=5e-3, batch=32)
-    report(compared(f"{epochs} epochs, eps {eps:g}; certified of {count}", {"gru": Vowels()}, task, plan, count))
+    report(compared(f"{epochs} epochs, eps {eps:g}; certified of {count}", {"gru": Vowels(32)}, task, plan, count))
+
+
+def heard(test: bool) -> tuple[Tensor, Tensor]:
+    """(N, SAMPLES): spoken digits cut to their first half second, or with zeros behind, in a random order."""
+    clips = spoken_digits(test)
+    x = torch.stack([F.pad(clip.samples[:SAMPLES] / FULL_SCALE_16, (0, max(0, SAMPLES - len(clip.samples)))) for clip in clips])
+    order = torch.randperm(len(clips))
+    return x.float()[order], torch.tensor([clip.digit for clip in clips])[order]
+
+
+@main.command(cls=Experiment)
+@click.option("--epochs", default=40, show_default=True)
+@click.option("--db", default=-60.0, show_default=True)
+@click.option("--count", default=100, show_default=True)
+def digits(epochs: int, db: float, count: int) -> None:
+    (x, y), (test_x, test_y) = heard(test=False), heard(test=True)
+    task = Task(learned(x, y, len(x) // 9), test_x, test_y, Decibels(db))
+    network = Digits("gru")
+    with torch.no_grad():
+        bands = network.front(task.data.x).flatten(0, 1)
+        network.mean.copy_(bands.mean(0))
+        network.deviation.copy_(bands.std(0))
+    plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=3e-3, batch=64)
+    title = f"waveforms of {SAMPLES} samples, {epochs} epochs, {db:g} dB; certified of {count}"
+    report(compared(title, {"gru": network}, task, plan, count))
+
+
+@main.command(cls=Experiment)
+@click.option("--epochs", default=60, show_default=True)
+@click.option("--eps", default=0.05, show_default=True)
+@click.option("--count", default=100, show_default=True)
+def hapt(epochs: int, eps: float, count: int) -> None:
+    (x, y), (test_x, test_y) = hapt_windows(test=False), hapt_windows()
+    data = learned(x.view(len(x), FRAMES, -1), y, len(x) // 6)
+    task = Task(data, test_x.float().view(len(test_x), FRAMES, -1), test_y, Balls(eps))
+    plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=3e-3, batch=32)
+    title = f"{len(data.x)} windows of a gyroscope, {epochs} epochs, eps {eps:g} rad/s; certified of {count}"
+    report(compared(title, {"lstm": FrameLSTM(FRAMES, 32, 1, BASIC, x.shape[1])}, task, plan, count))
 
 
 if __name__ == "__main__":

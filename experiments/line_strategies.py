@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import tightverify as tv
-from experiments.certified_training import CLIP, Task, mnist, trained
+from experiments.certified_training import Task, mnist, trained
 from experiments.data import FrameCells
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
@@ -77,7 +77,7 @@ def proved(model: tv.Model, region: Region, labels: Tensor, last: nn.Linear, met
 
 def errors(module: nn.Module, last: nn.Linear, task: Task, count: int, lines: str) -> list[str]:
     """The share of the first inputs that each method does not certify."""
-    x, y = task.data.held_x[:count], task.data.held_y[:count]
+    x, y = task.x[:count], task.y[:count]
     model, found = tv.load(module, tuple(x.shape[1:])), []
     for method in (*METHODS, *ALONE):
         kept = 0
@@ -102,19 +102,19 @@ def main(frames: int, images: int, epochs: int, eps: float, row_eps: float, coun
     title = f"{images} images, {epochs} epochs by intervals; verified errors of the first {count} test images"
     table = table_of(title, "network", "eps", "clean error", "lines", *METHODS, *ALONE)
     torch.manual_seed(0)
-    networks = (
-        (f"ReLU, {DEPTH} layers of {WIDTH}", dense(WIDTH, DEPTH), Task(mnist(None, images), eps, CLIP)),
-        (f"RNN of tanh, {frames} frames", FrameCells("rnn_tanh", frames, 32, 1), Task(mnist(frames, images), row_eps, CLIP)),
+    networks: tuple[tuple[str, nn.Module, float, Task], ...] = (
+        (f"ReLU, {DEPTH} layers of {WIDTH}", dense(WIDTH, DEPTH), eps, mnist(None, images, eps)),
+        (f"RNN of tanh, {frames} frames", FrameCells("rnn_tanh", frames, 32, 1), row_eps, mnist(frames, images, row_eps)),
     )
-    for name, network, task in networks:
+    for name, network, size, task in networks:
         module, _ = trained(network, task, plan)
         last = next(part for part in reversed(list(module.modules())) if isinstance(part, nn.Linear))
         with torch.no_grad():
-            wrong = float((module(task.data.held_x[:count]).argmax(1) != task.data.held_y[:count]).double().mean())
+            wrong = float((module(task.x[:count]).argmax(1) != task.y[:count]).double().mean())
         for lines in STRATEGIES:
             found = errors(module, last, task, count, lines)
             click.echo(f"{name}, {lines}: {found}", err=True)
-            table.add_row(name, f"{task.eps:g}", f"{wrong:.1%}", lines, *found)
+            table.add_row(name, f"{size:g}", f"{wrong:.1%}", lines, *found)
     report(table)
 
 

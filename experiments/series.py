@@ -55,8 +55,8 @@ def hapt_network() -> FrameLSTM:
     return with_weights(module, "prover", "hapt_2L_128H.npz")
 
 
-def hapt_windows() -> tuple[Tensor, Tensor]:
-    """The first window of each test segment, flat and in rad/s, and the activities."""
+def hapt_windows(test: bool = True) -> tuple[Tensor, Tensor]:
+    """The first window of each test segment (or of each other one), flat and in rad/s, and the activities."""
     data = np.load(folder("hapt") / "hapt.npz")
     offsets = {int(row[0]): int(row[2]) for row in data["index"]}
     segments = data["labels"][data["labels"][:, 2] <= BASIC]
@@ -65,7 +65,7 @@ def hapt_windows() -> tuple[Tensor, Tensor]:
     gyro = data["gyro"] * data["gyro_scale"]
     windows: list[NDArray[np.float64]] = []
     labels: list[int] = []
-    for number in order[599:]:
+    for number in order[599:] if test else order[:599]:
         recording, _, activity, start, end = segments[number].tolist()
         segment = gyro[offsets[recording] + start : offsets[recording] + end]
         if len(segment) >= SAMPLES:

@@ -350,7 +350,7 @@ def test_where_a_function_has_no_value_losses_stay_numbers(name: str) -> None:
 
     module, x = Undefined(), torch.full((2, 4, 3), 0.05)
     loss = training.certified_loss(module, x, Y, tv.LinfBall(0.1))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert not bool(loss.isnan())
     assert module.own.grad is not None
 

@@ -98,7 +98,10 @@ def reciprocal(x: Bounded) -> Bounded:
 
 
 def ratio(x: Number | Bounded, y: Number | Bounded) -> Bounded:
-    return multiply(x, reciprocal(y)) if isinstance(y, Bounded) else divide(x, y)
+    if isinstance(y, Bounded):
+        return multiply(x, reciprocal(y))
+    assert isinstance(x, Bounded)
+    return divide(x, y)
 
 
 def power(x: Bounded, exponent: float) -> Bounded:

@@ -204,8 +204,8 @@ def log_softmax(x: Bounded, dim: int | None = None, _stacklevel: int = 3, dtype:
 def log_sum_exp(x: Bounded, dim: int, keepdim: bool = False) -> Bounded:
     """The first number less its log-softmax."""
     shares, axis = log_softmax(x, dim), dim % x.dim()
-    first = [moved(lambda t: t.narrow(axis, 0, 1), part) if isinstance(part, Bounded) else part for part in (x, shares)]
-    found = subtract(*first)
+    first = moved(lambda t: t.narrow(axis, 0, 1), x)
+    found = subtract(first, moved(lambda t: t.narrow(axis, 0, 1), shares) if isinstance(shares, Bounded) else shares)
     return found if keepdim else moved(lambda t: t.squeeze(axis), found)
 
 
