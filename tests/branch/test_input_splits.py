@@ -240,7 +240,9 @@ def of_coordinates(result: tv.Result) -> int:
     return sum(branch.split is not None and branch.split.node == 0 for branch in result.tree) // 2
 
 
-@pytest.mark.parametrize(("ball", "top"), [("linf", 1), ("l1", 1), ("l2", 1), ("linf wide", 2)])
+@pytest.mark.parametrize(
+    ("ball", "top"), [("linf", 1), pytest.param("l1", 1, marks=pytest.mark.slow), ("l2", 1), ("linf wide", 2)]
+)
 def test_few_coordinates_are_split_rather_than_many_neurons(ball: str, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     module, x = network(), points(4)
 

@@ -52,10 +52,14 @@ FIRST = network()
 X = torch.rand(2, TIME, FEATURES, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("size", plots.SIZES)
-def test_outputs_of_several_roundings(size: str) -> None:
+@pytest.fixture(scope="module")
+def found() -> dict[str, tv.Differences]:
     steps = {"float16": 2**-11, "bfloat16": 2**-8, "folder/int8.onnx": 2**-6, "int4": 2**-3}
-    found = {name: tv.differ(FIRST, rounded(FIRST, step), X, REGION, method="linear") for name, step in steps.items()}
+    return {name: tv.differ(FIRST, rounded(FIRST, step), X, REGION, method="linear") for name, step in steps.items()}
+
+
+@pytest.mark.parametrize("size", plots.SIZES)
+def test_outputs_of_several_roundings(size: str, found: dict[str, tv.Differences]) -> None:
     axes = plots.differences(found, plots.figure(plots.SIZES[size]).add_subplot())
     assert_readable(axes)
     assert_labelled(axes)

@@ -90,7 +90,7 @@ def test_a_stage_leaves_the_later_ones_their_time(
         assert all(len(result.tree) > 1 for result in found)
 
 
-@pytest.mark.parametrize("limit", [30.0, 60.0, 90.0, 120.0, 160.0, 200.0])
+@pytest.mark.parametrize("limit", [30.0, 90.0, 200.0, *(pytest.param(t, marks=pytest.mark.slow) for t in (60.0, 120.0, 160.0))])
 def test_a_search_is_no_worse_for_what_should_prepare_it(
     model: tv.Model, x: Tensor, limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
