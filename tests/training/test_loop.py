@@ -209,3 +209,22 @@ def test_wrong_modules_are_refused(
     (tmp_path / "net.py").write_text(text)
     assert main([*given, "--eps", "0.1"]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(2, 3, bidirectional=True), nn.GRUCell(2, 3)])
+def test_recurrent_weights_begin_small(layer: nn.Module, tmp_path: Path) -> None:
+    """Those alone, and once: not where a run goes on."""
+    x = torch.rand(20, 3, 4)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    given = Data(x, torch.zeros(20).long(), x, torch.zeros(20).long()), Balls(0.05)
+    Training(layer, *given, Plan(1, recurrent_start=0.25))
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name] * (0.25 if "weight_hh" in name else 1.0))
+    run = training(tmp_path, 1, recurrent_start=0.5)
+    list(run.run())
+    weights = dict(run.module.named_parameters())["layer.weight_hh_l0"].detach().clone()
+    again = training(tmp_path, 1, recurrent_start=0.5)
+    list(again.run())
+    assert torch.equal(dict(again.module.named_parameters())["layer.weight_hh_l0"].detach(), weights)
+    with pytest.raises(UsageError, match="recurrent_start is 2"):
+        Plan(1, recurrent_start=2.0)

@@ -43,9 +43,13 @@ class Plan:
     longest: float = 10.0
     """Gradients that are longer are made so long."""
     lines: str = "default"
+    recurrent_start: float = 1.0
+    """Recurrent weights begin as so many times what they are: where they are large, intervals are wide after a few frames."""
 
     def __post_init__(self) -> None:
         checked(self.method)
+        if not 0 <= self.recurrent_start <= 1:
+            raise UsageError(f"recurrent_start is {self.recurrent_start:g}; wanted a share from 0 to 1")
         known(self.lines)
         for name in ("epochs", "batch", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
@@ -92,6 +96,10 @@ class Training:
             make_folder(self.folder, "what is learned")
             if (self.folder / STATE).exists():
                 self.go_on(self.folder / STATE)
+                return
+        with torch.no_grad():
+            for weight in recurrent_weights(self.module):
+                weight.mul_(self.plan.recurrent_start)
 
     def run(self) -> Iterator[Epoch]:
         """Epoch after epoch, from the last one that was kept; at the end the module has the best weights."""
@@ -179,7 +187,7 @@ class Training:
             plan, found = state["plan"], state["epochs"]
         except Exception as error:
             raise UsageError(f"{path} is no state of a training ({error}); give another folder") from error
-        plan = {"lines": "default", **plan}  # of states that have none
+        plan = {"lines": "default", "recurrent_start": 1.0, **plan}  # of states that have none
         unlike = [name for name, value in self.stated.items() if plan.get(name) != value]
         if unlike:
             raise UsageError(
@@ -188,6 +196,13 @@ class Training:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.best = [Epoch(**epoch) for epoch in found], state["best"]
+
+
+def recurrent_weights(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Those by which torch's recurrent layers and cells read their own states."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase | nn.RNNCellBase):
+            yield from (weight for name, weight in part.named_parameters() if name.startswith("weight_hh"))
 
 
 def replaced(path: Path, state: Any) -> None:
