@@ -3,11 +3,12 @@
     python -m experiments.radius images [--image 1559 ...] [--method complete] [--time-limit 60]
     python -m experiments.radius rows [--model prover/04f_032h_1l ...] [--method linear] [--count 10]
     python -m experiments.radius targets [--model cells/rnn_tanh_07f_032h_1l] [--count 20] [--time-limit 60]
+    python -m experiments.radius stops [--image 7359] [--eps 0.019 ...] [--time-limit 60]
 
 One thread, no clip. `images` has the five images of which POPQORN's radii are known: norm inf, against all classes, on PROVER's
 LSTM of 4 frames and 32 units. `rows` has mean radii in three norms over the first images that a network classifies correctly,
 against all classes and against one drawn for each image. `targets` has radii in the norm 2 against one class drawn for each
-image, all images as one batch.
+image, all images as one batch. `stops` says what becomes of one image's margin beyond the radius that is proved.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import tightverify as tv
 from experiments.data import Frames, correctly_classified, mnist_test, prover_lstm, trained_cells
 from experiments.figures import table_of
 from experiments.pages import Experiment, report
+from tightverify.branch.node import split_in
+from tightverify.stages.progress import Step
 
 MODEL = "04f_032h_1l"
 POPQORN = {5907: 0.0045, 7359: 0.0120, 9857: 0.0060, 1559: 0.00375, 7079: 0.0090}
@@ -39,6 +42,7 @@ SEVERAL = (
     "cells/gru_14f_032h_1l",
 )
 NORMS = (1.0, 2.0, math.inf)
+STAGES, SHARES = ("linear", "combine"), (1 / 6, 1 / 2, 1.0)
 
 
 def network(name: str) -> Frames:
@@ -130,6 +134,31 @@ def targets(model: str, methods: Sequence[str], count: int, time_limit: float) -
         asked: dict[str, Any] = {"target": drawn(y), "method": method, "time_limit": time_limit}
         found, took = timed(module, module.cut(pixels[chosen]), y, norm=2, **asked)
         table.add_row(method, *means(found), f"{took / count:.2f}")
+    report(table)
+
+
+@main.command(cls=Experiment)
+@click.option("--image", default=7359, show_default=True, help="An image.")
+@click.option(
+    "--eps", "sizes", type=float, multiple=True, default=(0.019, 0.021, 0.023, 0.026, 0.03), help="A radius; several."
+)
+@click.option("--time-limit", default=60.0, show_default=True, help="Seconds for each radius.")
+def stops(image: int, sizes: Sequence[float], time_limit: float) -> None:
+    """An image's smallest margin from stage to stage, by the radius."""
+    columns = ("eps", "verdict", "linear", "combine", *(f"after {share * time_limit:g} s" for share in SHARES), "splits")
+    table = table_of(f"{MODEL}, image {image}, norm inf, complete, {time_limit:g} s: smallest margin proved", *columns)
+    module, (pixels, labels) = prover_lstm(MODEL), mnist_test()
+    x, y = module.cut(pixels[image : image + 1]), labels[image : image + 1]
+    model = tv.load(module, tuple(x.shape[1:]))
+    for eps in sizes:
+        steps: list[Step] = []
+        settings: dict[str, Any] = {"method": "complete", "time_limit": time_limit, "thorough": True}
+        (found,) = tv.certify(model, x, y, tv.LinfBall(eps), callback=steps.append, **settings)
+        known = [(step.stage, step.seconds, float(step.margins.min())) for step in steps]
+        stages = [max((margin for stage, _, margin in known if stage == name), default=math.nan) for name in STAGES]
+        times = [max(margin for _, at, margin in known if at <= share * time_limit) for share in SHARES]
+        shown = (f"{margin:.3f}" for margin in (*stages, *times))
+        table.add_row(f"{eps:g}", found.verdict.name, *shown, str(len(split_in(found.tree))))
     report(table)
 
 
