@@ -1,6 +1,7 @@
 """What rounding, quantising and pruning leave of networks on MNIST by rows: differences proved, and found.
 
     python -m experiments.differ rounded [--model prover/04f_032h_1l ...] [--how float16 ...] [--count 20] [--method linear ...]
+    python -m experiments.differ cost [--model prover/04f_032h_1l ...] [--how float16] [--count 5]
     python -m experiments.differ agreement [--model prover/04f_032h_1l ...] [--how int8] [--count 100]
     python -m experiments.differ hapt [--eps 0.001 ...] [--how float16 ...] [--count 20]
     python -m experiments.differ vowels [--eps 0.001 ...] [--count 5]
@@ -10,6 +11,7 @@ One thread; balls of the norm inf, clipped to [0, 1], around the first images th
 has the largest change of any logit: what each method proves, what a search finds, and what the two networks' own bounds leave
 (apart), with the CPU seconds of one image; `hapt` and `vowels` have the same of windows of a gyroscope (medians), and vowels.
 `sounds` has them of whole recordings, for the networks that `experiments.speech train` wrote to a folder.
+`cost` has a pair's seconds beside those that certifying one network takes.
 `agreement` has the share of images on which the second network is proved to keep the first one's answer, beside the share on
 which both are proved robust.
 """
@@ -141,6 +143,31 @@ def compared(
         ratio = middle([value / least for value, least in zip(bound, found, strict=True)])
         row += [f"{middle(bound):.3g}", f"{ratio:.2f}", f"{took / len(x):.2f}"]
     return row
+
+
+@main.command(cls=Experiment)
+@MODEL
+@EPS
+@click.option("--how", default="float16", show_default=True, help="How the second network is made.")
+@click.option("--count", default=5, show_default=True, help="So many images.")
+def cost(models: Sequence[str], eps: float, how: str, count: int) -> None:
+    """CPU seconds of one image, all bounds of all images made."""
+    ball = tv.LinfBall(eps, clip=(0, 1))
+    methods = ("linear", "combine")
+    columns = [word for method in methods for word in (f"one, {method}", f"pair, {method}", "ratio")]
+    table = table_of(f"certifying one network, and a pair ({how}), eps {eps:g}", "network", *columns)
+    for name in models:
+        module = network(name)
+        x, labels = inputs_of(module, count)
+        first, second = (tv.load(each, tuple(x.shape[1:])) for each in (module, compressed(module, how)))
+        row = [name]
+        for method in methods:
+            asked: dict[str, Any] = {"method": method, "restarts": 0}
+            alone = timed(tv.certify, first, x, labels, ball, thorough=True, rounds=1, **asked)[1] / count
+            pair = timed(tv.differ, first, second, x, ball, **asked)[1] / count
+            row += [f"{alone:.2f}", f"{pair:.2f}", f"{pair / alone:.1f}"]
+        table.add_row(*row)
+    report(table)
 
 
 def columns_of(methods: Sequence[str]) -> list[str]:
