@@ -89,7 +89,8 @@ class Attending(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shares = (self.query(x) @ self.key(x).transpose(1, 2) / 2).softmax(-1)
         x = shares @ x + F.scaled_dot_product_attention(x, x, x / (1 + x[:, :1].abs()))
-        return torch.as_tensor(self.last((self.share(x).softmax(1) * x).sum(1)))
+        pooled = (self.share(x).softmax(1) * x).sum(1) + x.amax(dim=(1,)) + torch.einsum("btf,tf->bf", x, X[0].to(x))
+        return torch.as_tensor(self.last(pooled))
 
 
 class Curved(nn.Module):
@@ -124,6 +125,7 @@ class Normed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found = self.layer(x) + self.square(x) + self.groups(x) + self.each(x) + F.normalize(x, dim=-1)
         found = found + x.logsumexp(2, keepdim=True) + x.norm(1, dim=1, keepdim=True) - x.norm(torch.inf, dim=1, keepdim=True)
+        found = found + x.std(1, keepdim=True) + x.var(2, unbiased=False).unsqueeze(2)
         return torch.as_tensor(self.last(found.flatten(1)).log_softmax(1))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,6 +76,21 @@ def centred(x: Bounded) -> Bounded:
 def normalised(x: Bounded, eps: float) -> Bounded:
     apart = centred(x)
     return multiply(apart, reciprocal(sqrt(add(average(square(apart)), eps))))
+
+
+def variance(
+    x: Bounded, dim: int | None = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool = True
+) -> Bounded:
+    if not isinstance(dim, int):
+        raise refuse(f"a variance over {dim}", "take it over one axis")
+    last = centred(moved(lambda t: t.movedim(dim, -1), x))
+    count = x.size(dim) - (correction if unbiased else 0)
+    found = multiply(moved(lambda t: t.sum(-1), square(last)), 1 / count)
+    return moved(lambda t: t.unsqueeze(dim), found) if keepdim else found
+
+
+def deviation(x: Bounded, dim: int | None = None, **kwargs: Any) -> Bounded:
+    return sqrt(variance(x, dim, **kwargs))
 
 
 def over_last(x: Bounded, count: int, function: Callable[[Bounded], Bounded]) -> Bounded:
@@ -239,5 +255,7 @@ OPERATORS.update(
         "rms_norm": rms_norm,
         "scaled_dot_product_attention": attention,
         "softmax": softmax,
+        "std": deviation,
+        "var": variance,
     }
 )

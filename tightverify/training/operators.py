@@ -197,6 +197,23 @@ def matrix_product(x: Number | Bounded, y: Number | Bounded) -> Bounded:
     return weighed([(y.node, Weighted(lambda t, w: torch.matmul(w, t), x, y.shape))])
 
 
+def contracted(equation: str, *parts: Number | Bounded) -> Bounded:
+    """Einstein's sum of what depends on the input and constants."""
+    places = [k for k, part in enumerate(parts) if isinstance(part, Bounded)]
+    if len(places) != 1 or len(parts) > 2:
+        raise refuse("an einsum of several tensors that depend on the input", "write it with `matmul`, or products and sums")
+    if len(parts) == 1:
+        return moved(lambda t: torch.einsum(equation, t), parts[0])  # type: ignore[arg-type]
+
+    def function(t: Tensor, weight: Tensor) -> Tensor:
+        return torch.einsum(equation, *((t, weight) if places == [0] else (weight, t)))
+
+    x, weight = parts if places == [0] else reversed(parts)
+    assert isinstance(x, Bounded)
+    assert isinstance(weight, Tensor)
+    return weighed([(x.node, Weighted(function, weight, x.shape))])
+
+
 def biased_product(bias: Tensor, x: Bounded, y: Tensor, *, beta: float = 1, alpha: float = 1) -> Bounded:
     return add(multiply(matrix_product(x, y), alpha), multiply(bias, beta) if isinstance(bias, Bounded) else beta * bias)
 
@@ -242,7 +259,9 @@ def largest(parts: Sequence[Bounded]) -> Bounded:
 
 def extreme(x: Bounded, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Bounded:
     if not isinstance(dim, int):
-        raise refuse("a maximum over several axes", "take it over one")
+        if dim is None or len(dim) != 1:
+            raise refuse("a maximum over several axes", "take it over one")
+        (dim,) = dim
     return largest([moved(lambda t, k=k: t.narrow(dim, k, 1) if keepdim else t.select(dim, k), x) for k in range(x.size(dim))])
 
 
@@ -276,4 +295,4 @@ for name, inner in (("add", add), ("sub", subtract), ("mul", multiply)):
 OPERATORS.update(
     {"addmm": biased_product, "amax": extreme, "dropout": dropout, "linear": linear, "minimum": minimum, "pad": pad}
 )
-OPERATORS["to"] = converted
+OPERATORS.update({"einsum": contracted, "to": converted})
