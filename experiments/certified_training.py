@@ -122,7 +122,7 @@ def row(name: str, how: str, module: nn.Module, task: Task, count: int, seconds:
 def compared(
     title: str, networks: dict[str, nn.Module], task: Task, plan: Plan, count: int, asked: Task | None = None
 ) -> Table:
-    """Networks trained as usual and for the task's region; what is certified is certified of what is asked, if that is another."""
+    """Networks trained as usual and for the task's region; what is certified is what is asked, if that is another."""
     columns = ("trained", "right", "certified, ibp", "certified, linear", "radius", "s an epoch", "ratio")
     table = table_of(title, "network", *columns)
     for name, module in networks.items():
