@@ -50,7 +50,9 @@ def test_bounds_are_those_of_the_matrices(name: str, method: str) -> None:
     torch.testing.assert_close(sliding.margins, dense.margins, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "method"), [("vision", method) for method in SEARCHES] + [("spotter", "lp")])
+@pytest.mark.parametrize(
+    ("name", "method"), [("vision", method) for method in SEARCHES] + [pytest.param("spotter", "lp", marks=pytest.mark.slow)]
+)
 def test_searches_end_alike(name: str, method: str, tmp_path: Path) -> None:
     """With other last bits they take other steps: eps off by 1e-13 moves their margins by 1e-3, with matrices alone too."""
     sliding, *others = (certified(name, method, *how) for how in ((False,), (True,), (False, tmp_path)))

@@ -83,6 +83,7 @@ def test_a_tree_of_a_network_that_reads_backwards_is_refused(tmp_path: Path) -> 
         of([2, 1, 0])
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("top", [1, 2])
 def test_inputs_with_trees_and_without_go_on_together(top: int, first: int, tmp_path: Path) -> None:

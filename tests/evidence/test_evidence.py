@@ -37,7 +37,10 @@ from tightverify.evidence import (
 FRAMEWISE = tv.L2Ball(0.9, per="frame")
 
 
-@pytest.mark.parametrize("name", RUNS)
+LONGEST = "speech complete"
+
+
+@pytest.mark.parametrize("name", [*(name for name in RUNS if name != LONGEST), pytest.param(LONGEST, marks=pytest.mark.slow)])
 def test_evidence_follows_from_the_network_alone(name: str, kept: Callable[[str], Kept]) -> None:
     results, files, numbers = kept(name)
     for result, entries in zip(results, files, strict=True):
