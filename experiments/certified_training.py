@@ -44,6 +44,8 @@ HELD, SAMPLES = 1000, 4000
 """Images that weights are chosen by; numbers of a waveform."""
 START = 0.3
 """Recurrent weights begin as so many times torch's."""
+KAPPA = 0.3
+"""The share of the ordinary loss, from the start: where it is large first, weights grow until intervals hold everything."""
 RADII = 20
 """Inputs whose largest certified radius is looked for"""
 
@@ -153,7 +155,7 @@ def frames(frames: int, images: int, epochs: int, eps: float, rate: float, count
         "gru": FrameCells("gru", frames, 32, 1),
         "lstm": FrameLSTM(frames, 32, 1),
     }
-    plan = Plan(epochs, Schedule(1, epochs / 2, (1.0, 0.3)), rate=rate, recurrent_start=START)
+    plan = Plan(epochs, Schedule(1, epochs / 2, (KAPPA, KAPPA)), rate=rate, recurrent_start=START)
     title = f"{frames} frames, {images} images, {epochs} epochs, eps {eps:g}; certified of the first {count}"
     report(compared(title, networks, task, plan, count))
 
@@ -233,7 +235,7 @@ def vowels(epochs: int, eps: float, count: int) -> None:
     (x, y), (test_x, test_y) = recorded("train"), recorded("test")
     order, others = torch.randperm(len(x)), torch.randperm(len(test_x))
     task = Task(learned(x[order], y[order], len(x) // 6), test_x.float()[others], test_y[others], Balls(eps))
-    plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=5e-3, batch=32, recurrent_start=START)
+    plan = Plan(epochs, Schedule(5, epochs / 2, (KAPPA, KAPPA)), rate=5e-3, batch=32, recurrent_start=START)
     report(compared(f"{epochs} epochs, eps {eps:g}; certified of {count}", {"gru": Vowels(32)}, task, plan, count))
 
 
@@ -258,7 +260,7 @@ def digits(epochs: int, db: float, at: float | None, count: int) -> None:
         bands = network.front(task.data.x).flatten(0, 1)
         network.mean.copy_(bands.mean(0))
         network.deviation.copy_(bands.std(0))
-    plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=5e-3, batch=64, recurrent_start=START)
+    plan = Plan(epochs, Schedule(5, epochs / 2, (KAPPA, KAPPA)), rate=5e-3, batch=64, recurrent_start=START)
     level = db if at is None else at
     title = f"waveforms of {SAMPLES} samples, {epochs} epochs, trained for {db:g} dB; certified at {level:g} dB of {count}"
     report(compared(title, {"gru": network}, task, plan, count, replace(task, region=Decibels(level))))
@@ -272,7 +274,7 @@ def hapt(epochs: int, eps: float, count: int) -> None:
     (x, y), (test_x, test_y) = hapt_windows(test=False), hapt_windows()
     data = learned(x.view(len(x), FRAMES, -1), y, len(x) // 6)
     task = Task(data, test_x.float().view(len(test_x), FRAMES, -1), test_y, Balls(eps))
-    plan = Plan(epochs, Schedule(5, epochs / 2, (1.0, 0.3)), rate=5e-3, batch=32, recurrent_start=START)
+    plan = Plan(epochs, Schedule(5, epochs / 2, (KAPPA, KAPPA)), rate=5e-3, batch=32, recurrent_start=START)
     title = f"{len(data.x)} windows of a gyroscope, {epochs} epochs, eps {eps:g} rad/s; certified of {count}"
     report(compared(title, {"lstm": FrameLSTM(FRAMES, 32, 1, BASIC, x.shape[1])}, task, plan, count))
 
