@@ -108,8 +108,17 @@ class Curved(nn.Module):
             F.celu(x, 0.5),
         ]
         more = [F.logsigmoid(x), F.softshrink(x), F.tanhshrink(x), F.elu(x), F.softplus(x), torch.erf(x), torch.expm1(x)]
-        positive = x.square() + 0.5
-        roots = [positive.log(), positive.sqrt(), positive.rsqrt(), 1 / positive, x / positive, (1 + positive).pow(0.5), x**3]
+        positive, sided = x.square() + 0.5, x + 10 * torch.tensor([1.0, -1.0, 1.0]).to(x)
+        roots = [
+            positive / sided,
+            positive.log(),
+            positive.sqrt(),
+            positive.rsqrt(),
+            1 / positive,
+            x / positive,
+            (1 + positive).pow(0.5),
+            x**3,
+        ]
         parts = torch.stack([*bent, *more, *roots, F.prelu(x, torch.tensor([0.3])), torch.log1p(positive)])
         return parts.mean(0).flatten(1)[:, :CLASSES]
 
@@ -125,7 +134,7 @@ class Normed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found = self.layer(x) + self.square(x) + self.groups(x) + self.each(x) + F.normalize(x, dim=-1)
         found = found + x.logsumexp(2, keepdim=True) + x.norm(1, dim=1, keepdim=True) - x.norm(torch.inf, dim=1, keepdim=True)
-        found = found + x.std(1, keepdim=True) + x.var(2, unbiased=False).unsqueeze(2)
+        found = found + x.std(1, keepdim=True) + x.var(2, False).unsqueeze(2)
         return torch.as_tensor(self.last(found.flatten(1)).log_softmax(1))
 
 
@@ -299,6 +308,11 @@ class Causal(nn.Module):
         return F.scaled_dot_product_attention(x, x, x, is_causal=True)[:, -1]
 
 
+class Quotient(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 / (x[:, 0] - X[:, 0])
+
+
 class Powers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x[:, 0].abs() + 1) ** 2.5
@@ -314,6 +328,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "Tensor.softmax": (lambda: Ends(), "ends with a softmax"),
     "softmax over the batch": (lambda: nn.Sequential(nn.Flatten(), nn.Softmax(0)), "behind the first"),
     "causal": (Causal, "attention with a mask"),
+    "quotient": (Quotient, "whose divisor may be 0"),
     "power": (Powers, "the power 2.5; use one of"),
     "asks": (Asks, "training cannot bound"),
     "views": (Views, "may be a view"),
@@ -340,7 +355,7 @@ def test_the_logarithm_of_a_softmax_at_the_end_changes_nothing() -> None:
     assert bool(((found.lower > 0) & (found.upper < 1)).all())
 
 
-@pytest.mark.parametrize("name", ["log", "sqrt", "reciprocal", "rsqrt", "log10", "log2"])
+@pytest.mark.parametrize("name", ["log", "sqrt", "log10", "log2"])
 def test_where_a_function_has_no_value_losses_stay_numbers(name: str) -> None:
     class Undefined(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

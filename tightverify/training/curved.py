@@ -1,8 +1,8 @@
 """Functions of one neuron, by torch's names and arguments: activations, logarithms, roots, powers.
 
-What is made of several operations is made of those that the verifier makes it of (`models.composed`). A logarithm, a root and a
-reciprocal have no value at some points: where rounding, or wide bounds, let an operand reach them it counts as a number just
-above 0, which is nothing that a loss gains by.
+What is made of several operations is made of those that the verifier makes it of (`models.composed`). A logarithm and a root
+have no value at some points: where rounding, or wide bounds, let an operand reach them it counts as a number just above 0,
+which is nothing that a loss gains by. A quotient by what may be 0 is refused.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from tightverify.values import Interval
 
 LEAST = 1e-30
 """What an operand counts as that would not be above 0."""
+ROUNDING = 1e-6
+"""By so much of its upper end rounding may let an operand that is above 0 fall below."""
 RECIPROCAL = Function(Reciprocal(), lambda x: Interval(1 / x.upper, 1 / x.lower))
 
 
@@ -91,9 +93,13 @@ def sqrt(x: Bounded) -> Bounded:
 
 
 def reciprocal(x: Bounded) -> Bounded:
-    """Of what is above 0, or below it in all regions."""
-    if bool((x.node.interval.upper < 0).all()):
-        return negated(reciprocal(negated(x)))
+    """Of what is above 0, or below it, each number in all of its region."""
+    low, high = x.node.interval.lower, x.node.interval.upper
+    both = (low <= 0) & (high >= 0)
+    if not bool(both.any()):
+        return applied(RECIPROCAL, x)
+    if bool((low < -ROUNDING * high).any()):
+        raise refuse("a quotient whose divisor may be 0 in a region", "keep it above 0, as in `x / (1 + y.abs())`")
     return applied(RECIPROCAL, positive(x))
 
 
@@ -159,7 +165,7 @@ def hardswish(x: Bounded, inplace: bool = False) -> Bounded:
 
 
 def softsign(x: Bounded) -> Bounded:
-    return multiply(x, reciprocal(add(applied(RELU, absolute(x)), 1.0)))
+    return multiply(x, reciprocal(add(absolute(x), 1.0)))
 
 
 def selu(x: Bounded, inplace: bool = False) -> Bounded:

@@ -79,7 +79,7 @@ def normalised(x: Bounded, eps: float) -> Bounded:
 
 
 def variance(
-    x: Bounded, dim: int | None = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool = True
+    x: Bounded, dim: int | None = None, unbiased: bool = True, keepdim: bool = False, *, correction: float = 1
 ) -> Bounded:
     if not isinstance(dim, int):
         raise refuse(f"a variance over {dim}", "take it over one axis")
@@ -89,8 +89,8 @@ def variance(
     return moved(lambda t: t.unsqueeze(dim), found) if keepdim else found
 
 
-def deviation(x: Bounded, dim: int | None = None, **kwargs: Any) -> Bounded:
-    return sqrt(variance(x, dim, **kwargs))
+def deviation(x: Bounded, *args: Any, **kwargs: Any) -> Bounded:
+    return sqrt(variance(x, *args, **kwargs))
 
 
 def over_last(x: Bounded, count: int, function: Callable[[Bounded], Bounded]) -> Bounded:

@@ -20,6 +20,7 @@ from tightverify.training.maps import Dense, Map, Weighted
 from tightverify.training.nodes import Applied, Back, Moved, Node, Weighing
 from tightverify.training.slots import Slot
 from tightverify.training.tracing import OPERATORS, Bounded
+from tightverify.values import Interval
 
 Number = float | int | Tensor
 
@@ -232,8 +233,16 @@ def sliding(function: Callable[..., Tensor]) -> Callable[..., Bounded]:
 # The larger of two, of several
 
 
+def either_way(x: Interval, y: Interval) -> Interval:
+    """Of the larger of a number and its negative, which is not below 0."""
+    return Interval(torch.maximum(x.lower, y.lower).clamp(min=0), torch.maximum(x.upper, y.upper))
+
+
+ABSOLUTE = Function(Maximum(), either_way)
+
+
 def absolute(x: Bounded) -> Bounded:
-    return applied(plain(Maximum()), x, negated(x))
+    return applied(ABSOLUTE, x, negated(x))
 
 
 def maximum(x: Number | Bounded, y: Number | Bounded) -> Bounded:
