@@ -1,13 +1,13 @@
 """Networks trained by what is certified of them, beside the same trained as usual.
 
     python -m experiments.certified_training frames [--frames 7] [--images 20000] [--epochs 15] [--eps 0.1] [--count 100]
-    python -m experiments.certified_training pictures [--images 10000] [--epochs 12] [--eps 0.1] [--count 50]
+    python -m experiments.certified_training pictures [--network small] [--images 10000] [--epochs 12] [--eps 0.1] [--count 50]
     python -m experiments.certified_training colours [--images 10000] [--epochs 12] [--eps 0.00784] [--count 100]
     python -m experiments.certified_training vowels [--epochs 60] [--eps 0.1]
     python -m experiments.certified_training digits [--epochs 30] [--db -60] [--count 100]
     python -m experiments.certified_training hapt [--epochs 60] [--eps 0.05] [--count 100]
 
-`frames`: an RNN, a GRU, an LSTM of 32 units on MNIST by rows. `pictures`: Gowal et al.'s small network with ReLU and ParamRamp,
+`frames`: an RNN, a GRU, an LSTM of 32 units on MNIST by rows. `pictures`: Gowal et al.'s networks with ReLU and ParamRamp,
 `colours`: on CIFAR-10. `vowels`: a GRU on Japanese vowels. `digits`: a GRU on the waveforms of spoken digits. `hapt`: an LSTM
 on a gyroscope's windows. What is certified is certified by the verifier in float64. One thread.
 """
@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -160,11 +161,24 @@ def frames(frames: int, images: int, epochs: int, eps: float, rate: float, count
     report(compared(title, networks, task, plan, count))
 
 
-def small(activation: Callable[[int], nn.Module], channels: int = 1, size: int = 28) -> nn.Module:
-    """Gowal et al.'s small network."""
-    behind = (size - 4) // 2 + 1 - 3
-    filters = nn.Conv2d(channels, 16, 4, 2), activation(16), nn.Conv2d(16, 32, 4), activation(32), nn.Flatten()
-    return nn.Sequential(*filters, nn.Linear(32 * behind**2, 100), activation(100), nn.Linear(100, 10))
+NETWORKS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]] = {
+    "small": (((16, 4, 2), (32, 4, 1)), (100,)),
+    "medium": (((32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)), (512, 512)),
+    "large": (((64, 3, 1), (64, 3, 1), (128, 3, 2), (128, 3, 1), (128, 3, 1)), (512,)),
+}
+"""Gowal et al.'s networks: convolutions (channels, width, stride) without padding, and dense layers."""
+
+
+def convolutional(name: str, activation: Callable[[int], nn.Module], channels: int = 1, size: int = 28) -> nn.Module:
+    filters, dense = NETWORKS[name]
+    layers: list[nn.Module] = []
+    for out, width, stride in filters:
+        layers += [nn.Conv2d(channels, out, width, stride), activation(out)]
+        channels, size = out, (size - width) // stride + 1
+    layers.append(nn.Flatten())
+    for before, after in pairwise((channels * size**2, *dense)):
+        layers += [nn.Linear(before, after), activation(after)]
+    return nn.Sequential(*layers, nn.Linear(dense[-1], 10))
 
 
 def attacked(module: nn.Module, task: Task, count: int, steps: int = 40) -> float:
@@ -184,18 +198,18 @@ def attacked(module: nn.Module, task: Task, count: int, steps: int = 40) -> floa
     return float(kept.double().mean())
 
 
-def by_activation(task: Task, plan: Plan, count: int, title: str, channels: int = 1, size: int = 28) -> Table:
+def by_activation(task: Task, plan: Plan, count: int, title: str, name: str, channels: int = 1, size: int = 28) -> Table:
     columns = ("clean error", "ibp, training's", "ibp", "crown-ibp", "crown-lbp", "search", "s an epoch")
     table = table_of(f"{title}; errors of the first {count} (the first two of all)", "activation", *columns)
-    for name, activation in (("ReLU", lambda _: nn.ReLU()), ("ParamRamp", ParamRamp)):
+    for kind, activation in (("ReLU", lambda _: nn.ReLU()), ("ParamRamp", ParamRamp)):
         torch.manual_seed(0)
-        module, seconds = trained(small(activation, channels, size), task, plan)
+        module, seconds = trained(convolutional(name, activation, channels, size), task, plan)
         began = time.perf_counter()
         errors = [1 - certified(module, task, count, method)[0] for method in ("ibp", "crown-ibp", "crown-lbp")]
         right, kept = accuracies(module, task.x, task.y, task.region(1.0))
         known = [f"{error:.2%}" for error in (1 - right, 1 - kept, *errors, 1 - attacked(module, task, count))]
-        table.add_row(name, *known, f"{seconds:.1f}")
-        click.echo(f"{name}: {time.perf_counter() - began:.0f} s to certify", err=True)
+        table.add_row(kind, *known, f"{seconds:.1f}")
+        click.echo(f"{kind}: {time.perf_counter() - began:.0f} s to certify", err=True)
     return table
 
 
@@ -204,10 +218,11 @@ def by_activation(task: Task, plan: Plan, count: int, title: str, channels: int 
 @click.option("--epochs", default=12, show_default=True)
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--count", default=50, show_default=True)
-def pictures(images: int, epochs: int, eps: float, count: int) -> None:
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="small", show_default=True)
+def pictures(images: int, epochs: int, eps: float, count: int, network: str) -> None:
     plan = Plan(epochs, Schedule(1, epochs / 2, (1.0, 0.0), eta=(0.5, 0.01)), rate=1e-3)
-    title = f"{images} images, {epochs} epochs by ibp, eps {eps:g}"
-    report(by_activation(mnist(None, images, eps), plan, count, title))
+    title = f"{network}, {images} images, {epochs} epochs by ibp, eps {eps:g}"
+    report(by_activation(mnist(None, images, eps), plan, count, title, network))
 
 
 @main.command(cls=Experiment)
@@ -224,7 +239,7 @@ def colours(images: int, epochs: int, eps: float, count: int) -> None:
     task = Task(learned(x[: images + HELD], y[: images + HELD], HELD), test_x, test_y, Balls(eps, clip=CLIP))
     plan = Plan(epochs, Schedule(1, epochs / 2, (1.0, 0.0), eta=(0.5, 0.01)), rate=1e-3)
     title = f"CIFAR-10, {images} images, {epochs} epochs by ibp, eps {eps:.3g}"
-    report(by_activation(task, plan, count, title, 3, 32))
+    report(by_activation(task, plan, count, title, "small", 3, 32))
 
 
 @main.command(cls=Experiment)

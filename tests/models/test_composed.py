@@ -62,6 +62,7 @@ TORCH: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "log sigmoid": lambda x, _: F.logsigmoid(x),
     "softshrink": lambda x, _: F.softshrink(x, 0.3),
     "sign": lambda x, _: x.sign() * x,
+    "power mean": lambda x, _: F.lp_pool1d(x[:, None] + 4, 2, 2).flatten(1),
     "softplus": lambda x, _: F.softplus(x),
     "softplus, steep, cut": lambda x, _: F.softplus(x, 2.0, 1.0),
     "elu": lambda x, _: F.elu(x, 0.7),
