@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import tightverify as tv
 from tightverify import speech, training
-from tightverify.errors import UnsupportedError, UsageError
+from tightverify.errors import UsageError
 
 METHODS = ("ibp", "crown-ibp", "lbp", "crown-lbp")
 X = torch.randn((2, 4, 3), generator=torch.Generator().manual_seed(0))
@@ -289,60 +289,6 @@ def test_regions_of_sounds(region: Any) -> None:
     x = X.flatten(1)
     found, wanted = training.bounds(module, x, region, "crown-ibp"), tv.bounds(module, x, region, "crown-ibp")
     assert torch.allclose(found.lower.double(), wanted.lower, atol=1e-4)
-
-
-class Asks(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0] if x.sum() > 0 else x[:, 1]
-
-
-class Views(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        first = x[:, 0]
-        first += 1
-        return x[:, 1]
-
-
-class Causal(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(x, x, x, is_causal=True)[:, -1]
-
-
-class Quotient(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return 1 / (x[:, 0] - X[:, 0])
-
-
-class Powers(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x[:, 0].abs() + 1) ** 2.5
-
-
-class Ends(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1).softmax(1)
-
-
-REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Softmax(1)), "ends with a softmax"),
-    "Tensor.softmax": (lambda: Ends(), "ends with a softmax"),
-    "softmax over the batch": (lambda: nn.Sequential(nn.Flatten(), nn.Softmax(0)), "behind the first"),
-    "causal": (Causal, "attention with a mask"),
-    "quotient": (Quotient, "whose divisor may be 0"),
-    "power": (Powers, "the power 2.5; use one of"),
-    "asks": (Asks, "training cannot bound"),
-    "views": (Views, "may be a view"),
-    "positions": (lambda: nn.Sequential(nn.MaxPool1d(2, return_indices=True), nn.Flatten()), "positions of max pooling"),
-    "projection": (lambda: nn.Sequential(nn.LSTM(3, 4, proj_size=2)), "projections"),
-    "shape": (lambda: nn.Sequential(nn.Linear(3, 2)), "outputs of shape"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(name: str) -> None:
-    make, words = REFUSED[name]
-    with pytest.raises((UnsupportedError, UsageError), match=words):
-        training.margins(make(), X, Y, tv.LinfBall(0.1))
 
 
 def test_the_logarithm_of_a_softmax_at_the_end_changes_nothing() -> None:

@@ -204,7 +204,9 @@ def contracted(equation: str, *parts: Number | Bounded) -> Bounded:
     if len(places) != 1 or len(parts) > 2:
         raise refuse("an einsum of several tensors that depend on the input", "write it with `matmul`, or products and sums")
     if len(parts) == 1:
-        return moved(lambda t: torch.einsum(equation, t), parts[0])  # type: ignore[arg-type]
+        (only,) = parts
+        assert isinstance(only, Bounded)
+        return moved(lambda t: torch.einsum(equation, t), only)
 
     def function(t: Tensor, weight: Tensor) -> Tensor:
         return torch.einsum(equation, *((t, weight) if places == [0] else (weight, t)))
