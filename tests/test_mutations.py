@@ -122,10 +122,12 @@ HARMLESS = {
     "flip_upper_slope": {
         *("tanh_difference", "leaky_relu_difference0.1", "clamp_difference0.25", "ramp_difference0.1"),
         "hard_sigmoid_difference0.25",
-        *("reciprocal", "nonzero"),
+        *("reciprocal", "nonzero", "power", "power_difference", "gelu_difference"),
     },
+    "lift_lower": {"power_difference"},
     "flip_last_lower_slope": {
         "clamp_difference0.25",
+        "power",
         "log",
         "square",
         "square_root",

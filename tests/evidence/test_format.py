@@ -128,7 +128,8 @@ def test_the_format_is_what_its_number_stands_for() -> None:
     assert {op.name for op in ops.OPS} == {
         *("sigmoid", "tanh", "leaky_relu", "clamp", "square", "log", "square_root", "reciprocal", "sum_of_squares"),
         *("nonzero", "floor", "truncation", "ramp"),
-        *("step", "exp", "softplus", "elu", "erf"),
+        *("step", "exp", "softplus", "elu", "erf", "softsign", "gelu", "gelu_by_tanh", "silu", "mish", "hard_swish", "power"),
+        *("gelu_difference", "power_difference"),
         *("multiply", "sigmoid_tanh", "sigmoid_times", "tanh_times", "maximum", "gru_update"),
         *("sigmoid_difference", "tanh_difference", "leaky_relu_difference", "clamp_difference", "ramp_difference"),
         *("hard_sigmoid", "hard_sigmoid_difference", "weighted_mean", "table", "sigmoid_less_table", "tanh_less_table"),

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize, special
 
 from tests.helpers.evidence_choices import least_chosen, reached_by_choice, sampled_choices
+from tests.helpers.evidence_lines import SHAPED, rational
 from tightverify.evidence import Polygon, Program, Question
 
 Floats = NDArray[np.float64]
@@ -28,6 +30,11 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "exp": np.exp,
     "erf": np.vectorize(math.erf, otypes=[float]),
     "softplus": lambda x: np.logaddexp(0, x),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "gelu": lambda x: x * special.ndtr(x),
+    "gelu_by_tanh": lambda x: x * special.expit(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+    "silu": lambda x: x * special.expit(x),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "step": lambda x: (x > 0) * 1.0,
     "nonzero": lambda x: (x != 0) * 1.0,
     "floor": np.floor,
@@ -45,6 +52,9 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "sum_of_squares": lambda x, y: x * x + y * y,
 }
 
+GRID = np.linspace(-4, 4, 80_002)
+"""Points between which inflections are looked for: slopes there are within the square of a step of the extremes."""
+
 DOMAINS = {"log": np.greater, "reciprocal": np.greater, "square_root": np.greater_equal}
 """How the operand of those that have no value everywhere has to compare to 0."""
 
@@ -59,6 +69,10 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
         return lambda x: smooth(x) - straight(x)
     if kind["op"] == "table":
         return lambda x: table(kind, np.asarray(x))
+    if kind["op"] == "power":
+        return lambda x: x ** kind["exponent"]
+    if kind["op"] == "hard_swish":
+        return lambda x: x * np.clip(kind["slope"] * x + kind["shift"], 0, 1)
     if kind["op"] == "hard_sigmoid":
         return lambda x: np.clip(kind["slope"] * x + kind["shift"], 0, 1)
     if kind["op"] == "leaky_relu":
@@ -101,6 +115,37 @@ def bends_of(kind: Mapping[str, Any]) -> list[float]:
     return [*breaks, *beside, *turns.tolist(), *(-turns).tolist()]
 
 
+TURNING = "gelu", "gelu_by_tanh", "silu", "mish", "hard_swish", "power"
+"""Functions that fall up to one point, if at all, and rise from there on."""
+
+
+def turn_of(kind: Mapping[str, Any]) -> float:
+    if kind["op"] == "power":
+        return 0.0
+    return float(optimize.minimize_scalar(function_of(kind), bounds=(-4, 1), method="bounded", options={"xatol": 1e-12}).x)
+
+
+def steepness_of(kind: Mapping[str, Any], low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """The range of a smooth one's slope, which is the least or largest at an end or at an inflection."""
+    bell = SHAPED[f"power {kind['exponent']}" if kind["op"] == "power" else kind["op"]]
+    signs = [np.sign(float(bell.curvature(*(rational(x),) * 2)[0])) for x in GRID]
+    bends = [(a + b) / 2 for a, b, s, t in zip(GRID, GRID[1:], signs, signs[1:], strict=False) if s != t]
+    slope = np.vectorize(lambda x: float(bell.slope(rational(x))), otypes=[float])
+    found = np.array([slope(np.clip(place, low, high)) for place in (-np.inf, np.inf, *bends)])
+    return found.min(0), found.max(0)
+
+
+def change_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Of `f(x) - f(x - d)`: a slope on the way times d, and no more than f's values leave."""
+    of = {**kind, "op": kind["op"].removesuffix("_difference")}
+    (x_low, x_high), (d_low, d_high) = boxes
+    y_low, y_high = x_low - d_high, x_high - d_low
+    slopes = steepness_of(of, np.minimum(x_low, y_low), np.maximum(x_high, y_high))
+    products = [slope * d for slope in slopes for d in (d_low, d_high)]
+    (a, b), (c, d) = range_of(of, [(x_low, x_high)]), range_of(of, [(y_low, y_high)])
+    return np.maximum(np.min(products, 0), a - d), np.minimum(np.max(products, 0), b - c)
+
+
 def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """An operation's least and greatest values over boxes: nothing is said where it may have none.
 
@@ -116,6 +161,10 @@ def range_of(kind: Mapping[str, Any], boxes: Sequence[tuple[Floats, Floats]]) ->
             corners.append(function_of(kind)(*(np.clip(0.0, low, high) for low, high in boxes)))
         if kind["op"].endswith("table"):
             corners.extend(function_of(kind)(np.clip(place, *boxes[0])) for place in bends_of(kind))
+        if kind["op"] in TURNING:
+            corners.append(function_of(kind)(np.clip(turn_of(kind), *boxes[0])))
+        if kind["op"].removesuffix("_difference") in TURNING and kind["op"].endswith("_difference"):
+            return change_of(kind, boxes)
         if kind["op"].endswith("_difference"):
             (low, high), ends = boxes
             about = (kind.get("low") or 0.0) + (kind.get("high") or kind.get("cap") or 0.0)

@@ -13,8 +13,11 @@ from flint import arb, fmpq
 flint.ctx.prec = 200
 STEPS = 20_000
 """Parts of one domain after which a plane counts as not proved."""
+PARTS = 4
+"""of an interval where a ball of a formula is looked for"""
 Point = tuple[fmpq, ...]
 Range = tuple[arb, arb]
+Formula = Callable[[arb], arb]
 
 
 def rational(value: float) -> fmpq:
@@ -110,7 +113,88 @@ class Bell:
         return times(self.slopes(low, high), bent)  # type: ignore[arg-type]
 
 
+class Shaped:
+    """A smooth function that is no such curve, by its value, its slope and its second derivative in balls."""
+
+    def __init__(self, value: Formula, slope: Formula, second: Formula) -> None:
+        self._formulas = value, slope, second
+
+    def value(self, t: fmpq) -> arb:
+        return self._formulas[0](arb(t))
+
+    def slope(self, t: fmpq) -> arb:
+        return self._formulas[1](arb(t))
+
+    def curvature(self, low: fmpq, high: fmpq) -> Range:
+        """Over a ball that holds the interval, cut into parts."""
+        count = 1 if low == high else PARTS
+        found = [
+            self._formulas[2](around(low + (high - low) * k / count, low + (high - low) * (k + 1) / count))
+            for k in range(count)
+        ]
+        least, most = found[0].lower(), found[0].upper()
+        for part in found[1:]:
+            least, most = least.min(part.lower()), most.max(part.upper())
+        return least, most
+
+
+def around(low: fmpq, high: fmpq) -> arb:
+    return arb(arb((low + high) / 2), arb((high - low) / 2))
+
+
+def gated(share: Formula, density: Formula, ratio: Formula) -> Shaped:
+    """`x s(x)`, by s, its slope s' and s'' / s'."""
+    return Shaped(lambda x: x * share(x), lambda x: share(x) + x * density(x), lambda x: density(x) * (2 + x * ratio(x)))
+
+
+def logistic(x: arb) -> arb:
+    """By tanh, whose balls stay within its range."""
+    return (1 + (x / 2).tanh()) / 2
+
+
+def by_tanh(x: arb) -> tuple[arb, arb, arb]:
+    """Of GELU's approximation u, u' and u'' of `tanh u`."""
+    steep = (2 / arb.pi()).sqrt()
+    cubic = arb("0.044715") * steep
+    return steep * x + cubic * x**3, steep + 3 * cubic * x * x, 6 * cubic * x
+
+
+def inner_by_tanh(x: arb) -> tuple[arb, arb, arb]:
+    u, slope, bent = by_tanh(x)
+    share = logistic(2 * u)
+    return share, 2 * slope * share * logistic(-2 * u), bent / slope - 2 * u.tanh() * slope
+
+
+def share_of_mish(x: arb) -> arb:
+    return (1 + x.exp()).log().tanh()
+
+
+GATED: dict[str, tuple[Formula, Formula, Formula]] = {
+    "gelu": (lambda x: (-x / arb(2).sqrt()).erfc() / 2, lambda x: (-x * x / 2).exp() / (2 * arb.pi()).sqrt(), lambda x: -x),
+    "gelu_by_tanh": (lambda x: inner_by_tanh(x)[0], lambda x: inner_by_tanh(x)[1], lambda x: inner_by_tanh(x)[2]),
+    "silu": (logistic, lambda x: (x / 2).sech() ** 2 / 4, lambda x: -(x / 2).tanh()),
+    "mish": (
+        share_of_mish,
+        lambda x: (1 + x.exp()).log().sech() ** 2 * logistic(x),
+        lambda x: 1 - logistic(x) * (1 + 2 * share_of_mish(x)),
+    ),
+}
+
+
+def power(exponent: int) -> Shaped:
+    return Shaped(
+        lambda x: x**exponent,
+        lambda x: exponent * x ** (exponent - 1),
+        lambda x: exponent * (exponent - 1) * x ** (exponent - 2),
+    )
+
+
 BELLS = {name: Bell(name) for name in ("tanh", "sigmoid")}
+SHAPED: dict[str, Bell | Shaped] = {
+    **BELLS,
+    **{name: gated(*formulas) for name, formulas in GATED.items()},
+    **{f"power {exponent}": power(exponent) for exponent in range(3, 9)},
+}
 
 
 VALUES: dict[str, Callable[[arb], arb]] = {
@@ -141,12 +225,12 @@ class Curved:
     c: fmpq
 
     def value(self, t: fmpq) -> arb:
-        f = BELLS[self.name].value(t) if self.name in BELLS else VALUES[self.name](arb(t))
+        f = SHAPED[self.name].value(t) if self.name in SHAPED else VALUES[self.name](arb(t))
         return self.k * f + self.a * t + self.c
 
     def slope(self, t: fmpq) -> arb:
-        if self.name in BELLS:
-            f = BELLS[self.name].slope(t)
+        if self.name in SHAPED:
+            f = SHAPED[self.name].slope(t)
         else:
             x = arb(t)
             f = SLOPES[self.name](x)
@@ -154,8 +238,8 @@ class Curved:
 
     def curvature(self, low: fmpq, high: fmpq) -> Range:
         """That of a logarithm, a root and a reciprocal falls in size from 0 on, where it may be infinite."""
-        if self.name in BELLS:
-            return scaled(self.k, BELLS[self.name].curvature(low, high))
+        if self.name in SHAPED:
+            return scaled(self.k, SHAPED[self.name].curvature(low, high))
         if self.name == "exp":
             return scaled(self.k, (arb(low).exp(), arb(high).exp()))
         if self.name == "erf":  # -2 x times the slope, which is even and falls from 0 on

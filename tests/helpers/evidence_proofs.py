@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from flint import fmpq
 
-from tests.helpers.evidence_lines import BELLS, Along, Curved, Point, line_holds, rational, rationals, segment_holds
+from tests.helpers.evidence_lines import BELLS, SHAPED, Along, Curved, Point, line_holds, rational, rationals, segment_holds
 from tests.helpers.evidence_surfaces import Change, Surface, surface_holds
 
 Named = tuple[str, tuple[tuple[str, float | tuple[float, ...] | None], ...]]
@@ -43,6 +43,8 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     """
     name, parameters = op[0], dict(op[1])
     if len(slopes) == 2:
+        if name == "power_difference":
+            name, parameters = f"power {parameters['exponent']}_difference", {}
         if name.endswith("_difference"):
             return change_holds(name.removesuffix("_difference"), parameters, k, slopes, constant, list(domain))
         return on_polygon(name, k, slopes, constant, list(domain))
@@ -79,6 +81,23 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         return all((k + a) * t + constant >= 0 for t in straight_ends) and (
             left >= 0 or line_holds(bent, left, min(right, fmpq(0)))
         )
+    if name == "softsign":  # x / (1 - x) on the left, x / (1 + x) on the right, each times its denominator
+        return all(
+            segment_holds(sign * a, k + a + sign * constant, constant, low, high)
+            for sign, low, high in ((1, max(left, fmpq(0)), right), (-1, left, min(right, fmpq(0))))
+            if low <= high
+        )
+    if name == "hard_swish":
+        slope, shift = rational(number_of(parameters["slope"])), rational(number_of(parameters["shift"]))
+        first, last = -shift / slope, (1 - shift) / slope
+        inner = max(left, first), min(right, last)
+        outer = [a * t + constant for t in (left, min(right, first)) if left <= first]
+        outer += [(k + a) * t + constant for t in (max(left, last), right) if right >= last]
+        return min(outer, default=fmpq(0)) >= 0 and (
+            inner[0] > inner[1] or segment_holds(k * slope, k * shift + a, constant, *inner)
+        )
+    if name == "power":
+        name = f"power {parameters['exponent']}"
     if name == "step":
         ends = [(left, left > 0), (right, right > 0), *((fmpq(0), one) for one in (False, True) if left <= 0 < right)]
         return all(k * int(value) + a * t + constant >= 0 for t, value in ends)  # right of 0 it is 1 at once
@@ -168,8 +187,8 @@ def on_polygon(name: str, k: fmpq, slopes: Point, c: fmpq, polygon: list[Point])
 def change_holds(name: str, parameters: Mapping[str, Any], k: fmpq, slopes: Point, c: fmpq, polygon: list[Point]) -> bool:
     """The same for `f(x) - f(x - d)`, which is straight between the lines on which x or x - d is where f bends, if f is."""
     a, b = slopes
-    if name in BELLS:
-        return surface_holds(Change(BELLS[name], k, a, b, c), polygon)
+    if name in SHAPED:
+        return surface_holds(Change(SHAPED[name], k, a, b, c), polygon)
     bends, value = straight(name, parameters)
     parts = [polygon]
     for bend in bends:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from flint import arb, fmpq
 
-from tests.helpers.evidence_lines import STEPS, Bell, Point, Range, plus, rational, scaled, times
+from tests.helpers.evidence_lines import STEPS, Bell, Point, Range, Shaped, plus, rational, scaled, times
 
 
 class Smooth(ABC):
@@ -92,7 +92,7 @@ class Surface(Smooth):
 class Change(Smooth):
     """`k (F(x) - F(x - d)) + a x + b d + c`."""
 
-    curve: Bell
+    curve: Bell | Shaped
     k: fmpq
     a: fmpq
     b: fmpq

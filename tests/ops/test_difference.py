@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from tests.helpers import exact
-from tightverify.ops import ClampDifference, LeakyReluDifference, Operation, RampDifference, SigmoidDifference, TanhDifference
+from tightverify.ops import (
+    ClampDifference,
+    Gelu,
+    LeakyReluDifference,
+    Operation,
+    PiecewiseDifference,
+    RampDifference,
+    SigmoidDifference,
+    TanhDifference,
+)
 from tightverify.relax.planes import Plane
 from tightverify.values import Interval
 
@@ -21,6 +30,7 @@ EVERY: list[Operation] = [
     ClampDifference(0.0, math.inf),
     ClampDifference(-math.inf, 6.0),
     RampDifference(0.25, 2.0),
+    PiecewiseDifference(Gelu()),
 ]
 
 

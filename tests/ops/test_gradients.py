@@ -13,19 +13,26 @@ from tightverify.ops import (
     TANH_TIMES,
     Clamp,
     Elu,
+    Gelu,
     GruUpdate,
+    HardSwish,
     LeakyRelu,
     Maximum,
+    Mish,
     Operation,
+    Power,
     Ramp,
     Sigmoid,
+    Silu,
     Softplus,
+    Softsign,
     Tanh,
 )
 from tightverify.values import Interval
 
-CURVES = [Tanh(), Sigmoid(), LeakyRelu(), LeakyRelu(0.1), Clamp(-1.0, 1.0), Ramp(0.1, 1.0, 0.1), Softplus(), Elu()]
-SMOOTH: list[Operation] = [*CURVES, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, MULTIPLY, GruUpdate(), Maximum()]
+CURVES = [Tanh(), Sigmoid(), LeakyRelu(), LeakyRelu(0.1), Clamp(-1.0, 1.0), Ramp(0.1, 1.0, 0.1), Softplus(), Elu(), Softsign()]
+PIECEWISE = [Gelu(), Silu(), Mish(), HardSwish(), Power(3), Power(4)]
+SMOOTH: list[Operation] = [*CURVES, *PIECEWISE, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES, MULTIPLY, GruUpdate(), Maximum()]
 
 
 def answers(op: Operation, ends: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import tightverify as tv
 from experiments.data import mnist_test
 from tightverify.relax import curves
-from tightverify.relax.curve_planes import PLACES, CurveLines
+from tightverify.relax.curve_planes import CurveLines
 from tightverify.relax.curves import Curve
+from tightverify.relax.envelope_lines import PLACES
 from tightverify.relax.fitted.family import KINDS, Domain
 from tightverify.relax.polygons import Polygons
 from tightverify.relax.traits import OperandSet, Search

@@ -16,7 +16,6 @@ from tightverify.models.builder import Builder, Symbols
 from tightverify.ops import (
     Clamp,
     Elu,
-    Erf,
     Exp,
     HardSigmoid,
     LeakyRelu,
@@ -28,7 +27,6 @@ from tightverify.ops import (
     Square,
     SquareRoot,
     Step,
-    Tanh,
 )
 
 SPECTRA = "build the front end of `tightverify.speech` (`Spectrogram`, `log_mel`, `mfcc`), whose transforms are matrices"
@@ -62,37 +60,6 @@ def hard_sigmoid(builder: Builder, x: Symbols, slope: float = 1 / 6, shift: floa
     if slope > 0 and 0 <= shift <= 1:
         return builder.apply(HardSigmoid(slope, shift), x)
     return builder.apply(Clamp(0.0, 1.0), builder.combine([(x, slope)], shift))
-
-
-def hard_swish(builder: Builder, x: Symbols) -> Symbols:
-    return builder.multiply(x, hard_sigmoid(builder, x))
-
-
-def gelu(builder: Builder, x: Symbols) -> Symbols:
-    """`x` times the normal distribution's share below it."""
-    share = builder.apply(Erf(), builder.combine([(x, math.sqrt(0.5))]))
-    return builder.multiply(x, builder.combine([(share, 0.5)], 0.5))
-
-
-def gelu_by_tanh(builder: Builder, x: Symbols) -> Symbols:
-    """Its approximation, `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`."""
-    cube = builder.multiply(x, builder.apply(Square(), x))
-    root = math.sqrt(2 / math.pi)
-    bent = builder.apply(Tanh(), builder.combine([(x, root), (cube, 0.044715 * root)]))
-    return builder.multiply(x, builder.combine([(bent, 0.5)], 0.5))
-
-
-def mish(builder: Builder, x: Symbols) -> Symbols:
-    return builder.multiply(x, builder.apply(Tanh(), builder.apply(Softplus(), x)))
-
-
-def softsign(builder: Builder, x: Symbols) -> Symbols:
-    """`x / (1 + |x|)`
-
-    The ReLU changes nothing but bounds: as a maximum of two that know nothing of one another |x| may go below -1 there.
-    """
-    size = builder.combine([(builder.apply(LeakyRelu(0.0), absolute(builder, x)), 1.0)], 1.0)
-    return builder.multiply(x, builder.apply(Reciprocal(), size))
 
 
 LARGEST = 60.0

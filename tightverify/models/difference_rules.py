@@ -26,18 +26,25 @@ from tightverify.ops import (
     TANH_TIMES,
     Clamp,
     ClampDifference,
+    Gelu,
+    GeluByTanh,
     GruUpdate,
     HardSigmoid,
     HardSigmoidDifference,
+    HardSwish,
     LeakyRelu,
     LeakyReluDifference,
     Maximum,
+    Mish,
     Operation,
+    PiecewiseDifference,
+    Power,
     Ramp,
     RampDifference,
     Sigmoid,
     SigmoidDifference,
     SigmoidLessTable,
+    Silu,
     Square,
     Table,
     Tanh,
@@ -150,6 +157,13 @@ def of_maximum(nodes: Nodes, _op: Maximum, x: Sequence[Operand], d: Sequence[Dif
     return nodes.sum((d[1], 1.0), (changed(nodes, LeakyReluDifference(), ahead, change), 1.0))
 
 
+def of_hard_swish(nodes: Nodes, op: HardSwish, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
+    """As the product that it is, of x and a hard sigmoid."""
+    gate = HardSigmoid(op.slope, op.shift)
+    share, change = nodes.apply(gate, x[0]), changed(nodes, HardSigmoidDifference(op.slope, op.shift), x[0], d[0])
+    return of_product(nodes, MULTIPLY, (x[0], share), (d[0], change))
+
+
 def of_ramp(nodes: Nodes, op: Ramp, x: Sequence[Operand], d: Sequence[Difference]) -> Difference:
     """With unequal slopes it is `leaky_relu(x) - (1 - beyond) max(x, cap)` and a constant."""
     if op.slope == op.beyond:
@@ -170,6 +184,8 @@ RULES: dict[type[Operation], Rule] = {
     HardSigmoid: of_curve(lambda op: HardSigmoidDifference(op.slope, op.shift)),
     Square: of_square,
     Maximum: of_maximum,
+    HardSwish: of_hard_swish,
+    **dict.fromkeys((Gelu, GeluByTanh, Mish, Power, Silu), of_curve(PiecewiseDifference)),
 }
 
 

@@ -1,6 +1,6 @@
-"""Powers, for every importer alike: whole ones of products and squares, halves of roots, others of exponentials.
+"""Powers, for every importer alike: whole ones as they are, halves of roots, others of exponentials.
 
-An even power is the square of one half as high, so that it is bounded as the convex function that it is; where a base may be 0
+Where a base may be 0
 or less, a power that is not whole has no value.
 """
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.sizes import fits
-from tightverify.ops import Exp, Log, Reciprocal, Square, SquareRoot
+from tightverify.ops import Exp, Log, Power, Reciprocal, Square, SquareRoot
 
 HIGHEST = 64
-"""Whole powers up to here are products."""
+"""Whole powers up to here are operations of their own."""
 
 
 def powers(builder: Builder, x: Symbols, exponents: NDArray[np.float64]) -> Symbols:
@@ -47,9 +47,7 @@ def whole(builder: Builder, x: Symbols, exponent: int) -> Symbols:
     """A whole power from 1 on."""
     if exponent == 1:
         return x
-    if exponent % 2 == 0:
-        return builder.apply(Square(), whole(builder, x, exponent // 2))
-    return builder.multiply(x, whole(builder, x, exponent - 1))
+    return builder.apply(Square() if exponent == 2 else Power(exponent), x)
 
 
 def exponential(builder: Builder, base: NDArray[np.float64], x: Symbols) -> Symbols:

@@ -4,8 +4,8 @@ Gates. A product of `sigmoid(a)` with `tanh(b)` or with anything else becomes on
 update, written as `(1 - z) * n + z * h`, `n + z * (h - n)`, `n - z * (n - h)` or `h + (1 - z) * (n - h)` with z = sigmoid(a):
 however a cell is spelt, it is bounded the same. `1 - sigmoid(a)` counts as `sigmoid(-a)`.
 
-A ReLU less a share of a later one is a ramp: see `ramps`. Sums of squares become energies, or one operation of two
-operands: see `quadratics`.
+A neuron times a share of itself is a GELU or the like: see `gated`. A ReLU less a share of a later one is a ramp: see `ramps`.
+Sums of squares become energies, or one operation of two operands: see `quadratics`.
 
 These are identities of real numbers, so the network's function stays what it was.
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tightverify.graph import OTHER_ROUNDINGS, Affine, Apply, Graph, Node, Operand, Term
 from tightverify.linear_map import Diagonal
+from tightverify.models.gated import recognise_gated
 from tightverify.models.moving import moved
 from tightverify.models.quadratics import Quadratics
 from tightverify.models.ramps import recognise_ramp
@@ -48,12 +49,14 @@ def finish(nodes: list[Node], output: int, input_shape: tuple[int, ...]) -> Grap
     """The graph of one output node, and of all operations that may have no value."""
     rewriting = Rewriting(list(nodes))
     for number in range(len(nodes)):
+        recognise_gated(rewriting, number)
         rewriting.gru_update(number)
         rewriting.mean(number)
     for number in range(len(nodes)):
         rewriting.gate(number)
         recognise_ramp(rewriting, number)
-    kept = [output, *(k for k, node in enumerate(rewriting.nodes) if isinstance(node, Apply) and node.op.partial)]
+    partial = {k for k, node in enumerate(rewriting.nodes) if isinstance(node, Apply) and node.op.partial}
+    kept = [output, *sorted(partial - rewriting.defined)]
     rewriting.merge(kept)
     quadratics = Quadratics(rewriting.nodes)
     for number in sorted(needed(rewriting.nodes, kept), reverse=True):
@@ -76,6 +79,8 @@ class Rewriting:
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = nodes
+        self.defined: set[int] = set()
+        """operations that have a value everywhere, though others of their kind have not"""
 
     def select(self, operand: Operand, index: Index) -> Operand:
         """Some of an operand's neurons."""

@@ -9,6 +9,7 @@ from tightverify.ops.difference import (
     ClampDifference,
     HardSigmoidDifference,
     LeakyReluDifference,
+    PiecewiseDifference,
     RampDifference,
     SigmoidDifference,
     TanhDifference,
@@ -17,18 +18,24 @@ from tightverify.ops.elu import Elu
 from tightverify.ops.erf import Erf
 from tightverify.ops.exponential import Exp
 from tightverify.ops.gap import SigmoidLessTable, TanhLessTable
+from tightverify.ops.gelu import Gelu, GeluByTanh
 from tightverify.ops.gru_update import GruUpdate, WeightedMean
 from tightverify.ops.hard_sigmoid import HardSigmoid
+from tightverify.ops.hard_swish import HardSwish
 from tightverify.ops.log import Log
 from tightverify.ops.maximum import Maximum
+from tightverify.ops.mish import Mish
 from tightverify.ops.nonzero import NonZero
+from tightverify.ops.power import Power
 from tightverify.ops.product import MULTIPLY, SIGMOID_TANH, SIGMOID_TIMES, TANH_TIMES
 from tightverify.ops.ramp import Ramp
 from tightverify.ops.reciprocal import Reciprocal
 from tightverify.ops.relu import LeakyRelu
 from tightverify.ops.root import SquareRoot
 from tightverify.ops.sigmoid import Sigmoid
+from tightverify.ops.silu import Silu
 from tightverify.ops.softplus import Softplus
+from tightverify.ops.softsign import Softsign
 from tightverify.ops.square import Square
 from tightverify.ops.step import Step
 from tightverify.ops.sum_of_squares import SumOfSquares
@@ -49,22 +56,30 @@ __all__ = [
     "Erf",
     "Exp",
     "Floor",
+    "Gelu",
+    "GeluByTanh",
     "GruUpdate",
     "HardSigmoid",
     "HardSigmoidDifference",
+    "HardSwish",
     "LeakyRelu",
     "LeakyReluDifference",
     "Log",
     "Maximum",
+    "Mish",
     "NonZero",
     "Operation",
+    "PiecewiseDifference",
+    "Power",
     "Ramp",
     "RampDifference",
     "Reciprocal",
     "Sigmoid",
     "SigmoidDifference",
     "SigmoidLessTable",
+    "Silu",
     "Softplus",
+    "Softsign",
     "Square",
     "SquareRoot",
     "Step",
@@ -106,6 +121,15 @@ OPS: list[Operation] = [
     Elu(),
     Elu(0.3),
     Elu(1.75),
+    Softsign(),
+    Gelu(),
+    GeluByTanh(),
+    Silu(),
+    Mish(),
+    HardSwish(),
+    HardSwish(0.25, 0.375),
+    Power(3),
+    Power(4),
     SumOfSquares(),
     MULTIPLY,
     SIGMOID_TANH,
@@ -120,6 +144,8 @@ OPS: list[Operation] = [
     ClampDifference(0.25, 0.5),
     RampDifference(0.1, 0.75),
     HardSigmoidDifference(0.25, 0.375),
+    PiecewiseDifference(Gelu()),
+    PiecewiseDifference(Power(3)),
     SigmoidLessTable(Straight((-2.5, 2.5), (0.0, 1.0), (0.0, 1.0))),
     TanhLessTable(Straight((-1.0, -0.25, 0.5, 1.25), (-0.9, -0.5, 0.25, 0.8), (-0.5, 0.25, 0.8, 0.9))),
 ]

@@ -19,6 +19,10 @@ from torch import Tensor
 from tightverify.relax.curve_planes import curve_traits
 from tightverify.relax.curves import Curve
 from tightverify.relax.lines import curve_range, tightest_lines
+from tightverify.relax.piecewise import Piecewise
+from tightverify.relax.piecewise_lines import lines_at, value_range
+from tightverify.relax.piecewise_lines import tight_lines as tight_piecewise_lines
+from tightverify.relax.piecewise_traits import piecewise_traits
 from tightverify.relax.planes import Planes
 from tightverify.relax.tight import tight_lines, within_range
 from tightverify.relax.traits import Traits
@@ -114,3 +118,29 @@ class CurveOperation(Operation):
 
     def relax(self, *boxes: Interval) -> Planes:
         return tightest_lines(self.curve, boxes[0])
+
+
+class PiecewiseOperation(Operation):
+    """A function of one operand that is convex, concave or straight piece by piece."""
+
+    arity = 1
+
+    @property
+    @abstractmethod
+    def curve(self) -> Piecewise: ...
+
+    @cached_property
+    def traits(self) -> Traits:
+        return piecewise_traits(self.curve)
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return self.curve.value(operands[0])
+
+    def interval(self, *boxes: Interval) -> Interval:
+        return value_range(self.curve, boxes[0])
+
+    def relax(self, *boxes: Interval) -> Planes:
+        return lines_at(self.curve, boxes[0], boxes[0].centre)
+
+    def tight_candidates(self, *boxes: Interval) -> tuple[Planes, ...]:
+        return tight_piecewise_lines(self.curve, boxes[0]), self.relax(*boxes)

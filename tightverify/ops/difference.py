@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
-from tightverify.ops.base import Operation
+from tightverify.ops.base import Operation, PiecewiseOperation
 from tightverify.relax.difference_planes import DifferencePlanes, change_range, difference_planes
 from tightverify.relax.fitted.change_planes import ChangePlanes
+from tightverify.relax.piecewise_secants import PiecewiseSecants
 from tightverify.relax.planes import Planes
 from tightverify.relax.secants import LogisticSecants, Secants, StraightSecants
 from tightverify.relax.traits import Traits
@@ -112,3 +114,22 @@ class HardSigmoidDifference(Difference):
     @property
     def secants(self) -> Secants:  # type: ignore[override]
         return StraightSecants((0.0, self.slope, 0.0), (-self.shift / self.slope, (1.0 - self.shift) / self.slope))
+
+
+@dataclass(frozen=True)
+class PiecewiseDifference(Difference):
+    """Of a function that may fall as well as rise."""
+
+    of: PiecewiseOperation
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"{self.of.name}_difference"
+
+    @property
+    def parameters(self) -> Mapping[str, float | tuple[float, ...]]:
+        return self.of.parameters
+
+    @property
+    def secants(self) -> Secants:  # type: ignore[override]
+        return PiecewiseSecants(self.of.curve)

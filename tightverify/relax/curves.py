@@ -175,6 +175,26 @@ class Tanh(Odd):
 
 
 @dataclass(frozen=True)
+class Softsign(Curve):
+    """`x / (1 + |x|)`, its own mirror; its second derivative jumps at 0."""
+
+    inflection = 0.0
+
+    @property
+    def mirror(self) -> Curve:
+        return self
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.where(x.isinf(), x.sign(), x / (1 + x.abs()))
+
+    def supergradient(self, x: Tensor, slope: Tensor) -> Tensor:
+        return 1 / (1 + x.abs()) ** 2
+
+    def tangent_point(self, slope: Tensor) -> Tensor:
+        return 1 / torch.sqrt(slope.clamp(min=0)) - 1
+
+
+@dataclass(frozen=True)
 class Identity(Odd):
     """x itself, convex and concave: lets a bare operand stand where a curve is wanted."""
 

@@ -23,28 +23,14 @@ import torch
 from torch import Tensor
 
 from tightverify.relax.planes import Plane, Planes
-from tightverify.relax.secants import Secants
+from tightverify.relax.secants import Secants, reached
 from tightverify.relax.traits import FittedPlanes, OperandSet, PlanePairs, Search
-from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below
+from tightverify.values import FUNCTION_ERROR, TINY, Interval, above
 
 
 def change_range(secants: Secants, x: Interval, d: Interval) -> Interval:
-    """The values over a box: the change never falls when d grows, and for fixed d its extremes in x are known."""
-    return Interval(-_most(secants.mirror, x.mirror(), d.mirror()), _most(secants, x, d))
-
-
-def _most(secants: Secants, x: Interval, d: Interval) -> Tensor:
-    """The most, rounded up, which is at d's upper end."""
-    middle = torch.minimum(torch.maximum(secants.centred(d.upper), x.lower), x.upper)
-    places = torch.stack([x.lower, x.upper, torch.where(middle.isnan(), x.lower, middle)])
-    changes = secants.change(places, d.upper)
-    return above(changes + secants.error(x, d, changes), 0.0).amax(0)
-
-
-def reached(x: Interval, d: Interval) -> Interval:
-    """Z: all points on the way from x - d to x."""
-    first = Interval(below(x.lower - d.upper, 0.0), above(x.upper - d.lower, 0.0))
-    return Interval(torch.minimum(first.lower, x.lower), torch.maximum(first.upper, x.upper))
+    """The values over a box."""
+    return Interval(-secants.mirror.most(x.mirror(), d.mirror()), secants.most(x, d))
 
 
 def upper_planes(secants: Secants, x: Interval, d: Interval) -> list[Plane]:
@@ -52,7 +38,7 @@ def upper_planes(secants: Secants, x: Interval, d: Interval) -> list[Plane]:
     z = reached(x, d)
     steepness, lines = secants.slopes(z), secants.lines(z)
     zero = torch.zeros_like(x.lower)
-    found = [Plane((zero, zero), _most(secants, x, d)), over_difference(steepness, d)]
+    found = [Plane((zero, zero), secants.most(x, d)), over_difference(steepness, d)]
     if lines is None:
         return found
     for steep, end in ((steepness.upper, d.lower), (steepness.lower, d.upper)):

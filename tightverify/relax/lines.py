@@ -103,14 +103,14 @@ def envelope_slope(curve: Curve, box: Interval, points: Tensor, chord: Tensor, s
     return torch.where(torch.isfinite(slope) & (start < upper), slope, chord)
 
 
-def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Tensor:
-    """(..., 2): the line that supports the concave envelope at the points; the chord, where that is lower for rounding."""
+def upper_line_at(curve: Curve, box: Interval, points: Tensor) -> Plane:
+    """The line that supports the concave envelope at the points; the chord, where that is lower for rounding."""
     chord = chord_slope(curve, box)
     slopes = torch.stack([envelope_slope(curve, box, points, chord), chord])
     every = Interval(box.lower.expand_as(slopes), box.upper.expand_as(slopes))
     offsets = upper_offset(curve, slopes, every)
     lowest = (slopes * points + offsets).nan_to_num(nan=torch.inf).argmin(0, keepdim=True)
-    return torch.stack([slopes.gather(0, lowest)[0], offsets.gather(0, lowest)[0]], dim=-1)
+    return Plane((slopes.gather(0, lowest)[0],), offsets.gather(0, lowest)[0])
 
 
 def tightest_lines(curve: Curve, box: Interval) -> Planes:

@@ -66,8 +66,8 @@ class CurvePairs(PairedPlanes):
         for k in (0, 1):
             low, high = (ends[:, k, None].expand(points.shape[:2]) for ends in extremes(polygons))
             box = Interval(low, high)
-            above = upper_line_at(self.curve, box, points[..., k])[..., 0]
-            below = upper_line_at(self.curve.mirror, box.mirror(), -points[..., k])[..., 0]
+            above = upper_line_at(self.curve, box, points[..., k]).slopes[0]
+            below = upper_line_at(self.curve.mirror, box.mirror(), -points[..., k]).slopes[0]
             chord = chord_slope(self.curve, box)[:, :1]
             by_sign.append({1: torch.cat([above, chord], 1), -1: -torch.cat([below, chord], 1)})
         first, second = by_sign

@@ -45,7 +45,7 @@ class SlopeLines:
 
 
 class Secants(ABC):
-    """A curve that never falls, by its changes."""
+    """A function by its changes."""
 
     @property
     @abstractmethod
@@ -54,15 +54,11 @@ class Secants(ABC):
 
     @abstractmethod
     def change(self, x: Tensor, d: Tensor) -> Tensor:
-        """`F(x) - F(x - d)`, within `error` of itself."""
+        """`F(x) - F(x - d)`"""
 
     @abstractmethod
-    def error(self, x: Interval, d: Interval, change: Tensor) -> Tensor:
-        """What a computed change over boxes may be off by."""
-
-    @abstractmethod
-    def centred(self, d: Tensor) -> Tensor:
-        """The x at which the change by d is the largest or least; NaN, where the curve is symmetric about no point."""
+    def most(self, x: Interval, d: Interval) -> Tensor:
+        """No less than the change is at any point of the boxes."""
 
     @abstractmethod
     def slopes(self, z: Interval) -> Interval:
@@ -73,8 +69,27 @@ class Secants(ABC):
         """Lines that hold F', if there are any better than its range."""
 
 
+class RisingSecants(Secants):
+    """Of a curve that never falls: neither does its change when d grows."""
+
+    @abstractmethod
+    def error(self, x: Interval, d: Interval, change: Tensor) -> Tensor:
+        """What a computed change over boxes may be off by."""
+
+    @abstractmethod
+    def centred(self, d: Tensor) -> Tensor:
+        """The x at which the change by d is the largest or least; NaN, where the curve is symmetric about no point."""
+
+    def most(self, x: Interval, d: Interval) -> Tensor:
+        """At d's upper end, where in x the extremes are known."""
+        middle = torch.minimum(torch.maximum(self.centred(d.upper), x.lower), x.upper)
+        places = torch.stack([x.lower, x.upper, torch.where(middle.isnan(), x.lower, middle)])
+        changes = self.change(places, d.upper)
+        return above(changes + self.error(x, d, changes), 0.0).amax(0)
+
+
 @dataclass(frozen=True)
-class LogisticSecants(Secants):
+class LogisticSecants(RisingSecants):
     """Of `height / (1 + exp(-rate x))`, up to a constant: the sigmoid, and tanh for 2 and 2, both of them powers of two.
 
     With a = rate x and b = rate (x - d), `sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))`, and for a
@@ -149,7 +164,7 @@ class LogisticSecants(Secants):
 
 
 @dataclass(frozen=True)
-class StraightSecants(Secants):
+class StraightSecants(RisingSecants):
     """Of a continuous curve that is straight between `breaks`, with a slope for each piece, one more than there are breaks.
 
     The change is the sum over the pieces of slope times the part of the way that lies in the piece.
@@ -195,3 +210,9 @@ class StraightSecants(Secants):
 
     def lines(self, z: Interval) -> SlopeLines | None:
         return None
+
+
+def reached(x: Interval, d: Interval) -> Interval:
+    """All points on the way from x - d to x."""
+    first = Interval(below(x.lower - d.upper, 0.0), above(x.upper - d.lower, 0.0))
+    return Interval(torch.minimum(first.lower, x.lower), torch.maximum(first.upper, x.upper))

@@ -5,26 +5,14 @@ Where it has no jumps, binaries hold it exactly; where it has, its envelopes are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from tightverify.relax.curve_planes import PLACES
+from tightverify.relax.envelope_lines import EnvelopeLines
 from tightverify.relax.planes import Plane
-from tightverify.relax.straight import Straight, straight_planes, upper_offset
-from tightverify.relax.traits import (
-    Cells,
-    Envelope,
-    FittedPlanes,
-    OperandSet,
-    PlanePairs,
-    Search,
-    Support,
-    Traits,
-    where_upper,
-)
+from tightverify.relax.straight import Straight, upper_line, upper_offset
+from tightverify.relax.traits import Traits
 from tightverify.values import Interval
 
 
@@ -35,30 +23,15 @@ def straight_traits(of: Straight) -> Traits:
 
 
 @dataclass(frozen=True)
-class StraightLines(FittedPlanes, Cells, Envelope):
-    """The lines that support its envelopes."""
-
+class StraightLines(EnvelopeLines):
     of: Straight
 
-    def planes(self, operands: OperandSet, kinds: Sequence[str], search: Search) -> PlanePairs:
-        shares = operands.ends.new_tensor([share for kind in kinds for share in PLACES.get(kind, ())])
-        return self.at(operands, torch.lerp(operands.low, operands.high, shares)[..., None], search)
+    @property
+    def mirror(self) -> StraightLines:
+        return StraightLines(self.of.mirror)
 
-    def at(self, operands: OperandSet, points: Tensor, search: Search) -> PlanePairs:
-        low, high = operands.low.expand(points.shape[:2]), operands.high.expand(points.shape[:2])
-        planes = straight_planes(self.of, Interval(low, high), points[..., 0])
-        return as_rows(planes.lower), as_rows(planes.upper)
+    def upper_line(self, box: Interval, points: Tensor) -> Plane:
+        return upper_line(self.of, box, points)
 
-    def offsets(self, operands: OperandSet, lower: Tensor, upper: Tensor, search: Search) -> tuple[Tensor, Tensor]:
-        box = operands.interval(0)
-        return -upper_offset(self.of.mirror, lower[:, 0], box.mirror()), upper_offset(self.of, upper[:, 0], box)
-
-    def support(self, operands: OperandSet, points: Tensor, upper: Tensor, search: Search) -> Support:
-        pair = straight_planes(self.of, operands.interval(0), points[:, 0])
-        planes = where_upper(upper, as_rows(pair.upper), as_rows(pair.lower))
-        return Support(planes, planes[:, 0] * points[:, 0] + planes[:, 1])
-
-
-def as_rows(plane: Plane) -> Tensor:
-    """(..., 2): slope and offset."""
-    return torch.stack([plane.slopes[0], plane.offset], dim=-1)
+    def upper_offset(self, slope: Tensor, box: Interval) -> Tensor:
+        return upper_offset(self.of, slope, box)

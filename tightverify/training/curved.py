@@ -13,11 +13,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tightverify.ops import Clamp, Elu, Erf, Exp, LeakyRelu, Log, Ramp, Reciprocal, Softplus, Square, SquareRoot
+from tightverify.ops import (
+    Clamp,
+    Elu,
+    Erf,
+    Exp,
+    Gelu,
+    GeluByTanh,
+    HardSwish,
+    LeakyRelu,
+    Log,
+    Mish,
+    Power,
+    Ramp,
+    Reciprocal,
+    Silu,
+    Softplus,
+    Softsign,
+    Square,
+    SquareRoot,
+)
 from tightverify.training.functions import RELU, SIGMOID, TANH, Function, increasing, plain
 from tightverify.training.operators import (
     Number,
-    absolute,
     add,
     applied,
     constant,
@@ -127,8 +145,8 @@ POWERS: dict[float, Callable[[Bounded], Bounded]] = {
     0.5: sqrt,
     1: lambda x: x,
     2: square,
-    3: lambda x: multiply(x, square(x)),
-    4: lambda x: square(square(x)),
+    3: lambda x: applied(plain(Power(3)), x),
+    4: lambda x: applied(plain(Power(4)), x),
 }
 
 
@@ -137,35 +155,15 @@ def erf(x: Bounded) -> Bounded:
 
 
 def gelu(x: Bounded, approximate: str = "none") -> Bounded:
-    if approximate == "none":
-        share = erf(multiply(x, math.sqrt(0.5)))
-    else:
-        share = tanh(multiply(add(x, multiply(power(x, 3), 0.044715)), math.sqrt(2 / math.pi)))
-    return multiply(x, add(multiply(share, 0.5), 0.5))
+    return applied(plain(Gelu() if approximate == "none" else GeluByTanh()), x)
 
 
 def tanh(x: Bounded) -> Bounded:
     return applied(TANH, x)
 
 
-def silu(x: Bounded, inplace: bool = False) -> Bounded:
-    return in_place(x, multiply(x, applied(SIGMOID, x)), inplace)
-
-
-def mish(x: Bounded, inplace: bool = False) -> Bounded:
-    return in_place(x, multiply(x, tanh(softplus(x))), inplace)
-
-
 def hardsigmoid(x: Bounded, inplace: bool = False) -> Bounded:
     return in_place(x, clamp(add(multiply(x, 1 / 6), 0.5), 0.0, 1.0), inplace)
-
-
-def hardswish(x: Bounded, inplace: bool = False) -> Bounded:
-    return in_place(x, multiply(x, hardsigmoid(x)), inplace)
-
-
-def softsign(x: Bounded) -> Bounded:
-    return multiply(x, reciprocal(add(absolute(x), 1.0)))
 
 
 def selu(x: Bounded, inplace: bool = False) -> Bounded:
@@ -210,23 +208,23 @@ OPERATORS.update(
         "expm1": lambda x: subtract(applied(increasing(Exp()), x), 1.0),
         "gelu": gelu,
         "hardsigmoid": hardsigmoid,
-        "hardswish": hardswish,
+        "hardswish": of_one(plain(HardSwish())),
         "hardtanh": hardtanh,
         "leaky_relu": leaky_relu,
         "log": log,
         "log10": lambda x: multiply(log(x), 1 / math.log(10)),
         "log1p": lambda x: log(add(x, 1.0)),
         "log2": lambda x: multiply(log(x), 1 / math.log(2)),
-        "mish": mish,
+        "mish": of_one(plain(Mish())),
         "prelu": prelu,
         "reciprocal": reciprocal,
         "relu6": lambda x, inplace=False: in_place(x, clamp(x, 0.0, 6.0), inplace),
         "rsqrt": POWERS[-0.5],
         "selu": selu,
-        "silu": silu,
+        "silu": of_one(plain(Silu())),
         "softplus": softplus,
         "softshrink": soft_shrink,
-        "softsign": softsign,
+        "softsign": of_one(increasing(Softsign())),
         "sqrt": sqrt,
         "square": square,
         "tanhshrink": lambda x: subtract(x, tanh(x)),

@@ -10,7 +10,7 @@ from tightverify.models import composed
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.from_onnx.last import FIRST_OF_ONE_AXIS
 from tightverify.models.from_onnx.node import Call
-from tightverify.ops import Erf, Exp
+from tightverify.ops import Erf, Exp, Gelu, GeluByTanh, HardSwish, Mish, Operation, Softsign
 
 SELU = 1.6732632423543772, 1.0507009873554805
 """ONNX's alpha and gamma."""
@@ -18,6 +18,10 @@ SELU = 1.6732632423543772, 1.0507009873554805
 
 def of(function: Callable[[Builder, Symbols], Symbols], call: Call) -> Symbols:
     return function(call.builder, call.numbers(0))
+
+
+def applied(op: Operation, call: Call) -> Symbols:
+    return call.builder.apply(op, call.numbers(0))
 
 
 def parametric_relu(call: Call) -> Symbols:
@@ -56,8 +60,7 @@ def softmax(function: Callable[[Builder, Symbols, int], Symbols], call: Call) ->
 
 
 def gelu(call: Call) -> Symbols:
-    function = composed.gelu_by_tanh if call.text("approximate", "none") == "tanh" else composed.gelu
-    return function(call.builder, call.numbers(0))
+    return call.builder.apply(GeluByTanh() if call.text("approximate", "none") == "tanh" else Gelu(), call.numbers(0))
 
 
 def layer_normalisation(call: Call) -> Symbols:
@@ -73,17 +76,17 @@ CURVED: dict[str, Callable[[Call], Symbols]] = {
     "Abs": partial(of, composed.absolute),
     "Celu": celu,
     "Elu": elu,
-    "Erf": partial(of, lambda builder, x: builder.apply(Erf(), x)),
+    "Erf": partial(applied, Erf()),
+    "Exp": partial(applied, Exp()),
     "Gelu": gelu,
-    "Exp": partial(of, lambda builder, x: builder.apply(Exp(), x)),
-    "HardSwish": partial(of, composed.hard_swish),
+    "HardSwish": partial(applied, HardSwish()),
     "LayerNormalization": layer_normalisation,
     "LogSoftmax": partial(softmax, composed.log_softmax),
-    "Mish": partial(of, composed.mish),
+    "Mish": partial(applied, Mish()),
     "PRelu": parametric_relu,
     "Selu": selu,
     "Sign": partial(of, composed.sign),
     "Softmax": partial(softmax, composed.softmax),
     "Softplus": partial(of, lambda builder, x: composed.softplus(builder, x, 1.0, None)),
-    "Softsign": partial(of, composed.softsign),
+    "Softsign": partial(applied, Softsign()),
 }

@@ -12,7 +12,7 @@ from tightverify.models import composed
 from tightverify.models.builder import Builder, Symbols
 from tightverify.models.clamps import clamped
 from tightverify.models.from_torch.call import Call, Missing
-from tightverify.ops import Erf, Exp, Log, Softplus
+from tightverify.ops import Erf, Exp, Gelu, GeluByTanh, HardSwish, Log, Mish, Operation, Softplus
 
 Handler = Callable[[Call], object]
 EXACT_BEYOND = 37.0
@@ -23,13 +23,12 @@ def of(function: Callable[[Builder, Symbols], Symbols]) -> Handler:
     return lambda call: function(call.builder, call.symbols("self"))
 
 
-def exponential(call: Call) -> Symbols:
-    return call.builder.apply(Exp(), call.symbols("self"))
+def applied(op: Operation) -> Handler:
+    return lambda call: call.builder.apply(op, call.symbols("self"))
 
 
 def gelu(call: Call) -> object:
-    function = composed.gelu_by_tanh if call["approximate"] == "tanh" else composed.gelu
-    return function(call.builder, call.symbols("self"))
+    return call.builder.apply(GeluByTanh() if call["approximate"] == "tanh" else Gelu(), call.symbols("self"))
 
 
 def softplus(call: Call) -> object:
@@ -118,16 +117,16 @@ CURVED: dict[str, Handler] = {
     "aten.abs.default": of(composed.absolute),
     "aten.celu.default": celu,
     "aten.elu.default": elu,
-    "aten.erf.default": of(lambda builder, x: builder.apply(Erf(), x)),
-    "aten.exp.default": exponential,
+    "aten.erf.default": applied(Erf()),
+    "aten.exp.default": applied(Exp()),
     "aten.expm1.default": of(exponential_less_one),
     "aten.gelu.default": gelu,
     "aten.hardsigmoid.default": of(composed.hard_sigmoid),
-    "aten.hardswish.default": of(composed.hard_swish),
+    "aten.hardswish.default": applied(HardSwish()),
     "aten.layer_norm.default": layer_norm("whole"),
     "aten.log1p.default": of(logarithm_of_one_more),
     "aten.log_sigmoid.default": of(log_sigmoid),
-    "aten.mish.default": of(composed.mish),
+    "aten.mish.default": applied(Mish()),
     "aten.native_layer_norm.default": layer_norm("native"),
     "aten.prelu.default": parametric_relu,
     **dict.fromkeys(("aten.sign.default", "aten.sgn.default"), of(composed.sign)),

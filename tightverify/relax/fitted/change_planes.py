@@ -29,10 +29,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tightverify.relax.difference_planes import as_rows, reached, sides
+from tightverify.relax.difference_planes import as_rows, sides
 from tightverify.relax.fitted.cutting import SlopeRange
 from tightverify.relax.polygons import Polygons
-from tightverify.relax.secants import LogisticSecants
+from tightverify.relax.secants import LogisticSecants, reached
 from tightverify.relax.traits import FittedPlanes, OperandSet, PlanePairs, Search
 from tightverify.values import FUNCTION_ERROR, TINY, Interval, above
 

@@ -1,0 +1,136 @@
+"""Products of a neuron with a share of itself, and whole powers, are one operation however they are spelt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from onnx import NodeProto
+from torch import Tensor, nn
+
+import tightverify as tv
+from tests.helpers.onnx_models import SINGLE, Arrays, agree, build, node, save
+from tightverify.graph import Apply
+from tightverify.models.model import Model
+from tightverify.ops import Gelu, GeluByTanh, HardSwish, Mish, Operation, Power, Silu, Softsign
+from tightverify.ops.product import Product
+
+FEATURES = 5
+WEIGHTS = torch.tensor([0.5, -1.5, 1.0, 2.0, 0.25], dtype=torch.float64)
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.function = nn.Linear(FEATURES, FEATURES).double(), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.linear(x))
+
+
+def operations(model: Model) -> list[Operation]:
+    return [node.op for node in model.graph.nodes if isinstance(node, Apply)]
+
+
+SPELLINGS: dict[str, tuple[Callable[[Tensor], Tensor], Operation]] = {
+    "silu": (F.silu, Silu()),
+    "x sigmoid(x)": (lambda x: x * torch.sigmoid(x), Silu()),
+    "sigmoid(b x) 2 x": (lambda x: torch.sigmoid(WEIGHTS * x) * (2 * x), Silu()),
+    "quick gelu": (lambda x: x * torch.sigmoid(1.702 * x), Silu()),
+    "gelu": (F.gelu, Gelu()),
+    "gelu by erf": (lambda x: x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0))), Gelu()),
+    "gelu by erf, halved inside": (lambda x: x * (0.5 + 0.5 * torch.erf(math.sqrt(0.5) * x)), Gelu()),
+    "gelu of another width": (lambda x: 0.5 * x * (1 + torch.erf(3 * x)), Gelu()),
+    "gelu by tanh": (lambda x: F.gelu(x, approximate="tanh"), GeluByTanh()),
+    "mish": (F.mish, Mish()),
+    "x tanh(softplus(x))": (lambda x: x * torch.tanh(F.softplus(x, threshold=40.0)), Mish()),
+    "hardswish": (F.hardswish, HardSwish()),
+    "x hardsigmoid(x)": (lambda x: x * F.hardsigmoid(x), HardSwish()),
+    "x relu6(x + 3) / 6": (lambda x: x * F.relu6(x + 3) / 6, HardSwish()),
+    "softsign": (F.softsign, Softsign()),
+    "x / (1 + |x|)": (lambda x: x / (1 + x.abs()), Softsign()),
+    "x^3": (lambda x: x**3, Power(3)),
+    "x x x": (lambda x: x * x * x, Power(3)),
+    "x^4 by x": (lambda x: x * x.square() * x, Power(4)),
+    "x^5": (lambda x: x**5, Power(5)),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings(name: str) -> None:
+    function, wanted = SPELLINGS[name]
+    module = Function(function)
+    model = tv.load(module, (FEATURES,))
+    assert operations(model) == [wanted]
+    x = 2 * torch.randn((30, FEATURES), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(model.graph.forward(x), module(x), atol=1e-11)
+
+
+OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "another neuron's share": lambda x: x * torch.sigmoid(x.roll(1, -1)),
+    "a share of something else": lambda x: x * torch.sigmoid(x + 1),
+    "no share": lambda x: x * (0.5 + torch.sigmoid(x)),
+    "uneven": lambda x: x * (0.4 + 0.5 * torch.erf(x)),
+    "tanh of another": lambda x: x * torch.tanh(F.softplus(2 * x)),
+    "no size": lambda x: x / (1 + torch.maximum(x, -0.5 * x)),
+    "relu6 of a multiple": lambda x: x * F.relu6(2 * x + 3),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_only_looks_alike_stays_a_product(name: str) -> None:
+    module = Function(OTHERS[name])
+    model = tv.load(module, (FEATURES,))
+    assert any(isinstance(op, Product) for op in operations(model))
+    x = 2 * torch.randn((30, FEATURES), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(model.graph.forward(x), module(x), atol=1e-11)
+
+
+HALF = {"h": np.array(0.5), "one": np.array(1.0), "r": np.array(math.sqrt(2)), "three": np.array(3.0), "six": np.array(6.0)}
+ONNX: dict[str, tuple[list[NodeProto], Arrays, Operation]] = {
+    "Sigmoid": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], {}, Silu()),
+    "Erf": (
+        [node("Div", "x r", "d"), node("Erf", "d", "e"), node("Add", "e one", "a"), node("Mul", "x a", "m"),
+         node("Mul", "m h")], HALF, Gelu(),
+    ),
+    "HardSigmoid": ([node("HardSigmoid", "x", "s", alpha=0.25, beta=0.5), node("Mul", "x s")], {}, HardSwish(0.25, 0.5)),
+    "Softplus": ([node("Softplus", "x", "p"), node("Tanh", "p", "t"), node("Mul", "x t")], {}, Mish()),
+    "Pow": ([node("Pow", "x three")], HALF, Power(3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_spellings_of_files(name: str, tmp_path: Path) -> None:
+    nodes, constants, wanted = ONNX[name]
+    assert operations(agree(save(tmp_path, build(nodes, ["N", FEATURES], constants, SINGLE)))) == [wanted]
+
+
+NEARLY: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": lambda x: x * torch.sigmoid(x + 1e-9),
+    "gelu": lambda x: x * (0.5 + 0.5 * torch.erf(math.sqrt(0.5) * x + 1e-9)),
+    "mish": lambda x: x * torch.tanh(F.softplus(x + 1e-9)),
+    "hardswish": lambda x: x * F.hardsigmoid(x + 1e-9),
+    "softsign": lambda x: x / (1 + (x + 1e-9).abs()),
+    "x^3": lambda x: x * (x + 1e-9).square(),
+}
+"""Hardly another function, but a product of two that are bounded apart."""
+
+
+@pytest.mark.parametrize("name", NEARLY)
+@pytest.mark.parametrize("eps", [0.1, 1.0])
+def test_one_operation_is_tighter_than_a_product(name: str, eps: float) -> None:
+    one, product = (tv.load(Function(function), (FEATURES,)) for function in (SPELLINGS[name][0], NEARLY[name]))
+    x = torch.linspace(-2, 2, 4 * FEATURES, dtype=torch.float64).view(4, FEATURES)
+    found, other = (tv.bounds(model, x, tv.LinfBall(eps)) for model in (one, product))
+    moved = x + eps * (2 * torch.rand((20_000, *x.shape), generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 1)
+    y = one.graph.forward(moved.flatten(0, 1)).view(-1, 4, FEATURES)
+    assert bool(((found.lower <= y) & (y <= found.upper)).all())
+    assert float(found.width.mean()) < (0.95 if eps == 1 else 1.001) * float(other.width.mean())
