@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,43 @@ def test_one_operation_is_tighter_than_a_product(name: str, eps: float) -> None:
     y = one.graph.forward(moved.flatten(0, 1)).view(-1, 4, FEATURES)
     assert bool(((found.lower <= y) & (y <= found.upper)).all())
     assert float(found.width.mean()) < (0.95 if eps == 1 else 1.001) * float(other.width.mean())
+
+
+class Recurrent(nn.Module):
+    """h = f(W x + U h), of a function that is not one of torch's cells."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.w, self.u, self.last = nn.Linear(4, 5).double(), nn.Linear(5, 5).double(), nn.Linear(5, 3).double()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 5)
+        for frame in x.unbind(1):
+            h = self.function(2 * self.w(frame) + self.u(h))
+        return torch.as_tensor(self.last(h))
+
+
+@pytest.mark.covering
+@pytest.mark.parametrize("method", ["combine", "lp", "milp", "complete"])
+@pytest.mark.parametrize("name", ["silu", "gelu", "mish", "hardswish", "softsign"])
+def test_networks_are_bounded_by_every_method(name: str, method: str) -> None:
+    """No method is looser than `linear`, and samples keep to all of them."""
+    module = Recurrent(SPELLINGS[name][0]).eval()
+    x = torch.randn((2, 3, 4), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    with torch.no_grad():
+        labels = module(x).argmax(1)
+        moved = x + 0.2 * (
+            2 * torch.rand((2000, *x.shape), generator=torch.Generator().manual_seed(4), dtype=torch.float64) - 1
+        )
+        y = module(moved.flatten(0, 1)).view(2000, 2, 3)
+    attained = (y.gather(2, labels.expand(2000, 2)[..., None]) - y).amin(0)
+    model = tv.load(module, (3, 4))
+    asked: dict[str, Any] = {"restarts": 0, "thorough": True, "time_limit": 1.0}
+    first = tv.certify(model, x, labels, tv.LinfBall(0.2), method="linear", **asked)
+    found = tv.certify(model, x, labels, tv.LinfBall(0.2), method=method, **asked)
+    for k, result in enumerate(found):
+        others = [c for c in range(3) if c != int(labels[k])]
+        assert bool((result.margins <= attained[k, others] + 1e-9).all())
+        assert bool((result.margins >= first[k].margins - 1e-9).all())
