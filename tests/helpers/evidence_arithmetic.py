@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from tests.helpers.evidence_choices import least_chosen, reached_by_choice, sampled_choices
-from tests.helpers.evidence_lines import SHAPED, rational
+from tests.helpers.evidence_lines import SHAPED, rational, shape_of
 from tightverify.evidence import Polygon, Program, Question
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,6 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "softplus": lambda x: np.logaddexp(0, x),
     "softsign": lambda x: x / (1 + np.abs(x)),
     "gelu": lambda x: x * special.ndtr(x),
-    "gelu_by_tanh": lambda x: x * special.expit(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
     "silu": lambda x: x * special.expit(x),
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "step": lambda x: (x > 0) * 1.0,
@@ -69,6 +68,8 @@ def function_of(kind: Mapping[str, Any]) -> Callable[..., Floats]:
         return lambda x: smooth(x) - straight(x)
     if kind["op"] == "table":
         return lambda x: table(kind, np.asarray(x))
+    if kind["op"] == "gelu_by_tanh":
+        return lambda x: x * special.expit(2 * math.sqrt(2 / math.pi) * (x + kind["cube"] * x**3))
     if kind["op"] == "power":
         return lambda x: x ** kind["exponent"]
     if kind["op"] == "hard_swish":
@@ -127,7 +128,7 @@ def turn_of(kind: Mapping[str, Any]) -> float:
 
 def steepness_of(kind: Mapping[str, Any], low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """The range of a smooth one's slope, which is the least or largest at an end or at an inflection."""
-    bell = SHAPED[f"power {kind['exponent']}" if kind["op"] == "power" else kind["op"]]
+    bell = SHAPED[shape_of(kind["op"], kind)]
     signs = [np.sign(float(bell.curvature(*(rational(x),) * 2)[0])) for x in GRID]
     bends = [(a + b) / 2 for a, b, s, t in zip(GRID, GRID[1:], signs, signs[1:], strict=False) if s != t]
     slope = np.vectorize(lambda x: float(bell.slope(rational(x))), otypes=[float])

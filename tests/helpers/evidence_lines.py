@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -152,17 +152,22 @@ def logistic(x: arb) -> arb:
     return (1 + (x / 2).tanh()) / 2
 
 
-def by_tanh(x: arb) -> tuple[arb, arb, arb]:
-    """Of GELU's approximation u, u' and u'' of `tanh u`."""
+def by_tanh(cube: float) -> tuple[Formula, Formula, Formula]:
+    """Of GELU's approximation `x sigmoid(2 u)`, `u = steep (x + cube x^3)`."""
     steep = (2 / arb.pi()).sqrt()
-    cubic = arb("0.044715") * steep
-    return steep * x + cubic * x**3, steep + 3 * cubic * x * x, 6 * cubic * x
+    cubic = steep * arb(rational(cube))
 
+    def inner(x: arb) -> arb:
+        return steep * x + cubic * x**3
 
-def inner_by_tanh(x: arb) -> tuple[arb, arb, arb]:
-    u, slope, bent = by_tanh(x)
-    share = logistic(2 * u)
-    return share, 2 * slope * share * logistic(-2 * u), bent / slope - 2 * u.tanh() * slope
+    def slope(x: arb) -> arb:
+        return steep + 3 * cubic * x * x
+
+    return (
+        lambda x: logistic(2 * inner(x)),
+        lambda x: slope(x) * inner(x).sech() ** 2 / 2,
+        lambda x: 6 * cubic * x / slope(x) - 2 * inner(x).tanh() * slope(x),
+    )
 
 
 def share_of_mish(x: arb) -> arb:
@@ -171,7 +176,6 @@ def share_of_mish(x: arb) -> arb:
 
 GATED: dict[str, tuple[Formula, Formula, Formula]] = {
     "gelu": (lambda x: (-x / arb(2).sqrt()).erfc() / 2, lambda x: (-x * x / 2).exp() / (2 * arb.pi()).sqrt(), lambda x: -x),
-    "gelu_by_tanh": (lambda x: inner_by_tanh(x)[0], lambda x: inner_by_tanh(x)[1], lambda x: inner_by_tanh(x)[2]),
     "silu": (logistic, lambda x: (x / 2).sech() ** 2 / 4, lambda x: -(x / 2).tanh()),
     "mish": (
         share_of_mish,
@@ -190,11 +194,20 @@ def power(exponent: int) -> Shaped:
 
 
 BELLS = {name: Bell(name) for name in ("tanh", "sigmoid")}
-SHAPED: dict[str, Bell | Shaped] = {
-    **BELLS,
-    **{name: gated(*formulas) for name, formulas in GATED.items()},
-    **{f"power {exponent}": power(exponent) for exponent in range(3, 9)},
-}
+SHAPED: dict[str, Bell | Shaped] = {**BELLS, **{name: gated(*formulas) for name, formulas in GATED.items()}}
+
+
+def shape_of(name: str, parameters: Mapping[str, Any]) -> str:
+    """The name in `SHAPED` of a function with numbers of its own."""
+    if name == "gelu_by_tanh":
+        called = f"{name} {parameters['cube']!r}"
+        SHAPED.setdefault(called, gated(*by_tanh(parameters["cube"])))
+        return called
+    if name == "power":
+        called = f"{name} {parameters['exponent']}"
+        SHAPED.setdefault(called, power(parameters["exponent"]))
+        return called
+    return name
 
 
 VALUES: dict[str, Callable[[arb], arb]] = {

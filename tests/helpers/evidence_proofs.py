@@ -21,7 +21,18 @@ from typing import Any
 import numpy as np
 from flint import fmpq
 
-from tests.helpers.evidence_lines import BELLS, SHAPED, Along, Curved, Point, line_holds, rational, rationals, segment_holds
+from tests.helpers.evidence_lines import (
+    BELLS,
+    SHAPED,
+    Along,
+    Curved,
+    Point,
+    line_holds,
+    rational,
+    rationals,
+    segment_holds,
+    shape_of,
+)
 from tests.helpers.evidence_surfaces import Change, Surface, surface_holds
 
 Named = tuple[str, tuple[tuple[str, float | tuple[float, ...] | None], ...]]
@@ -43,8 +54,6 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
     """
     name, parameters = op[0], dict(op[1])
     if len(slopes) == 2:
-        if name == "power_difference":
-            name, parameters = f"power {parameters['exponent']}_difference", {}
         if name.endswith("_difference"):
             return change_holds(name.removesuffix("_difference"), parameters, k, slopes, constant, list(domain))
         return on_polygon(name, k, slopes, constant, list(domain))
@@ -96,8 +105,6 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         return min(outer, default=fmpq(0)) >= 0 and (
             inner[0] > inner[1] or segment_holds(k * slope, k * shift + a, constant, *inner)
         )
-    if name == "power":
-        name = f"power {parameters['exponent']}"
     if name == "step":
         ends = [(left, left > 0), (right, right > 0), *((fmpq(0), one) for one in (False, True) if left <= 0 < right)]
         return all(k * int(value) + a * t + constant >= 0 for t, value in ends)  # right of 0 it is 1 at once
@@ -113,7 +120,7 @@ def keeps_above(op: Named, k: fmpq, slopes: Point, constant: fmpq, domain: tuple
         below = left > 0 or floor_holds(-k, -a, constant, max(-right, fmpq(0)), -left)
         return -limit < left and right < limit and above and below
     starts = {"log": left > 0, "reciprocal": left > 0 or right < 0, "square_root": left >= 0}
-    return starts.get(name, True) and line_holds(Curved(name, k, a, constant), left, right)
+    return starts.get(name, True) and line_holds(Curved(shape_of(name, parameters), k, a, constant), left, right)
 
 
 def floor_holds(k: fmpq, slope: fmpq, constant: fmpq, low: fmpq, high: fmpq) -> bool:
@@ -186,7 +193,7 @@ def on_polygon(name: str, k: fmpq, slopes: Point, c: fmpq, polygon: list[Point])
 
 def change_holds(name: str, parameters: Mapping[str, Any], k: fmpq, slopes: Point, c: fmpq, polygon: list[Point]) -> bool:
     """The same for `f(x) - f(x - d)`, which is straight between the lines on which x or x - d is where f bends, if f is."""
-    a, b = slopes
+    (a, b), name = slopes, shape_of(name, parameters)
     if name in SHAPED:
         return surface_holds(Change(SHAPED[name], k, a, b, c), polygon)
     bends, value = straight(name, parameters)

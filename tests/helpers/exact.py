@@ -83,7 +83,7 @@ EXACT: dict[str, Callable[..., arb]] = {
     "elu": lambda x, alpha: x if x >= 0 else ball(alpha) * (x.exp() - 1),
     "softsign": lambda x: x / (1 + abs(x)),
     "gelu": lambda x: x * (-x / arb(2).sqrt()).erfc() / 2,
-    "gelu_by_tanh": lambda x: x * sigmoid(2 * (2 / arb.pi()).sqrt() * (x + arb("0.044715") * x**3)),
+    "gelu_by_tanh": lambda x, cube: x * sigmoid(2 * (2 / arb.pi()).sqrt() * (x + ball(cube) * x**3)),
     "silu": lambda x: x * sigmoid(x),
     "mish": lambda x: x * tanh((1 + x.exp()).log()),
     "hard_swish": lambda x, slope, shift: x * hard_sigmoid(x, slope, shift),

@@ -5,8 +5,9 @@
     a x (c hard_sigmoid(b x))       (a c / b) hard_swish(b x)
     a x (c clamp(x + d, 0, e))      a c e hard_swish(x), whose slope is 1 / e and whose shift is d / e
     a x (c tanh(softplus(x)))       a c mish(x)
+    a x (c + c tanh(p x + q x^3))   (2 a c / b) gelu_by_tanh(b x) for b = p / sqrt(2 / pi), near the usual q
     a x (c / (1 + |x|))             a c softsign(x)
-    x x^n                           x^(n + 1)
+    a x (c x^n)                     a c x^(n + 1)
 
 a, b and c are weights, which may differ from neuron to neuron and are allowed the roundings of any weight.
 """
@@ -28,6 +29,7 @@ from tightverify.ops import (
     Clamp,
     Erf,
     Gelu,
+    GeluByTanh,
     HardSigmoid,
     HardSwish,
     Maximum,
@@ -48,15 +50,25 @@ if TYPE_CHECKING:
     from tightverify.models.rewrite import Rewriting
 
 HIGHEST = 64
+CUBIC = 0.0447, 0.0448
+"""What the cube counts in GELU's approximation, 0.044715, as it may come out of weights in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """`sum of factor * operand, + shift`, neuron by neuron."""
+
+    terms: tuple[tuple[Tensor, Operand], ...]
+    shift: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """`shift + factor * op(operand)`"""
+    """`factor * op(inner) + shift`"""
 
     source: int
     op: Operation
-    operand: Operand
+    inner: Sum
     factor: Tensor
     shift: Tensor
 
@@ -67,122 +79,142 @@ def recognise_gated(rewriting: Rewriting, number: int) -> None:
     if not isinstance(node, Apply) or node.op is not MULTIPLY:
         return
     for x, other in (node.operands, node.operands[::-1]):
-        power = power_of(rewriting, x, other)
-        if power is not None:
-            rewriting.nodes[number] = Apply(power, (x,), node.size)
+        own = scaled(rewriting, Term(x, Identity(node.size)), node.size)
+        if own is None:
+            continue
+        factor, base = own
+        outer = expanded(rewriting, other, base, node.size)
+        if len(outer.terms) != 1:
+            continue
+        share, read = outer.terms[0]
+        power = power_of(rewriting, read, base)
+        if power is not None and not bool(outer.shift.any()):
+            write(rewriting, number, power, base, factor * share)
             return
-        share = share_of(rewriting, other, node.size)
-        if share is not None and put_in_place(rewriting, number, x, share):
-            return
+        made = rewriting.nodes[read.source]
+        if isinstance(made, Apply) and made.op.arity == 1:
+            inner = expanded(rewriting, rewriting.select(made.operands[0], read.index), base, node.size)
+            if put_in_place(rewriting, number, factor, base, Share(read.source, made.op, inner, share, outer.shift)):
+                return
 
 
-def power_of(rewriting: Rewriting, x: Operand, other: Operand) -> Power | None:
-    """The power that x times another power of it is."""
-    node = rewriting.nodes[other.source]
+def power_of(rewriting: Rewriting, read: Operand, base: Operand) -> Operation | None:
+    """The power that the base times a power of it, or times itself, is."""
+    if rewriting.same(read, base):
+        return Square()
+    node = rewriting.nodes[read.source]
     if not isinstance(node, Apply) or not isinstance(node.op, Square | Power):
         return None
     exponent = 3 if isinstance(node.op, Square) else node.op.exponent + 1
-    same = rewriting.same(x, rewriting.select(node.operands[0], other.index))
+    same = rewriting.same(base, rewriting.select(node.operands[0], read.index))
     return Power(exponent) if same and exponent <= HIGHEST else None
 
 
-def share_of(rewriting: Rewriting, operand: Operand, size: int) -> Share | None:
-    """An operation of one operand, scaled and shifted neuron by neuron."""
-    node, shift = rewriting.nodes[operand.source], torch.zeros(size, dtype=torch.float64)
-    if isinstance(node, Affine):
-        if len(node.terms) != 1 or not node.terms[0].map.elementwise:
-            return None
-        if not torch.equal(node.bias_size, node.bias.abs()):
-            return None
-        shift = node.bias[operand.index]
-        term = rewriting.rows_of(node.terms[0], operand.index, node.size)
-    else:
-        term = Term(operand, Identity(size))
-    found = scaled(rewriting, term, size)
-    if found is None:
-        return None
-    factor, inner = found
-    node = rewriting.nodes[inner.source]
-    if not isinstance(node, Apply) or node.op.arity != 1:
-        return None
-    return Share(inner.source, node.op, rewriting.select(node.operands[0], inner.index), factor, shift)
+def expanded(rewriting: Rewriting, operand: Operand, base: Operand, size: int) -> Sum:
+    """What a neuron is of the base and of what is no sum, neuron by neuron."""
+    shift, found = torch.zeros(size, dtype=torch.float64), []
+    left = [(torch.ones(size, dtype=torch.float64), operand)]
+    while left:
+        factor, read = left.pop()
+        node = rewriting.nodes[read.source]
+        if rewriting.same(read, base) or not isinstance(node, Affine) or not adds_neurons(node):
+            found.append((factor, read))
+            continue
+        shift = shift + factor * node.bias[read.index]
+        for term in (rewriting.rows_of(term, read.index, node.size) for term in node.terms):
+            weights = term.map.weights if len(term.map.weights) else torch.ones_like(factor)
+            left.append((factor * weights, term.operand))
+    return Sum(tuple(found), shift)
 
 
-def put_in_place(rewriting: Rewriting, number: int, x: Operand, share: Share) -> bool:
-    """Write the node anew, if it is one of the module's products."""
-    size = rewriting.nodes[number].size
-    own = scaled(rewriting, Term(x, Identity(size)), size)
-    inner = scaled(rewriting, Term(share.operand, Identity(size)), size)
-    plain = not bool(share.shift.any())
-    made: tuple[Operation, float, float] | None = None
-    if own is None:
-        return False
-    outer, base = own[0] * share.factor, own[1]
+def adds_neurons(node: Affine) -> bool:
+    """Whether a sum is one of neurons, each by a factor, and of numbers as they are written."""
+    plain = torch.equal(node.bias_size, node.bias.abs())
+    return plain and bool(node.terms) and all(term.map.elementwise for term in node.terms)
+
+
+def put_in_place(rewriting: Rewriting, number: int, factor: Tensor, base: Operand, share: Share) -> bool:
+    """Write the product of `factor * base` and a share anew, if it is one of the module's."""
+    outer, inner = factor * share.factor, share.inner
+    plain, halves = not bool(share.shift.any()), torch.equal(share.shift, share.factor)
+    one = len(inner.terms) == 1 and rewriting.same(inner.terms[0][1], base)
+    unshifted = not bool(inner.shift.any())
     match share.op:
-        case Clamp(low=low, high=high) if low == 0 and 0 < high < math.inf and plain:
-            shift = shift_of(rewriting, share.operand, base)
-            if shift is not None and 0 <= shift <= high:
-                return write(rewriting, number, HardSwish(1 / high, shift / high), base, outer * high, None)
-        case Tanh() if plain:
-            soft = rewriting.inside(share.operand, Softplus)
-            if soft is not None and rewriting.same(soft, base):
-                return write(rewriting, number, Mish(), base, outer, None)
-        case Reciprocal() if plain and is_one_more_than_size(rewriting, share.operand, base):
+        case Clamp(low=low, high=high) if low == 0 and 0 < high < math.inf and plain and one:
+            shift = float(inner.shift[0])
+            if bool((inner.terms[0][0] == 1).all() & (inner.shift == shift).all()) and 0 <= shift <= high:
+                return write(rewriting, number, HardSwish(1 / high, shift / high), base, outer * high)
+        case Tanh() if plain and unshifted and applied_to(rewriting, inner, Softplus, base):
+            return write(rewriting, number, Mish(), base, outer)
+        case Tanh() if halves and unshifted:
+            found = by_tanh(rewriting, inner, base)
+            return found is not None and write(rewriting, number, found[0], base, 2 * outer, found[1])
+        case Reciprocal() if plain and bool((inner.shift == 1).all()) and is_size(rewriting, inner, base):
             rewriting.defined.add(share.source)
-            return write(rewriting, number, Softsign(), base, outer, None)
-        case Sigmoid() if plain:
-            made = Silu(), 1.0, 1.0
-        case HardSigmoid(slope=slope, shift=shift) if plain:
-            made = HardSwish(slope, shift), 1.0, 1.0
-        case Erf() if torch.equal(share.shift, share.factor):
-            made = Gelu(), math.sqrt(2), 2.0
-    if made is None or inner is None or not rewriting.same(inner[1], base):
+            return write(rewriting, number, Softsign(), base, outer)
+        case Sigmoid() if plain and unshifted and one:
+            return write(rewriting, number, Silu(), base, outer, inner.terms[0][0])
+        case HardSigmoid(slope=slope, shift=shift) if plain and unshifted and one:
+            return write(rewriting, number, HardSwish(slope, shift), base, outer, inner.terms[0][0])
+        case Erf() if halves and unshifted and one:
+            return write(rewriting, number, Gelu(), base, 2 * outer, math.sqrt(2) * inner.terms[0][0])
+    return False
+
+
+def applied_to(rewriting: Rewriting, inner: Sum, op: type[Operation], base: Operand) -> bool:
+    """Whether a sum is this operation of the base, as it is."""
+    factor, read = inner.terms[0]
+    found = rewriting.inside(read, op)
+    return len(inner.terms) == 1 and bool((factor == 1).all()) and found is not None and rewriting.same(found, base)
+
+
+def is_size(rewriting: Rewriting, inner: Sum, base: Operand) -> bool:
+    """Whether a sum is |base|, the larger one of the number and its negative, and a shift."""
+    factor, read = inner.terms[0]
+    node = rewriting.nodes[read.source]
+    if len(inner.terms) != 1 or not isinstance(node, Apply) or not isinstance(node.op, Maximum):
         return False
-    op, stretch, gain = made
-    steepness = inner[0] * stretch
-    steepness = torch.where((steepness - 1).abs() <= 2 * UNIT_ROUNDOFF, 1.0, steepness)
+    x, other = (rewriting.select(operand, read.index) for operand in node.operands)
+    negative = rewriting.signed_terms(other)
+    opposite = len(negative) == 1 and negative[0][1] == -1 and rewriting.same(negative[0][0], base)
+    return bool((factor == 1).all()) and rewriting.same(x, base) and opposite
+
+
+def by_tanh(rewriting: Rewriting, inner: Sum, base: Operand) -> tuple[GeluByTanh, Tensor] | None:
+    """GELU's approximation whose tanh has `p x + q x^3` in it, and what x is scaled by."""
+    linear = [factor for factor, read in inner.terms if rewriting.same(read, base)]
+    cubic = [factor for factor, read in inner.terms if is_cube(rewriting, read, base)]
+    if len(inner.terms) != 2 or len(linear) != 1 or len(cubic) != 1:
+        return None
+    steepness = linear[0] / math.sqrt(2 / math.pi)
+    shares = cubic[0] / (math.sqrt(2 / math.pi) * steepness**3)
+    if not bool((shares == shares[0]).all()) or not CUBIC[0] <= float(shares[0]) <= CUBIC[1]:
+        return None
+    return GeluByTanh(float(shares[0])), steepness
+
+
+def is_cube(rewriting: Rewriting, read: Operand, base: Operand) -> bool:
+    node = rewriting.nodes[read.source]
+    if not isinstance(node, Apply) or node.op != Power(3):
+        return False
+    return rewriting.same(rewriting.select(node.operands[0], read.index), base)
+
+
+def write(
+    rewriting: Rewriting, number: int, op: Operation, base: Operand, outer: Tensor, steepness: Tensor | None = None
+) -> bool:
+    """`outer / steepness * op(steepness * base)` in the node's place, unless these are no ordinary numbers."""
+    zero, one = torch.zeros_like(outer), torch.ones_like(outer)
+    steepness = one if steepness is None else torch.where((steepness - 1).abs() <= 2 * UNIT_ROUNDOFF, one, steepness)
     usual = steepness.abs().clamp(max=1.0) > torch.finfo(torch.float64).tiny
     if not bool((usual & torch.isfinite(steepness)).all()):
         return False
-    return write(rewriting, number, op, base, outer * gain / steepness, steepness)
-
-
-def is_one_more_than_size(rewriting: Rewriting, operand: Operand, base: Operand) -> bool:
-    """Whether it is `1 + |base|`, the size being the larger one of the number and its negative."""
-    node = rewriting.nodes[operand.source]
-    if not isinstance(node, Affine) or len(node.terms) != 1 or node.terms[0].map.sign != 1:
-        return False
-    size = rewriting.rows_of(node.terms[0], operand.index, node.size).operand
-    largest = rewriting.nodes[size.source]
-    if not isinstance(largest, Apply) or not isinstance(largest.op, Maximum) or not bool((node.bias == 1).all()):
-        return False
-    x, other = (rewriting.select(read, size.index) for read in largest.operands)
-    negative = rewriting.signed_terms(other)
-    plain = bool((node.bias_size == 1).all()) and len(negative) == 1 and negative[0][1] == -1
-    return plain and rewriting.same(x, base) and rewriting.same(negative[0][0], base)
-
-
-def shift_of(rewriting: Rewriting, operand: Operand, base: Operand) -> float | None:
-    """The number d, one for all, if an operand is `base + d`."""
-    node = rewriting.nodes[operand.source]
-    if rewriting.same(operand, base):
-        return 0.0
-    if not isinstance(node, Affine) or len(node.terms) != 1 or node.terms[0].map.sign != 1:
-        return None
-    shift = node.bias[operand.index]
-    plain = torch.equal(node.bias_size, node.bias.abs()) and bool((shift == shift[0]).all())
-    reads = rewriting.rows_of(node.terms[0], operand.index, node.size).operand
-    return float(shift[0]) if plain and rewriting.same(reads, base) else None
-
-
-def write(rewriting: Rewriting, number: int, op: Operation, base: Operand, outer: Tensor, steepness: Tensor | None) -> bool:
-    """`outer * op(steepness * base)` in the node's place."""
-    zero = torch.zeros_like(outer)
-    if steepness is not None and not bool((steepness == 1).all()):
+    outer = outer / steepness
+    if not torch.equal(steepness, one):
         rewriting.nodes.append(Affine((Term(base, Diagonal(steepness)),), zero, zero))
         base = Operand(len(rewriting.nodes) - 1)
     applied = Apply(op, (base,), len(outer))
-    if bool((outer == 1).all()):
+    if torch.equal(outer, one):
         rewriting.nodes[number] = applied
     else:
         rewriting.nodes.append(applied)

@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -83,12 +85,33 @@ class Gelu(Gated):
 
 @dataclass(frozen=True)
 class GeluByTanh(Gated):
-    """`x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`"""
+    """`x / 2 (1 + tanh(sqrt(2 / pi) (x + cube x^3)))`, for a `cube` between 0.0447 and 0.0448."""
 
-    cuts = -1.4185040087908283, 1.4185040087908283
-    turns = (-0.7524614220710163,)
+    cube: float = 0.044715
     steep = math.sqrt(2 / math.pi)
-    cubic = 0.044715 * math.sqrt(2 / math.pi)
+
+    @property
+    def cubic(self) -> float:
+        return self.steep * self.cube
+
+    @cached_property
+    def cuts(self) -> tuple[float, ...]:  # type: ignore[override]
+        end = self.zero(lambda x: 2 + x * self.ratio(x), 1.4, 1.45)
+        return -end, end
+
+    @cached_property
+    def turns(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (self.zero(self.derivative, -0.8, -0.7),)
+
+    @staticmethod
+    def zero(of: Callable[[Tensor], Tensor], low: float, high: float) -> float:
+        """Where a function of opposite signs at two ends is 0, by halving."""
+        rising = float(of(torch.tensor(high, dtype=torch.float64))) > 0
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = float(of(torch.tensor(middle, dtype=torch.float64))) > 0
+            low, high = (low, middle) if above == rising else (middle, high)
+        return low
 
     def inner(self, x: Tensor) -> Tensor:
         return x * (self.steep + self.cubic * x * x)
