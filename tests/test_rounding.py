@@ -72,6 +72,7 @@ POINTS: dict[str, Perturbation] = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e3])
 @pytest.mark.parametrize("network", NETS)
 def test_the_centre_is_held_in_exact_arithmetic(network: str, scale: float) -> None:

@@ -174,6 +174,7 @@ def test_rows_of_networks_with_little_in_common_are_asked_of_both_graphs() -> No
 REGIONS = {"box": REGION, "ball": tv.L2Ball(0.05), "line": tv.AddedNoise(torch.ones(TIME, FEATURES), 0.05)}
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("kind", REGIONS)
 def test_the_second_network_may_read_another_input(kind: str, alike: bool) -> None:

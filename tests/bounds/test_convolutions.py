@@ -42,6 +42,7 @@ def certified(name: str, method: str, dense: bool, folder: Path | None = None) -
     return tv.certify(model, x, None, region, method=method, rounds=1, splits=2, restarts=0)[0]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("method", DIRECT)
 @pytest.mark.parametrize("name", EPS)
 def test_bounds_are_those_of_the_matrices(name: str, method: str) -> None:

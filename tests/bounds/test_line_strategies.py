@@ -50,6 +50,7 @@ def ordered(found: dict[str, Tensor], *methods: str) -> bool:
     return all(bool((found[a] <= found[b] + ROUNDING * (1 + found[a].abs())).all()) for a, b in pairwise(methods))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("eps", [0.02, 0.2, 1.0])
 @pytest.mark.parametrize("op", CURVES, ids=str)
 def test_tight_lines_order_the_methods_feed_forward(op: Operation, eps: float) -> None:

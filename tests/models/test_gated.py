@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ SPELLINGS: dict[str, tuple[Callable[[Tensor], Tensor], Operation]] = {
     "x relu6(x + 3) / 6": (lambda x: x * F.relu6(x + 3) / 6, HardSwish()),
     "softsign": (F.softsign, Softsign()),
     "x / (1 + |x|)": (lambda x: x / (1 + x.abs()), Softsign()),
+    "softsign of a multiple": (lambda x: F.softsign(-2 * x), Softsign()),
+    "x / (2 + |3 x|)": (lambda x: x / (2 + (3 * x).abs()), Softsign()),
     "x^3": (lambda x: x**3, Power(3)),
     "x x x": (lambda x: x * x * x, Power(3)),
     "x^4 by x": (lambda x: x * x.square() * x, Power(4)),
@@ -87,6 +90,11 @@ OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "uneven": lambda x: x * (0.4 + 0.5 * torch.erf(x)),
     "tanh of another": lambda x: x * torch.tanh(F.softplus(2 * x)),
     "no size": lambda x: x / (1 + torch.maximum(x, -0.5 * x)),
+    "halves that are not": lambda x: x * ((torch.erf(x) + 1) + 1e-17),
+    "halves that rounding makes": lambda x: x * (torch.erf(x) + 0.1 + 0.9),
+    "a tanh and one and a little": lambda x: x * (torch.tanh(0.7978845608 * x + 0.03567740814 * x**3) + 1 + 1e-17),
+    "a gate that hardly moves": lambda x: x * torch.sigmoid(1e-12 * x),
+    "a scale that would overflow": lambda x: 1e10 * x * torch.sigmoid(1e-300 * x),
     "another cube": lambda x: x * (0.5 + 0.5 * torch.tanh(0.8 * (x + 0.1 * x**3))),
     "a tanh of the cube alone": lambda x: x * (0.5 + 0.5 * torch.tanh(x**3)),
     "relu6 of a multiple": lambda x: x * F.relu6(2 * x + 3),
@@ -101,6 +109,41 @@ def test_what_only_looks_alike_stays_a_product(name: str) -> None:
     x = 2 * torch.randn((30, FEATURES), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         assert torch.allclose(model.graph.forward(x), module(x), atol=1e-11)
+
+
+def test_what_rounding_lost_of_a_gate_counts() -> None:
+    """Times a large number it is no small one: bounds of a point hold what the module computes there."""
+    for name, point in (("halves that are not", -1e12), ("halves that rounding makes", -1e9)):
+        function = OTHERS[name]
+        model = tv.load(nn.Sequential(nn.Identity(), Shifted(function)), (1,))
+        x = torch.full((1, 1), point, dtype=torch.float64)
+        found = tv.bounds(model, x, tv.LinfBall(0.0))
+        assert float(found.lower) <= point * 1e-17 <= float(found.upper) or float(found.width) >= abs(point) * 1e-17
+
+
+class Shifted(nn.Module):
+    """A function of a number and a weight of 0, which says that the module is of float64."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.weight, self.function = nn.Parameter(torch.zeros(1, dtype=torch.float64)), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x + self.weight)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e8, 3e8), (500.0, 1000.0), (127.0, 255.0), (3.0, 6.0)])
+def test_a_wide_clamp_s_gate_holds_exact_values(low: float, high: float) -> None:
+    """`x clamp(x + low, 0, high)`, whose operation has rounded numbers, near where the clamp begins."""
+    model = tv.load(Shifted(lambda x: x * torch.clamp(x + low, 0, high)), (1,))
+    assert [type(op) for op in operations(model)] == [HardSwish]
+    x = -low + torch.cat([torch.rand(200, 1, generator=torch.Generator().manual_seed(0)), torch.ones(1, 1)]).double()
+    found = tv.bounds(model, x, tv.LinfBall(0.0))
+    for point, lower, upper in zip(
+        x.flatten().tolist(), found.lower.flatten().tolist(), found.upper.flatten().tolist(), strict=True
+    ):
+        value = Fraction(point) * max(Fraction(point) + Fraction(low), Fraction(0))
+        assert Fraction(lower) <= value <= Fraction(upper)
 
 
 HALF = {"h": np.array(0.5), "one": np.array(1.0), "r": np.array(math.sqrt(2)), "three": np.array(3.0), "six": np.array(6.0)}

@@ -30,6 +30,7 @@ def test_tables_are_near_their_functions(how: str, op: Sigmoid | Tanh, reach: fl
     assert (table.traits.breakpoints is not None) == table.straight.continuous
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
 @pytest.mark.parametrize("how", KINDS)
 def test_a_network_and_its_tables(kind: str, how: str) -> None:

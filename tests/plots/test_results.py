@@ -81,6 +81,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("size", plots.SIZES)
 @pytest.mark.parametrize("given", GIVEN)
 @pytest.mark.parametrize("kind", DRAW)
@@ -223,6 +224,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert not Path("a.png").exists()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("size", plots.SIZES)
 @pytest.mark.parametrize("inputs", [1, 20, 30])
 @pytest.mark.parametrize("spread", [0.01, 3.0, 1e4])

@@ -163,6 +163,7 @@ def test_a_network_of_one_kind_of_neuron_and_of_none() -> None:
     assert_readable(plots.relaxed_margins(of_model(nn.Linear(3, 2), x, tv.L1Ball(0.1))))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("rate", [None, 8000])
 @pytest.mark.parametrize("norm", [math.inf, 2.0])
 def test_segments_can_be_read(rate: int | None, norm: float) -> None:

@@ -86,6 +86,7 @@ def test_a_linear_classifiers_radii_are_those_that_are_known(norm: float, method
     assert len(set(found.proved.tolist())) == len(x)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("norm", [1, 2, math.inf])
 def test_radii_hold_what_they_say(cell: str, norm: float) -> None:

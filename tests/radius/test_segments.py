@@ -30,6 +30,7 @@ class Weighing(nn.Module):
         return torch.stack([torch.zeros_like(total), total], 1)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("norm", [math.inf, 2, 1])
 @pytest.mark.parametrize("shape", [(12,), (1, 12), (12, 1)])
 def test_radii_are_those_that_are_known(norm: float, shape: tuple[int, ...]) -> None:

@@ -75,6 +75,7 @@ def test_no_mixture_passes_the_optimum_and_the_optimum_holds(network: str, scale
     assert (boxed[:, None] <= values + 1e-9).all()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("network", [network for network in NETS if network not in CROSSING])
 def test_mixtures_come_within_a_hundredth_of_the_optimum(network: str, scale: float) -> None:

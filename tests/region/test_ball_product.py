@@ -43,6 +43,7 @@ def parts_of(region: BallProduct, number: int) -> list[np.ndarray]:
     return [np.flatnonzero(groups == group) for group in np.unique(groups)]
 
 
+@pytest.mark.covering
 @every_grouping
 @pytest.mark.parametrize("norm", [1, 2])
 @pytest.mark.parametrize(("eps", "clip"), [(0.4, None), (0.5, (0.0, 1.0)), (30.0, (0.0, 1.0)), (1e-14, None), (0.0, None)])

@@ -51,6 +51,7 @@ def holds(op: Difference, side: int, plane: Tensor, vertices: Tensor) -> bool:
     return surface_holds(Change(bell, fmpq(-side), side * a, side * b, side * c), polygon)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("op", OPS, ids=repr)
 @pytest.mark.parametrize("size", [0.05, 0.3])
 def test_they_hold_in_exact_arithmetic(op: Difference, size: float) -> None:

@@ -104,6 +104,7 @@ CELLS = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.data
 @pytest.mark.parametrize(("method", "theirs"), [("linear", "CROWN"), ("combine", "aCROWN-fix20")])
 @pytest.mark.parametrize("name", CELLS)

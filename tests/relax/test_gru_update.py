@@ -150,6 +150,7 @@ def least_height(box: list[float], point: list[float]) -> tuple[float, float]:
     return float(found.fun), spread * 0.1 * (a[1] - a[0]) ** 2 / 8 + NOISE
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["ordinary", "straddling"])
 @pytest.mark.parametrize("tolerance", [0.3, 1e-2, 1e-6])
 def test_the_gap_is_a_bound(kind: str, tolerance: float) -> None:

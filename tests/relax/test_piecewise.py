@@ -10,6 +10,7 @@ import torch
 from flint import arb
 from torch import Tensor
 
+from tests.helpers import exact
 from tests.helpers.exact import ball, sigmoid, tanh
 from tightverify import ops
 from tightverify.models.gated import CUBIC
@@ -174,3 +175,42 @@ def test_tight_lines_are_mostly_better_than_constants(curve: Piecewise) -> None:
 def test_an_operation_of_every_kind_is_in_the_contract() -> None:
     listed = {type(op.curve) for op in ops.OPS if isinstance(op, PiecewiseOperation)}
     assert listed == {Gelu, GeluByTanh, Silu, Mish, HardSwish, Power}
+
+
+@pytest.mark.parametrize(
+    ("slope", "shift"), [(1e-6, 0.3), (1e-6, 1.0), (1e-3, 0.5), (0.003, 0.5), (0.015, 1.0), (1 / 1000, 0.5), (1 / 3e8, 1 / 3)]
+)
+def test_a_flat_hard_swish_allows_for_what_cancels_near_its_bends(slope: float, shift: float) -> None:
+    """Where slope x and shift leave little of one another, and x is large."""
+    op = ops.HardSwish(slope, shift)
+    draw = torch.Generator().manual_seed(0)
+    for cut in op.curve.cuts:
+        x = cut * (1 + 1e-6 * (2 * torch.rand(500, generator=draw, dtype=torch.float64) - 1))
+        box = Interval(x[None], x[None])
+        interval, planes = op.interval(box), op.relax(box)
+        for k, point in enumerate(x.tolist()):
+            value = exact.operation(op, ball(point))
+            assert not exact.is_below(value, float(interval.lower[0, k]))
+            assert not exact.is_above(value, float(interval.upper[0, k]))
+            above, below = (exact.plane_at(side, k, (point,)) for side in (planes.upper, planes.lower))
+            assert above is not None
+            assert below is not None
+            assert not value > arb(above)
+            assert not value < arb(below)
+
+
+@pytest.mark.parametrize("exponent", [3, 16, 17, 33, 64])
+def test_changes_of_high_powers_keep_their_digits(exponent: int) -> None:
+    op = ops.PiecewiseDifference(ops.Power(exponent))
+    for x, d in ((1.0, 0.49), (0.8, 1e-9), (-0.7, 0.3), (1.1, -0.2)):
+        found = float(op.forward(*torch.tensor([x, d], dtype=torch.float64).unbind()))
+        value = ball(x) ** exponent - (ball(x) - ball(d)) ** exponent
+        assert abs(float(ball(found) - value)) <= 1e-13 * abs(float(value))
+
+
+def test_lines_of_powers_that_overflow_claim_nothing() -> None:
+    for exponent, low, width in ((33, -2.54e10, 3.4e9), (63, 4.357e8, 29.0), (64, 1e5, 1.0)):
+        box = Interval(torch.tensor([[low]], dtype=torch.float64), torch.tensor([[low + width]], dtype=torch.float64))
+        planes = ops.Power(exponent).relax(box)
+        assert float(planes.upper.offset) == torch.inf
+        assert float(planes.lower.offset) == -torch.inf

@@ -82,6 +82,7 @@ def height(plane: Plane, row: int, k: int, point: Tensor) -> arb:
     return arb(total)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
 @pytest.mark.parametrize("name", BOXES)
 def test_planes_and_ranges_hold_in_exact_arithmetic(name: str, scale: float) -> None:

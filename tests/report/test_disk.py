@@ -152,6 +152,7 @@ def refuse_from(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "BLOCK", 2**10)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("beside_trees", [False, True])
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_disk_that_fills_while_an_input_is_at_work(

@@ -148,6 +148,7 @@ def test_intervals_hold_what_the_network_does_where_a_row_is_at_most_a_limit(see
     assert unchanged.places.shape == (0, 2)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("patience", [0.0, 1.0, math.inf])
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_are_decided_alike_over_narrowed_intervals(seed: int, patience: float) -> None:

@@ -6,7 +6,7 @@
     a x (c clamp(x + d, 0, e))      a c e hard_swish(x), whose slope is 1 / e and whose shift is d / e
     a x (c tanh(softplus(x)))       a c mish(x)
     a x (c + c tanh(p x + q x^3))   (2 a c / b) gelu_by_tanh(b x) for b = p / sqrt(2 / pi), near the usual q
-    a x (c / (1 + |x|))             a c softsign(x)
+    a x (c / (s + b |x|))           (a c / b) softsign(b x / s)
     a x (c x^n)                     a c x^(n + 1)
 
 a, b and c are weights, which may differ from neuron to neuron and are allowed the roundings of any weight.
@@ -50,13 +50,15 @@ if TYPE_CHECKING:
     from tightverify.models.rewrite import Rewriting
 
 HIGHEST = 64
+LEAST = 1 / 64
+"""What a neuron is scaled by, at least: what an operation may be off by is divided by it."""
 CUBIC = 0.0447, 0.0448
 """What the cube counts in GELU's approximation, 0.044715, as it may come out of weights in float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """`sum of factor * operand, + shift`, neuron by neuron."""
+    """`sum of factor * operand, + shift`, neuron by neuron; the shift is NaN where it would be rounded."""
 
     terms: tuple[tuple[Tensor, Operand], ...]
     shift: Tensor
@@ -120,11 +122,24 @@ def expanded(rewriting: Rewriting, operand: Operand, base: Operand, size: int) -
         if rewriting.same(read, base) or not isinstance(node, Affine) or not adds_neurons(node):
             found.append((factor, read))
             continue
-        shift = shift + factor * node.bias[read.index]
+        shift = exact_sum(shift, exact_product(factor, node.bias[read.index]))
         for term in (rewriting.rows_of(term, read.index, node.size) for term in node.terms):
             weights = term.map.weights if len(term.map.weights) else torch.ones_like(factor)
             left.append((factor * weights, term.operand))
     return Sum(tuple(found), shift)
+
+
+def exact_product(x: Tensor, y: Tensor) -> Tensor:
+    """NaN where neither is a power of two: the product may be rounded."""
+    powers = (torch.frexp(x).mantissa.abs() == 0.5) | (torch.frexp(y).mantissa.abs() == 0.5) | (x == 0) | (y == 0)
+    return torch.where(powers, x * y, torch.nan)
+
+
+def exact_sum(x: Tensor, y: Tensor) -> Tensor:
+    """NaN where the sum is rounded, by Knuth's two-sum."""
+    total = x + y
+    share = total - x
+    return torch.where((x - (total - share)) + (y - share) == 0, total, torch.nan)
 
 
 def adds_neurons(node: Affine) -> bool:
@@ -149,9 +164,11 @@ def put_in_place(rewriting: Rewriting, number: int, factor: Tensor, base: Operan
         case Tanh() if halves and unshifted:
             found = by_tanh(rewriting, inner, base)
             return found is not None and write(rewriting, number, found[0], base, 2 * outer, found[1])
-        case Reciprocal() if plain and bool((inner.shift == 1).all()) and is_size(rewriting, inner, base):
-            rewriting.defined.add(share.source)
-            return write(rewriting, number, Softsign(), base, outer)
+        case Reciprocal() if plain and bool((inner.shift > 0).all()):
+            size = size_of(rewriting, inner, base)
+            if size is not None and write(rewriting, number, Softsign(), base, outer / inner.shift, size / inner.shift):
+                rewriting.defined.add(share.source)
+                return True
         case Sigmoid() if plain and unshifted and one:
             return write(rewriting, number, Silu(), base, outer, inner.terms[0][0])
         case HardSigmoid(slope=slope, shift=shift) if plain and unshifted and one:
@@ -168,16 +185,18 @@ def applied_to(rewriting: Rewriting, inner: Sum, op: type[Operation], base: Oper
     return len(inner.terms) == 1 and bool((factor == 1).all()) and found is not None and rewriting.same(found, base)
 
 
-def is_size(rewriting: Rewriting, inner: Sum, base: Operand) -> bool:
-    """Whether a sum is |base|, the larger one of the number and its negative, and a shift."""
+def size_of(rewriting: Rewriting, inner: Sum, base: Operand) -> Tensor | None:
+    """c > 0, if a sum is `c |base|`, made of the larger one of a multiple and its negative, and a shift."""
     factor, read = inner.terms[0]
     node = rewriting.nodes[read.source]
     if len(inner.terms) != 1 or not isinstance(node, Apply) or not isinstance(node.op, Maximum):
-        return False
-    x, other = (rewriting.select(operand, read.index) for operand in node.operands)
-    negative = rewriting.signed_terms(other)
-    opposite = len(negative) == 1 and negative[0][1] == -1 and rewriting.same(negative[0][0], base)
-    return bool((factor == 1).all()) and rewriting.same(x, base) and opposite
+        return None
+    sides = [expanded(rewriting, rewriting.select(side, read.index), base, len(factor)) for side in node.operands]
+    if any(len(side.terms) != 1 or bool(side.shift.any()) for side in sides):
+        return None
+    (one, x), (other, y) = (side.terms[0] for side in sides)
+    opposite = torch.equal(one, -other) and rewriting.same(x, base) and rewriting.same(y, base)
+    return factor * one.abs() if opposite and bool((factor > 0).all()) else None
 
 
 def by_tanh(rewriting: Rewriting, inner: Sum, base: Operand) -> tuple[GeluByTanh, Tensor] | None:
@@ -188,7 +207,8 @@ def by_tanh(rewriting: Rewriting, inner: Sum, base: Operand) -> tuple[GeluByTanh
         return None
     steepness = linear[0] / math.sqrt(2 / math.pi)
     shares = cubic[0] / (math.sqrt(2 / math.pi) * steepness**3)
-    if not bool((shares == shares[0]).all()) or not CUBIC[0] <= float(shares[0]) <= CUBIC[1]:
+    alike = (shares / shares[0] - 1).abs() <= 16 * UNIT_ROUNDOFF
+    if not bool(alike.all()) or not CUBIC[0] <= float(shares[0]) <= CUBIC[1]:
         return None
     return GeluByTanh(float(shares[0])), steepness
 
@@ -206,10 +226,10 @@ def write(
     """`outer / steepness * op(steepness * base)` in the node's place, unless these are no ordinary numbers."""
     zero, one = torch.zeros_like(outer), torch.ones_like(outer)
     steepness = one if steepness is None else torch.where((steepness - 1).abs() <= 2 * UNIT_ROUNDOFF, one, steepness)
-    usual = steepness.abs().clamp(max=1.0) > torch.finfo(torch.float64).tiny
-    if not bool((usual & torch.isfinite(steepness)).all()):
-        return False
     outer = outer / steepness
+    usual = (steepness.abs() >= LEAST) & torch.isfinite(steepness) & torch.isfinite(outer)
+    if not bool(usual.all()):
+        return False
     if not torch.equal(steepness, one):
         rewriting.nodes.append(Affine((Term(base, Diagonal(steepness)),), zero, zero))
         base = Operand(len(rewriting.nodes) - 1)

@@ -4,11 +4,11 @@ A `Piecewise` knows its `cuts`, ascending, and of each of the pieces between the
 is concave, 0 where it is straight; and its `turns`, between which it only rises or only falls. `relax.piecewise_lines` needs
 nothing else to bound it. The mirror image of f is x -> -f(-x), so that lower lines of f are upper lines of its mirror image.
 
-Rounding. A value is within FUNCTION_ERROR (1 + itself) of the exact one, a derivative within FUNCTION_ERROR (1 + itself) of a
-piece's. Cuts and turns are rounded. On the sliver between an inflection and its float, h < 2^-50 wide, the function is bent the
-wrong way by the third derivative times h, so that it leaves its chord or tangent by h^3 at most times that; by a turn's float
-it is missed by the second derivative times h^2, and by the float of a bend between two straight or curved pieces by h times
-the slopes there: all far within FUNCTION_ERROR for the functions at hand.
+Rounding. A value is within FUNCTION_ERROR (`scale` + itself) of the exact one, a derivative within FUNCTION_ERROR (1 + itself)
+of a piece's. Cuts and turns are rounded. On the sliver between an inflection and its float, h < 2^-50 wide, the function is
+bent the wrong way by the third derivative times h, so that it leaves its chord or tangent by h^3 at most times that; by a
+turn's float it is missed by the second derivative times h^2, and by the float of a bend between two straight or curved pieces
+by h times the slopes there: all within FUNCTION_ERROR times the scale for the functions at hand.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Piecewise(ABC):
     bends: tuple[int, ...]
     """of each piece, one more than there are cuts"""
     turns: tuple[float, ...] = ()
+    scale: float = 1.0
+    """how large the numbers are that cancel where the value is small, at least 1"""
 
     @property
     def mirror(self) -> Piecewise:
@@ -53,6 +55,10 @@ class Piecewise(ABC):
     @abstractmethod
     def tangent_point(self, piece: int, slope: Tensor) -> Tensor:
         """A point of a piece where a line of that slope touches; it may be approximate, outside the piece, or NaN."""
+
+    def change(self, x: Tensor, d: Tensor) -> Tensor:
+        """`f(x) - f(x - d)`, for measuring and testing."""
+        return self.value(x) - self.value(x - d)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Mirrored(Piecewise):
         return tuple(-turn for turn in reversed(self.of.turns))
 
     @property
+    def scale(self) -> float:  # type: ignore[override]
+        return self.of.scale
+
+    @property
     def mirror(self) -> Piecewise:
         return self.of
 
@@ -85,6 +95,9 @@ class Mirrored(Piecewise):
 
     def tangent_point(self, piece: int, slope: Tensor) -> Tensor:
         return -self.of.tangent_point(len(self.cuts) - piece, slope)
+
+    def change(self, x: Tensor, d: Tensor) -> Tensor:
+        return -self.of.change(-x, -d)
 
 
 class Smooth(Piecewise):
@@ -140,6 +153,11 @@ class HardSwish(Piecewise):
     def turns(self) -> tuple[float, ...]:  # type: ignore[override]
         return (-self.shift / (2 * self.slope),)
 
+    @property
+    def scale(self) -> float:  # type: ignore[override]
+        """x times what slope x and shift leave of one another, each of them up to 1."""
+        return max(1.0, *map(abs, self.cuts))
+
     def value(self, x: Tensor) -> Tensor:
         low, high = self.cuts
         return torch.where(
@@ -187,3 +205,11 @@ class Power(Piecewise):
         size = slope.clamp(min=0) if self.odd else slope.abs()
         root = (size / self.exponent) ** (1 / (self.exponent - 1))
         return (slope.sign() if not self.odd else 1 if piece == 1 else -1) * root
+
+    def change(self, x: Tensor, d: Tensor) -> Tensor:
+        """d times the sum of x^i (x - d)^j over i + j = exponent - 1: no powers are subtracted."""
+        before = x - d
+        total, power = torch.ones_like(x), before
+        for _ in range(self.exponent - 1):
+            total, power = x * total + power, power * before
+        return d * total

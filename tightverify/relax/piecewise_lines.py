@@ -8,8 +8,9 @@ Of all lines above f the lowest at a point p has the slope k at which `f(x) - k 
 Newton's steps for the difference of the two lead from one secant between such places to the next. Where f is its own concave
 envelope about p, that is its tangent.
 
-Rounding. Values and derivatives are off by FUNCTION_ERROR (1 + themselves), and sums of a few terms by a handful of unit
-roundoffs of what they are made of: an offset is raised by more than all of these.
+Rounding. Values are off by FUNCTION_ERROR (scale + themselves), derivatives by FUNCTION_ERROR (1 + themselves), and sums of a
+few terms by a handful of unit roundoffs of what they are made of: an offset is raised by more than all of these, and claims
+nothing where it is no number.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def upper_offset(curve: Piecewise, slope: Tensor, box: Interval) -> Tensor:
     ends = ends_of_pieces(curve, box)
     values = [curve.value(end) for end in ends]
     found = torch.stack([value - slope * end for value, end in zip(values, ends, strict=True)]).amax(0)
-    size = sum((value.abs() for value in values), 1 + slope.abs() * box.magnitude)
+    size = sum((value.abs() for value in values), curve.scale + slope.abs() * box.magnitude)
     for piece, ((low, high), bend) in enumerate(zip(pairwise(ends), curve.bends, strict=True)):
         if bend >= 0:
             continue
@@ -58,7 +59,8 @@ def upper_offset(curve: Piecewise, slope: Tensor, box: Interval) -> Tensor:
         at_ends = [value + steepness * (end - touch) - slope * end for end in (low, high)]
         found = torch.where(curved, torch.maximum(found, torch.maximum(*at_ends)), found)
         size = size + torch.where(curved, value.abs() + (steepness.abs() + 1) * (high - low), 0.0)
-    return found + (FUNCTION_ERROR * size + TINY)
+    offset = found + (FUNCTION_ERROR * size + TINY)
+    return torch.where(offset.isfinite(), offset, torch.inf)
 
 
 def value_range(curve: Piecewise, box: Interval) -> Interval:
@@ -66,7 +68,8 @@ def value_range(curve: Piecewise, box: Interval) -> Interval:
     places = [box.lower, box.upper, *(torch.minimum(box.lower.clamp(min=turn), box.upper) for turn in curve.turns)]
     values = torch.stack([curve.value(place) for place in places])
     lower, upper = values.amin(0), values.amax(0)
-    return Interval(below(lower, FUNCTION_ERROR * (1 + lower.abs())), above(upper, FUNCTION_ERROR * (1 + upper.abs())))
+    noise = [FUNCTION_ERROR * (curve.scale + end.abs()) for end in (lower, upper)]
+    return Interval(below(lower, noise[0]), above(upper, noise[1]))
 
 
 def farthest(curve: Piecewise, slope: Tensor, box: Interval, but: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +15,6 @@ from tightverify.relax.piecewise import Piecewise
 from tightverify.relax.piecewise_lines import ends_of_pieces, value_range
 from tightverify.relax.secants import Secants, SlopeLines, reached
 from tightverify.values import FUNCTION_ERROR, Interval, above, below
-
-SHORT = 0.5
-POINTS, HALVES = np.polynomial.legendre.leggauss(8)
-SHARES, WEIGHTS = ((POINTS + 1) / 2).tolist(), (HALVES / 2).tolist()
 
 
 @dataclass(frozen=True)
@@ -31,9 +26,7 @@ class PiecewiseSecants(Secants):
         return PiecewiseSecants(self.curve.mirror)
 
     def change(self, x: Tensor, d: Tensor) -> Tensor:
-        """The difference of the values; of a short way, where that loses digits, the mean slope by Gauss's rule times d."""
-        slopes = (weight * self.curve.derivative(x - share * d) for share, weight in zip(SHARES, WEIGHTS, strict=True))
-        return torch.where(d.abs() < SHORT, d * sum(slopes, 0 * x), self.curve.value(x) - self.curve.value(x - d))
+        return self.curve.change(x, d)
 
     def most(self, x: Interval, d: Interval) -> Tensor:
         steepness = self.slopes(reached(x, d))
