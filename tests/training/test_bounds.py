@@ -88,7 +88,7 @@ class Attending(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shares = (self.query(x) @ self.key(x).transpose(1, 2) / 2).softmax(-1)
-        x = shares @ x + F.scaled_dot_product_attention(x, x, x / (2 + x[:, :1].abs()))
+        x = shares @ x + F.scaled_dot_product_attention(x, x, x / (1 + (x[:, :1] - 0.1).abs()))
         pooled = (self.share(x).softmax(1) * x).sum(1) + x.amax(dim=(1,)) + torch.einsum("btf,tf->bf", x, X[0].to(x))
         return torch.as_tensor(self.last(pooled))
 
