@@ -85,10 +85,11 @@ class Attending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.query, self.key, self.share, self.last = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(3, 1), nn.Linear(3, CLASSES)
+        self.other = nn.Linear(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         shares = (self.query(x) @ self.key(x).transpose(1, 2) / 2).softmax(-1)
-        x = shares @ x + F.scaled_dot_product_attention(x, x, x / (1 + (x[:, :1] - 0.1).abs()))
+        x = shares @ x + F.scaled_dot_product_attention(x, self.other(x), x / (1 + (x[:, :1] + 5).abs()))
         pooled = (self.share(x).softmax(1) * x).sum(1) + x.amax(dim=(1,)) + torch.einsum("btf,tf->bf", x, X[0].to(x))
         return torch.as_tensor(self.last(pooled))
 
