@@ -146,6 +146,33 @@ def test_a_wide_clamp_s_gate_holds_exact_values(low: float, high: float) -> None
         assert Fraction(lower) <= value <= Fraction(upper)
 
 
+@pytest.mark.parametrize("name", ["x sigmoid(x)", "x x x", "x / (1 + |x|)", "quick gelu", "softsign of a multiple"])
+def test_spellings_after_a_layer_without_a_bias(name: str) -> None:
+    function, wanted = SPELLINGS[name]
+    module = nn.Sequential(nn.Linear(FEATURES, FEATURES, bias=False).double(), Shifted(function))
+    assert operations(tv.load(module, (FEATURES,))) == [wanted]
+
+
+class Partly(nn.Module):
+    """Quotients of which the first two have a value everywhere; the others are read and count nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4, bias=False).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)
+        quotients = 1 / (h.abs() + torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64))
+        return h[:, :2] * quotients[:, :2] + 0 * quotients[:, 2:]
+
+
+def test_a_quotient_without_a_value_stays_beside_one_that_has_one() -> None:
+    model, x = tv.load(Partly(), (4,)), torch.zeros(1, 4, dtype=torch.float64)
+    assert Softsign() in operations(model)
+    found = tv.bounds(model, x, tv.LinfBall(0.5))
+    assert not bool(torch.isfinite(found.lower).any() | torch.isfinite(found.upper).any())
+
+
 HALF = {"h": np.array(0.5), "one": np.array(1.0), "r": np.array(math.sqrt(2)), "three": np.array(3.0), "six": np.array(6.0)}
 ONNX: dict[str, tuple[list[NodeProto], Arrays, Operation]] = {
     "Sigmoid": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], {}, Silu()),

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tightverify.graph import Affine, Apply, Operand, Term
 from tightverify.linear_map import Diagonal, Identity
-from tightverify.models.ramps import scaled
+from tightverify.models.ramps import scaled, weights_of
 from tightverify.ops import (
     MULTIPLY,
     Clamp,
@@ -68,7 +68,7 @@ class Sum:
 class Share:
     """`factor * op(inner) + shift`"""
 
-    source: int
+    read: Operand
     op: Operation
     inner: Sum
     factor: Tensor
@@ -96,7 +96,7 @@ def recognise_gated(rewriting: Rewriting, number: int) -> None:
         made = rewriting.nodes[read.source]
         if isinstance(made, Apply) and made.op.arity == 1:
             inner = expanded(rewriting, rewriting.select(made.operands[0], read.index), base, node.size)
-            if put_in_place(rewriting, number, factor, base, Share(read.source, made.op, inner, share, outer.shift)):
+            if put_in_place(rewriting, number, factor, base, Share(read, made.op, inner, share, outer.shift)):
                 return
 
 
@@ -124,8 +124,7 @@ def expanded(rewriting: Rewriting, operand: Operand, base: Operand, size: int) -
             continue
         shift = exact_sum(shift, exact_product(factor, node.bias[read.index]))
         for term in (rewriting.rows_of(term, read.index, node.size) for term in node.terms):
-            weights = term.map.weights if len(term.map.weights) else torch.ones_like(factor)
-            left.append((factor * weights, term.operand))
+            left.append((factor * weights_of(term, size), term.operand))
     return Sum(tuple(found), shift)
 
 
@@ -167,7 +166,8 @@ def put_in_place(rewriting: Rewriting, number: int, factor: Tensor, base: Operan
         case Reciprocal() if plain and bool((inner.shift > 0).all()):
             size = size_of(rewriting, inner, base)
             if size is not None and write(rewriting, number, Softsign(), base, outer / inner.shift, size / inner.shift):
-                rewriting.defined.add(share.source)
+                if rewriting.covers(share.read):
+                    rewriting.defined.add(share.read.source)
                 return True
         case Sigmoid() if plain and unshifted and one:
             return write(rewriting, number, Silu(), base, outer, inner.terms[0][0])

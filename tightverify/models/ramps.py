@@ -38,20 +38,29 @@ def recognise_ramp(rewriting: Rewriting, number: int) -> None:
 
 
 def scaled(rewriting: Rewriting, term: Term, size: int) -> tuple[Tensor, Operand] | None:
-    """The factors and the neurons of a term that scales each by itself, through sums of one term without a bias."""
-    factors, operand = torch.ones(size, dtype=torch.float64), term.operand
+    """The factors and the neurons of a term that scales each by itself, through sums of one such term without a bias.
+
+    It stops where a product of factors would be rounded.
+    """
+    if not term.map.elementwise:
+        return None
+    factors, operand = weights_of(term, size), term.operand
     while True:
-        if not term.map.elementwise:
-            return None
-        weights = term.map.weights if len(term.map.weights) else torch.ones(size, dtype=torch.float64)
-        if not bool(((factors.abs() == 1) | (weights.abs() == 1)).all()):
-            return None
-        factors = factors * weights
         inner = rewriting.nodes[operand.source]
         if not isinstance(inner, Affine) or len(inner.terms) != 1 or bool(inner.bias_size.any()):
             return factors, operand
         term = rewriting.rows_of(inner.terms[0], operand.index, inner.size)
-        operand = term.operand
+        if not term.map.elementwise:
+            return factors, operand
+        weights = weights_of(term, size)
+        if not bool(((factors.abs() == 1) | (weights.abs() == 1)).all()):
+            return factors, operand
+        factors, operand = factors * weights, term.operand
+
+
+def weights_of(term: Term, size: int) -> Tensor:
+    """What a term that scales each neuron by itself scales it by."""
+    return term.map.weights if len(term.map.weights) else torch.ones(size, dtype=torch.float64)
 
 
 def ramp_of(rewriting: Rewriting, bent: Operand, over: Operand, steepness: Tensor) -> tuple[Operand, Diagonal] | None:

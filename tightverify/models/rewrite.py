@@ -94,6 +94,11 @@ class Rewriting:
         every = torch.arange(self.nodes[first.source].size)
         return torch.equal(every[first.index], every[second.index])
 
+    def covers(self, operand: Operand) -> bool:
+        """Whether the operand has all neurons of its node."""
+        every = torch.arange(self.nodes[operand.source].size)
+        return len(torch.unique(every[operand.index])) == len(every)
+
     def inside(self, operand: Operand, op: type[Operation]) -> Operand | None:
         """If the operand is this one-input operation of something, that something."""
         node = self.nodes[operand.source]

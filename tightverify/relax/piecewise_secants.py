@@ -14,7 +14,7 @@ from torch import Tensor
 from tightverify.relax.piecewise import Piecewise
 from tightverify.relax.piecewise_lines import ends_of_pieces, value_range
 from tightverify.relax.secants import Secants, SlopeLines, reached
-from tightverify.values import FUNCTION_ERROR, Interval, above, below
+from tightverify.values import FUNCTION_ERROR, TINY, Interval, above, below
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PiecewiseSecants(Secants):
         first, second = value_range(self.curve, x), value_range(self.curve, shifted(x, d))
         size = first.magnitude + second.magnitude
         by_range = above(first.upper - second.lower, FUNCTION_ERROR * size)
-        return torch.minimum(above(by_slopes, FUNCTION_ERROR * by_slopes.abs()), by_range)
+        return torch.minimum(above(by_slopes, FUNCTION_ERROR * by_slopes.abs() + TINY), by_range)
 
     def slopes(self, z: Interval) -> Interval:
         found = torch.stack([self.curve.derivative(end) for end in ends_of_pieces(self.curve, z)])
